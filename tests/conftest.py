@@ -1,0 +1,49 @@
+"""Sets JAX up for the tests: 8 virtual CPU devices, strict ranks, a compilation cache."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+# Before JAX is imported, here and in the processes that tests start.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = (
+        os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    ).strip()
+
+import jax
+import jaxtyping
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def _compilation_cache() -> Path:
+    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return user_cache / "cnn_jax" / f"tests-jax-{jax.__version__}"
+
+
+jax.config.update("jax_compilation_cache_dir", str(_compilation_cache()))
+# What compiles faster than this is not worth its file.
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="run the slow half of the suite too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--full"):
+        return
+    for item in items:
+        if "full" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="slow: run with --full"))
+
+
+@pytest.fixture
+def no_shape_hook() -> Iterator[None]:
+    """Lets a wrong argument through to the function, so that its own message can be tested."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
