@@ -1,0 +1,35 @@
+"""Checks that every model makes of its input and attributes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jax import Array
+
+
+def check_images(images: Array | np.ndarray, smallest: int) -> None:
+    """Raise ValueError unless images are [batch, height, width, channels] and large enough.
+
+    Args:
+        images: the model's input.
+        smallest: least height and width, in pixels.
+    """
+    expected = "expected images as [batch, height, width, channels]"
+    if images.ndim != 4:
+        raise ValueError(f"{expected}, got shape {images.shape}")
+    _, height, width, channels = images.shape
+    if height in (1, 3) and channels > 4:
+        raise ValueError(
+            f"{expected}, got shape {images.shape}, which looks like [batch, channels, height, "
+            "width]; transpose it by (0, 2, 3, 1)"
+        )
+    if min(height, width) < smallest:
+        raise ValueError(
+            f"images of {height}x{width} pixels are too small for this model, which needs at "
+            f"least {smallest}x{smallest}; resize them or take a model with a smaller stride"
+        )
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise ValueError unless an attribute's value is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
