@@ -1,0 +1,111 @@
+"""What the rest of the library sees of a data set: named splits of uint8 images and labels."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Int, Int32, UInt8
+
+from cnn_jax.data.augment import Augment
+
+Image = UInt8[np.ndarray, "height width channels"]
+
+
+class DataError(Exception):
+    """Something about the data that the user can mend; the message is shown as it is."""
+
+
+class Examples(Protocol):
+    """Random access to the decoded examples of a split as it is stored: (image, label) pairs."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[Image, int]: ...
+
+    def __getitems__(self, indices: list[int]) -> list[tuple[Image, int]]: ...
+
+
+@dataclass(frozen=True)
+class ArraySplit:
+    """A split that is small enough to be decoded once and to live on the device."""
+
+    images: UInt8[np.ndarray, "examples height width channels"]
+    labels: Int32[np.ndarray, "examples"]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class StreamSplit:
+    """A split that is decoded as it is needed; `cnn_jax.data.stream.batches` reads it.
+
+    `indices` are the positions in `examples` that belong to the split.
+    """
+
+    examples: Examples
+    indices: Int[np.ndarray, "examples"]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> tuple[Image, int]:
+        return self.examples[int(self.indices[index])]
+
+
+Split = ArraySplit | StreamSplit
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A classification data set, ready for training.
+
+    Attributes:
+      name: the name it is asked for by, such as "cifar10".
+      title: what a person reads in a figure's title, such as "CIFAR-10".
+      splits: "train", and where there are any "validation" and "test".
+      class_names: one name a class, in the order of the labels.
+      image_shape: (height, width, channels) of every image.
+      mean, std: per channel, of images in [0, 1]; of the train split, or ImageNet's for streams.
+      augment: the augmentations that make sense for these images, in the order they are applied.
+      stand_in: True where "auto" had to take this in place of the lecture's own data set.
+      notes: what the user should be told at the start of a run.
+    """
+
+    name: str
+    title: str
+    splits: Mapping[str, Split]
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augment: tuple[Augment, ...] = ()
+    stand_in: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+
+def channel_statistics(
+    images: UInt8[np.ndarray, "examples height width channels"],
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of every channel, of images scaled to [0, 1].
+
+    The sums are taken in integers, so that they are exact and depend on no order. A channel
+    without any variation gets the deviation 1, so that one can divide by it.
+    """
+    channels = images.shape[-1]
+    total = np.zeros(channels, np.int64)
+    total_squares = np.zeros(channels, np.int64)
+    for start in range(0, len(images), 512):  # small blocks: int64 copies of all would be 8 times
+        block = images[start : start + 512].reshape(-1, channels)
+        total += block.sum(axis=0, dtype=np.int64)
+        total_squares += np.square(block, dtype=np.uint32).sum(axis=0, dtype=np.int64)
+    count = images.size // channels
+    mean = total / count / 255
+    variance = total_squares / count / 255**2 - mean**2
+    std = np.where(total_squares * count == total**2, 1.0, np.sqrt(np.maximum(variance, 0)))
+    return tuple(mean.tolist()), tuple(std.tolist())
