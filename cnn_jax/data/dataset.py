@@ -97,14 +97,14 @@ def channel_statistics(
     The sums are taken in integers, so that they are exact and depend on no order. A channel
     without any variation gets the deviation 1, so that one can divide by it.
     """
-    channels = images.shape[-1]
-    total = np.zeros(channels, np.int64)
-    total_squares = np.zeros(channels, np.int64)
-    for start in range(0, len(images), 512):  # small blocks: int64 copies of all would be 8 times
-        block = images[start : start + 512].reshape(-1, channels)
-        total += block.sum(axis=0, dtype=np.int64)
-        total_squares += np.square(block, dtype=np.uint32).sum(axis=0, dtype=np.int64)
-    count = images.size // channels
+    total = np.zeros(images.shape[1:], np.int64)
+    total_squares = np.zeros(images.shape[1:], np.int64)
+    for start in range(0, len(images), 512):  # sums of 512 squares of a byte fit into 32 bits
+        block = images[start : start + 512]
+        total += block.sum(axis=0, dtype=np.uint32)
+        total_squares += np.square(block, dtype=np.uint16).sum(axis=0, dtype=np.uint32)
+    total, total_squares = total.sum(axis=(0, 1)), total_squares.sum(axis=(0, 1))
+    count = images.size // images.shape[-1]
     mean = total / count / 255
     variance = total_squares / count / 255**2 - mean**2
     std = np.where(total_squares * count == total**2, 1.0, np.sqrt(np.maximum(variance, 0)))

@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image as PillowImage
 
+_FORMATS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WEBP"}
+
 
 def decode_image(
     encoded: bytes, channels: int, image_size: int = 0
@@ -15,12 +17,13 @@ def decode_image(
     With `image_size` the shorter side is resized to it (bilinear, antialiased) and the square in
     the centre is kept. Raises OSError or ValueError where the bytes are no whole image.
     """
-    # Without convert() a thousand CIFAR images decode in 0.07 s rather than 0.15 s.
-    with PillowImage.open(io.BytesIO(encoded)) as opened:
+    # Pillow tries one format after the other, which takes longer than decoding a small image.
+    formats = [name for start, name in _FORMATS.items() if encoded.startswith(start)] or None
+    with PillowImage.open(io.BytesIO(encoded), formats=formats) as opened:
         image = as_mode(opened, {1: "L", 3: "RGB", 4: "RGBA"}[channels])
         if image_size:
             image = resize_and_crop(image, image_size)
-        pixels = np.array(image)  # a copy: the buffer of an image is read-only
+        pixels = np.asarray(image)
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
