@@ -1,0 +1,76 @@
+"""State, step, parallelism, optimizers, the loop, checkpoints, logs."""
+
+from cnn_jax.training.checkpoint import CheckpointMismatch, Checkpoints
+from cnn_jax.training.control import Control, ControlConfig, adapt, init_control
+from cnn_jax.training.duration import to_steps
+from cnn_jax.training.experiment import (
+    Experiment,
+    Precision,
+    Result,
+    Task,
+    TrainingConfig,
+    compute_dtype,
+)
+from cnn_jax.training.feed import EvalFeed, TrainFeed
+from cnn_jax.training.logs import MetricsFile, RunLog, read_metrics, tensorboard_writer
+from cnn_jax.training.loop import Interrupted, Plan, TrainingDiverged, fit
+from cnn_jax.training.optimizers import (
+    OptimizerConfig,
+    decay_mask,
+    l2_penalty,
+    make_optimizer,
+    make_schedule,
+)
+from cnn_jax.training.parallel import (
+    Mode,
+    Parallel,
+    initialize_processes,
+    is_primary,
+    make_parallel,
+)
+from cnn_jax.training.state import TrainState, evaluated_params, init_state
+from cnn_jax.training.step import make_eval_step, make_train_step
+from cnn_jax.training.train import make_prepare, train
+
+__all__ = [
+    "CheckpointMismatch",
+    "Checkpoints",
+    "Control",
+    "ControlConfig",
+    "EvalFeed",
+    "Experiment",
+    "Interrupted",
+    "MetricsFile",
+    "Mode",
+    "OptimizerConfig",
+    "Parallel",
+    "Plan",
+    "Precision",
+    "Result",
+    "RunLog",
+    "Task",
+    "TrainFeed",
+    "TrainState",
+    "TrainingConfig",
+    "TrainingDiverged",
+    "adapt",
+    "compute_dtype",
+    "decay_mask",
+    "evaluated_params",
+    "fit",
+    "init_control",
+    "init_state",
+    "initialize_processes",
+    "is_primary",
+    "l2_penalty",
+    "make_eval_step",
+    "make_optimizer",
+    "make_parallel",
+    "make_prepare",
+    "make_schedule",
+    "make_train_step",
+    "read_metrics",
+    "tensorboard_writer",
+    "to_steps",
+    "train",
+]

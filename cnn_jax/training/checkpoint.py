@@ -1,0 +1,129 @@
+"""Checkpoints: written in the background, latest and best kept, restored by name.
+
+What is saved is the training state and the running sums of the metrics. A checkpoint is
+committed by one rename, so a kill in the middle of a save leaves the one before it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from jaxtyping import PyTree
+from cnn_jax.errors import UserError
+from orbax.checkpoint.checkpoint_managers import (
+    AnyPreservationPolicy,
+    BestN,
+    LatestN,
+)
+
+
+class CheckpointMismatch(UserError):
+    """A checkpoint holds other arrays than the model that it is restored into."""
+
+
+class Checkpoints:
+    """The checkpoints of one run, in one directory.
+
+    Args:
+        directory: made if it is not there.
+        best_metric: metric, higher is better, of the one checkpoint kept beside the latest two.
+    """
+
+    def __init__(self, directory: Path, *, best_metric: str) -> None:
+        self.directory = directory.resolve()
+        policy = AnyPreservationPolicy(
+            [
+                LatestN(2),
+                BestN(
+                    get_metric_fn=lambda metrics: metrics[best_metric],
+                    n=1,
+                    keep_checkpoints_without_metrics=False,
+                ),
+            ]
+        )
+        self._manager = ocp.CheckpointManager(
+            self.directory,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=policy,
+                best_fn=lambda metrics: metrics[best_metric],
+                best_mode="max",
+                enable_async_checkpointing=True,
+            ),
+        )
+
+    def latest_step(self) -> int | None:
+        """Step of the last committed checkpoint, or None."""
+        return self._manager.latest_step()
+
+    def best_step(self) -> int | None:
+        """Step of the checkpoint with the best validation metric, or None."""
+        return self._manager.best_step()
+
+    def save(
+        self, step: int, tree: PyTree, metrics: dict[str, float] | None = None
+    ) -> None:
+        """Start to save a tree; training may go on and consume it at once."""
+        # Saved from a copy: the training step reuses the memory of what it is given.
+        self._manager.save(
+            step, args=ocp.args.StandardSave(_copy(tree)), metrics=metrics, force=True
+        )
+
+    def restore(self, step: int, target: PyTree) -> PyTree:
+        """The tree saved at a step, placed on devices as ``target`` is.
+
+        Raises:
+            CheckpointMismatch: it has other names or shapes than ``target``; all are listed.
+        """
+        saved = self._manager.item_metadata(step)
+        _check_same(saved, target, self.directory / str(step))
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, target)
+        return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+
+    def wait(self) -> None:
+        """Wait until the last save is committed; raises what went wrong in it."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Wait, and release the background threads."""
+        self._manager.close()
+
+
+@jax.jit
+def _copy(tree: PyTree) -> PyTree:
+    return jax.tree.map(jnp.copy, tree)
+
+
+def _check_same(saved: PyTree, target: PyTree, path: Path) -> None:
+    """Compare the arrays' names and shapes before anything is loaded."""
+    there, wanted = _shapes(saved), _shapes(target)
+    lines = [f"  missing     {name} {wanted[name]}" for name in sorted(wanted.keys() - there)]
+    lines += [f"  unexpected  {name} {there[name]}" for name in sorted(there.keys() - wanted)]
+    lines += [
+        f"  shape       {name}: saved {there[name]}, wanted {wanted[name]}"
+        for name in sorted(there.keys() & wanted)
+        if there[name] != wanted[name]
+    ]
+    if lines:
+        more = f"\n  … and {len(lines) - 20} more" if len(lines) > 20 else ""
+        raise CheckpointMismatch(
+            f"the checkpoint {path} is of another model or optimizer; nothing was loaded:\n"
+            + "\n".join(lines[:20])
+            + more
+        )
+
+
+def _shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
+    """Shapes by name; containers' kinds (tuple, list, dataclass) do not count."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        "/".join(str(_entry(key)) for key in path): tuple(leaf.shape) for path, leaf in leaves
+    }
+
+
+def _entry(key: Any) -> Any:
+    for attribute in ("key", "idx", "name"):
+        if hasattr(key, attribute):
+            return getattr(key, attribute)
+    return key

@@ -1,0 +1,86 @@
+"""What a run learns from its evaluations: decrease on plateau and early stopping.
+
+Both read the validation loss, once an evaluation, on the host. Their counters are part of
+the training state, so that a resumed run decides as the uninterrupted one would have.
+"""
+
+from dataclasses import dataclass
+
+import flax.struct
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+
+@dataclass(frozen=True)
+class ControlConfig:
+    """Decrease on plateau and early stopping, both of the validation loss."""
+
+    plateau_patience: int = 0
+    """Evaluations without improvement before the learning rate is decreased; 0: never."""
+    plateau_factor: float = 0.1
+    """The learning rate is multiplied by this on a plateau."""
+    stop_patience: int = 0
+    """Evaluations without improvement before training stops; 0: never."""
+    min_improvement: float = 1e-4
+    """Relative decrease of the validation loss that counts as an improvement."""
+
+
+@flax.struct.dataclass
+class Control:
+    """Counters of one run."""
+
+    scale: Float[Array, ""]
+    """Factor on the learning rate."""
+    plateau_best: Float[Array, ""]
+    plateau_waited: Int[Array, ""]
+    stop_best: Float[Array, ""]
+    stop_waited: Int[Array, ""]
+    stopped: Bool[Array, ""]
+
+
+def init_control() -> Control:
+    """The counters before the first evaluation."""
+    infinity, zero = jnp.full((), jnp.inf, jnp.float32), jnp.zeros((), jnp.int32)
+    return Control(
+        scale=jnp.ones((), jnp.float32),
+        plateau_best=infinity,
+        plateau_waited=zero,
+        stop_best=infinity,
+        stop_waited=zero,
+        stopped=jnp.zeros((), bool),
+    )
+
+
+def adapt(control: Control, validation_loss: float, config: ControlConfig) -> Control:
+    """The counters after one more evaluation.
+
+    The plateau rule is ``optax.contrib.reduce_on_plateau``, stepped once an evaluation (it
+    counts updates, and would decay to nothing if it saw the same loss at every step).
+    """
+    scale, plateau_best = control.scale, control.plateau_best
+    plateau_waited, stop_waited = control.plateau_waited, control.stop_waited
+    if config.plateau_patience:
+        rule = optax.contrib.reduce_on_plateau(
+            factor=config.plateau_factor,
+            patience=config.plateau_patience,
+            rtol=config.min_improvement,
+        )
+        before = rule.init(())._replace(
+            scale=scale, best_value=plateau_best, plateau_count=plateau_waited
+        )
+        _, after = rule.update((), before, value=validation_loss)
+        scale, plateau_best = after.scale, after.best_value
+        plateau_waited = after.plateau_count
+    improved = validation_loss < float(control.stop_best) * (1 - config.min_improvement)
+    stop_waited = 0 if improved else int(stop_waited) + 1
+    stopped = bool(config.stop_patience) and stop_waited >= config.stop_patience
+    return Control(
+        scale=np.float32(scale),
+        plateau_best=np.float32(plateau_best),
+        plateau_waited=np.int32(plateau_waited),
+        stop_best=np.float32(min(validation_loss, float(control.stop_best))),
+        stop_waited=np.int32(stop_waited),
+        stopped=np.bool_(stopped),
+    )

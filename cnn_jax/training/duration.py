@@ -1,0 +1,34 @@
+"""Durations: "10 epochs", "64000 steps" or "3.2e6 examples"."""
+
+import re
+
+from cnn_jax.errors import ConfigError
+
+UNITS = ("steps", "epochs", "examples")
+
+
+def to_steps(duration: str, *, batch_size: int, steps_per_epoch: int) -> int:
+    """Number of training steps in a duration, rounded to the nearest.
+
+    Args:
+        duration: a number and a unit, ``steps``, ``epochs`` or ``examples`` (the space between
+            them and the final s may be left out): ``10epochs``, ``1 epoch``, ``64000 steps``.
+        batch_size: examples a step.
+        steps_per_epoch: steps in one pass over the training examples.
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]+)\s*", duration)
+    units = [u for u in UNITS if match and match[2] in (u, u[:-1])]
+    try:
+        number = float(match[1]) if match and units else -1.0
+    except ValueError:
+        number = -1.0
+    if number < 0:
+        raise ConfigError(
+            f"{duration!r} is not a duration; expected a number and one of "
+            f"{', '.join(UNITS)}, such as 10epochs or '64000 steps'"
+        )
+    factor = {"steps": 1.0, "epochs": steps_per_epoch, "examples": 1.0 / batch_size}[units[0]]
+    return round(number * factor)

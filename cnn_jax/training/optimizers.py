@@ -1,0 +1,179 @@
+"""Optimizers and learning-rate schedules by name, all of them optax's."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, PyTree
+
+from cnn_jax.errors import ConfigError
+
+Schedule = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """The optimizer, its rate and its regularization."""
+
+    name: Literal["sgd", "adam", "adamw", "lamb", "muon"] = "sgd"
+    """Update rule. adamw, lamb and muon have decoupled weight decay built in; with sgd and
+    adam, weight_decay is decoupled as well and l2 is the term in the loss."""
+    learning_rate: float = 0.1
+    """Peak learning rate."""
+    momentum: float = 0.9
+    """Momentum of sgd and muon; beta_1 of the others."""
+    nesterov: bool = True
+    """Nesterov's momentum, for sgd and muon."""
+    schedule: Literal["constant", "step", "cosine", "linear", "one_cycle"] = "constant"
+    """Shape of the learning rate over the run."""
+    warmup: str = "0 steps"
+    """Duration of a linear warm-up from warmup_factor times the peak; not for one_cycle."""
+    warmup_factor: float = 0.0
+    """Learning rate at the start of the warm-up, as a fraction of the peak."""
+    milestones: tuple[str, ...] = ()
+    """Durations from the start after which the step schedule decays."""
+    decay_factor: float = 0.1
+    """Factor of the step schedule at each milestone."""
+    l2: float = 0.0
+    """The lecture's L2 regularization: l2 / 2 * sum(w**2) is added to the loss (what PyTorch's
+    SGD calls weight_decay)."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (Loshchilov and Hutter 2019): each update takes away learning rate
+    times weight_decay times w."""
+    decay_all: bool = False
+    """Whether l2 and weight_decay also act on biases and on the scales of norms."""
+    clip_norm: float = 0.0
+    """Largest global norm of the gradient, L2 term included; 0: not clipped."""
+
+
+def make_schedule(
+    config: OptimizerConfig, total_steps: int, to_steps: Callable[[str], int]
+) -> Schedule:
+    """The learning rate as a function of the step, before any decrease on plateau.
+
+    Args:
+        config: shape and peak.
+        total_steps: length of the run.
+        to_steps: turns a duration into steps.
+
+    Raises:
+        ConfigError: where the schedule's parts do not fit each other.
+    """
+    peak, total = config.learning_rate, max(total_steps, 1)
+    if config.milestones and config.schedule != "step":
+        raise ConfigError(
+            f"milestones are for the step schedule, and schedule is {config.schedule!r}"
+        )
+    if config.schedule == "one_cycle":
+        # PyTorch's OneCycleLR: cosine up over 30% of the run, cosine down to nearly nothing.
+        return optax.cosine_onecycle_schedule(
+            total, peak, pct_start=0.3, div_factor=25.0, final_div_factor=1e4
+        )
+    warmup = to_steps(config.warmup)
+    if warmup >= total and warmup:
+        raise ConfigError(f"a warm-up of {warmup} steps does not fit into {total} steps")
+    shape = _shape(config, total - warmup, warmup, to_steps)
+    if not warmup:
+        return shape
+    ramp = optax.linear_schedule(peak * config.warmup_factor, peak, warmup)
+    return optax.join_schedules([ramp, shape], [warmup])
+
+
+def _shape(
+    config: OptimizerConfig, steps: int, offset: int, to_steps: Callable[[str], int]
+) -> Schedule:
+    """The schedule after the warm-up; its own step 0 is step ``offset`` of the run."""
+    peak = config.learning_rate
+    if config.schedule == "step":
+        if not config.milestones:
+            raise ConfigError("the step schedule needs milestones, such as '32000 steps'")
+        # A milestone is the first step at the lower rate.
+        drops = {to_steps(m) - offset: config.decay_factor for m in config.milestones}
+        return optax.piecewise_constant_schedule(peak, drops)
+    if config.schedule == "cosine":
+        return optax.cosine_decay_schedule(peak, steps)
+    if config.schedule == "linear":
+        return optax.linear_schedule(peak, 0.0, steps)
+    return optax.constant_schedule(peak)
+
+
+def make_optimizer(config: OptimizerConfig, schedule: Schedule) -> optax.GradientTransformation:
+    """The update rule; the L2 term is not in it but in the objective (``l2_penalty``)."""
+    mask = None if config.decay_all else decay_mask
+    momentum, decay = config.momentum, config.weight_decay
+    if config.name == "sgd":
+        rule = optax.sgd(schedule, momentum=momentum or None, nesterov=config.nesterov)
+    elif config.name == "adam":
+        rule = optax.adam(schedule, b1=momentum)
+    elif config.name == "adamw":
+        rule = optax.adamw(schedule, b1=momentum, weight_decay=decay, mask=mask)
+    elif config.name == "lamb":
+        rule = optax.lamb(schedule, b1=momentum, weight_decay=decay, mask=mask)
+    else:
+        rule = optax.contrib.muon(
+            schedule,
+            beta=momentum,
+            nesterov=config.nesterov,
+            weight_decay=decay,
+            adam_weight_decay=decay,
+            weight_decay_mask=mask,
+            muon_weight_dimension_numbers=_muon_dimensions,
+        )
+    steps = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
+    steps.append(rule)
+    if decay and config.name in ("sgd", "adam"):
+        steps.append(_decoupled_decay(decay, schedule, mask))
+    return optax.chain(*steps) if len(steps) > 1 else rule
+
+
+def decay_mask(params: PyTree) -> PyTree:
+    """True for kernels, False for biases and the scales of norms."""
+    return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def l2_penalty(config: OptimizerConfig) -> Callable[[PyTree], Array] | None:
+    """The L2 term of the objective, ``l2 / 2 * sum(w**2)``, or None."""
+    if not config.l2:
+        return None
+
+    def penalty(params: PyTree) -> Array:
+        leaves = [p for p in jax.tree.leaves(params) if config.decay_all or p.ndim > 1]
+        return 0.5 * config.l2 * sum((jnp.sum(jnp.square(p)) for p in leaves), jnp.zeros(()))
+
+    return penalty
+
+
+def _decoupled_decay(
+    decay: float, schedule: Schedule, mask: Callable[[PyTree], PyTree] | None
+) -> optax.GradientTransformation:
+    """Take ``learning rate * decay * w`` off, after the rule's own update."""
+    decayed = optax.add_decayed_weights(decay, mask)
+    scaled = optax.scale_by_learning_rate(schedule)
+
+    def init(params: PyTree) -> PyTree:
+        return scaled.init(params)
+
+    def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
+        zeros = jax.tree.map(jnp.zeros_like, updates)
+        weights, _ = decayed.update(zeros, decayed.init(params), params)
+        shrink, state = scaled.update(weights, state, params)
+        return jax.tree.map(jnp.add, updates, shrink), state
+
+    return optax.GradientTransformation(init, update)  # type: ignore[arg-type]
+
+
+def _muon_dimensions(params: PyTree) -> PyTree:
+    """Muon orthogonalizes kernels as [inputs, outputs] matrices; the head and vectors use Adam."""
+
+    def numbers(path: tuple, leaf: Array) -> Any:
+        names = {getattr(key, "key", None) for key in path}
+        if leaf.ndim < 2 or "head" in names:
+            return None
+        return optax.contrib.MuonDimensionNumbers(
+            reduction_axis=tuple(range(leaf.ndim - 1)), output_axis=leaf.ndim - 1
+        )
+
+    return jax.tree_util.tree_map_with_path(numbers, params)

@@ -1,0 +1,249 @@
+"""Assembly of a training run: feeds, step, checkpoints and log around the loop."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from rich.console import Console
+
+from cnn_jax.data import Dataset, apply_augment, normalize
+from cnn_jax.training.checkpoint import Checkpoints
+from cnn_jax.training.duration import to_steps
+from cnn_jax.training.experiment import Experiment, Result
+from cnn_jax.training.feed import EvalFeed, TrainFeed
+from cnn_jax.training.logs import MetricsFile, RunLog
+from cnn_jax.training.loop import Plan, TrainingDiverged, fit
+from cnn_jax.training.optimizers import l2_penalty, make_optimizer, make_schedule
+from cnn_jax.training.parallel import Parallel, is_primary
+from cnn_jax.training.state import evaluated_params, init_state
+from cnn_jax.training.step import Batch, Prepare, make_eval_step, make_train_step
+
+
+def train(
+    experiment: Experiment,
+    directory: Path,
+    parallel: Parallel,
+    *,
+    seed: int,
+    title: str,
+    console: Console | None = None,
+    writer: Callable[[int, dict[str, float]], None] | None = None,
+    profile: Path | None = None,
+) -> Result:
+    """Train an experiment, or go on with it where ``directory`` holds a checkpoint.
+
+    Args:
+        experiment: what to train.
+        directory: gets ``checkpoints/`` and ``metrics.csv``.
+        parallel: how to spread it over the devices.
+        seed: decides initialization, order of examples and all other randomness.
+        title: shown at the progress bar.
+        console: where a person looks; None is silent.
+        writer: also gets every row of the metrics.
+        profile: gets a ``jax.profiler`` trace of the second chunk of steps.
+
+    Raises:
+        ValueError: the configuration does not fit the data or the devices.
+        CheckpointMismatch: the directory's checkpoint is of another model.
+        TrainingDiverged: the loss is no longer finite.
+        Interrupted: the run was asked to stop, and has saved its state.
+    """
+    dataset, config = experiment.dataset, experiment.training
+    task = experiment.task.with_axis(parallel.axis_name)
+    parallel.check_batch(config.batch_size, config.accumulate)
+    steps_per_epoch = len(dataset.splits["train"]) // config.batch_size
+
+    def steps(duration: str) -> int:
+        return to_steps(
+            duration, batch_size=config.batch_size, steps_per_epoch=steps_per_epoch
+        )
+
+    plan = Plan(
+        total=steps(config.duration),
+        log_every=max(1, steps(config.log_every)),
+        evaluate_every=max(1, steps(config.evaluate_every)),
+        save_every=max(1, steps(config.save_every)),
+    )
+    schedule = make_schedule(experiment.optimizer, plan.total, steps)
+    optimizer = make_optimizer(experiment.optimizer, schedule)
+    prepare = make_prepare(dataset)
+    train_step = make_train_step(
+        task.loss_fn,
+        optimizer,
+        prepare=prepare,
+        penalty=l2_penalty(experiment.optimizer),
+        accumulate=config.accumulate,
+        ema_decay=config.ema_decay,
+        axis_name=parallel.axis_name,
+    )
+    feed = TrainFeed(
+        dataset.splits["train"],
+        train_step,
+        parallel,
+        batch_size=config.batch_size,
+        seed=seed,
+        workers=experiment.workers,
+    )
+
+    key = jax.random.key(seed)
+    params, model_state = experiment.task.init(jax.random.fold_in(key, 0), dataset.image_shape)
+    state = init_state(
+        params, model_state, optimizer, jax.random.fold_in(key, 1), ema=bool(config.ema_decay)
+    )
+    carry = parallel.replicate({"state": state, "sums": feed.zero_sums(state)})
+    checkpoints = Checkpoints(directory / "checkpoints", best_metric=task.best_metric)
+    first = checkpoints.latest_step() or 0
+    if first:
+        carry = checkpoints.restore(first, carry)
+    metrics_file = MetricsFile(
+        directory / "metrics.csv" if is_primary() else None, task.metrics, resume_step=first
+    )
+
+    eval_step = make_eval_step(task.loss_fn, prepare=prepare, axis_name=parallel.axis_name)
+    eval_feeds = {
+        name: EvalFeed(split, parallel, batch_size=config.eval_batch_size)
+        for name, split in dataset.splits.items()
+        if name != "train"
+    }
+
+    def evaluate(name: str) -> Callable[[Any], dict[str, float]]:
+        total = eval_feeds[name].total(eval_step)
+        return lambda state: task.summarize(total(state))
+
+    def save(step: int, state: Any, sums: Any, summary: dict[str, float] | None) -> None:
+        checkpoints.save(step, {"state": state, "sums": sums}, summary)
+
+    started = time.perf_counter()
+    log = RunLog(
+        metrics_file,
+        console,
+        title=title,
+        total=plan.total,
+        first=first,
+        steps_per_epoch=steps_per_epoch,
+        summarize=task.summarize,
+        learning_rate=schedule,
+        writer=writer,
+    )
+    try:
+        with log, _stop_signals() as stop_requested:
+            state = fit(
+                carry["state"],
+                carry["sums"],
+                plan=plan,
+                control=experiment.control,
+                advance=_profiled(feed.advance, profile) if profile else feed.advance,
+                evaluate=evaluate("validation") if "validation" in eval_feeds else None,
+                replicate=parallel.replicate,
+                observer=log,
+                save=save,
+                stop_requested=stop_requested,
+            )
+    except TrainingDiverged as error:
+        checkpoints.wait()
+        last = checkpoints.latest_step()
+        good = f"the last good checkpoint is step {last}" if last else "nothing was saved before"
+        raise TrainingDiverged(
+            f"{error}; {good} in {directory}. A lower --optimizer.learning-rate, a warm-up or "
+            "--optimizer.clip-norm 1 usually helps"
+        ) from None
+    finally:
+        checkpoints.close()
+
+    seconds = time.perf_counter() - started
+    step = int(state.step)
+    splits = [name for name in ("validation", "test") if name in eval_feeds]
+    summary = {
+        "step": step,
+        "epochs": round(step / steps_per_epoch, 4),
+        "stopped_early": bool(state.control.stopped),
+        "parameters": sum(p.size for p in jax.tree.leaves(state.params)),
+        "train_seconds": round(seconds, 2),
+        "train_seconds_since_step": first,
+        **{name: evaluate(name)(state) for name in splits},
+    }
+
+    def predict(state: Any, batch: Batch) -> Any:
+        return task.predict(
+            evaluated_params(state), state.model_state, prepare(batch, state.key, False)
+        )
+
+    def outputs(name: str) -> np.ndarray:
+        feed = eval_feeds[name]
+        parts = [np.asarray(part) for part in feed.compile(predict)(state)]
+        return np.concatenate(parts)[: len(feed)]
+
+    return Result(
+        experiment=experiment,
+        summary=summary,
+        rows=metrics_file.rows,
+        params=jax.tree.map(np.asarray, evaluated_params(state)),
+        outputs=outputs,
+    )
+
+
+def make_prepare(dataset: Dataset) -> Prepare:
+    """What turns a raw uint8 batch into the model's input, inside the compiled step.
+
+    Each example's augmentation has a key of its own, made of the step's key and its place in
+    the global batch: the same on any number of devices.
+    """
+
+    def prepare(batch: Batch, key: Any, train: bool) -> Batch:
+        images = batch["image"].astype(jnp.float32) / 255.0
+        if train and dataset.augment:
+            keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
+            images = apply_augment(dataset.augment, keys, images)
+        return batch | {"image": normalize(images, dataset.mean, dataset.std)}
+
+    return prepare
+
+
+def _profiled(advance: Callable, directory: Path) -> Callable:
+    """Trace the second call: the first one compiles."""
+    calls = 0
+
+    def traced(state: Any, sums: Any, n: int) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls != 2:
+            return advance(state, sums, n)
+        with jax.profiler.trace(str(directory)):
+            return jax.block_until_ready(advance(state, sums, n))
+
+    return traced
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[int], bool]]:
+    """SIGTERM and the first Ctrl-C ask for a save and an end; the second Ctrl-C ends at once."""
+    requested = threading.Event()
+
+    def request(number: int, _: Any) -> None:
+        if requested.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        requested.set()
+
+    def stop_requested(step: int) -> bool:
+        if jax.process_count() > 1:
+            # JAX's own notifier has taken SIGTERM; it finds a step that all processes reach.
+            return multihost_utils.reached_preemption_sync_point(step)
+        return requested.is_set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop_requested
+        return
+    before = {n: signal.signal(n, request) for n in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop_requested
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,101 @@
+"""ResNet on CIFAR-10: with identity connections, depth helps.
+
+Lecture: "ResNet". Source: He et al. 2015, section 4.2.
+
+    python -m experiments.resnet_cifar                      ResNet-20, 10 epochs, one cycle
+    python -m experiments.resnet_cifar --recipe paper --depth 56
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from cnn_jax.data import DataConfig, load_dataset, random_crop, random_flip
+from cnn_jax.models import cifar_resnet
+from cnn_jax.tasks import Classification
+from cnn_jax.training import (
+    ControlConfig,
+    Experiment,
+    OptimizerConfig,
+    TrainingConfig,
+    compute_dtype,
+)
+from experiments.tools.figures import classification_figures
+from experiments.tools.run import run
+
+
+@dataclass(frozen=True)
+class Config:
+    """ResNet on CIFAR-10."""
+
+    recipe: Literal["fast", "paper"] = "fast"
+    """Defaults of the other flags: fast is 10 epochs with one cycle of the learning rate; paper is
+    He et al.'s 64,000 steps with option A shortcuts."""
+    depth: int = 20
+    """Number of layers, 6n + 2: 20, 32, 44, 56, 110 or 1202 in the paper."""
+    residual: bool = True
+    """False leaves the identity connections out: the plain network of the same depth."""
+    shortcut: Literal["A", "B"] = "B"
+    """Where the shape changes: A pads with zeros, B projects by a 1x1 convolution."""
+    zero_init_residual: bool = False
+    """Start every residual branch at zero (Goyal et al. 2017)."""
+    label_smoothing: float = 0.0
+    """Probability moved from the label to all classes."""
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(
+            learning_rate=0.4, schedule="one_cycle", l2=5e-4, decay_all=True
+        )
+    )
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    control: ControlConfig = field(default_factory=ControlConfig)
+
+
+FAST = Config()
+PAPER = Config(
+    recipe="paper",
+    shortcut="A",
+    optimizer=OptimizerConfig(
+        learning_rate=0.1,
+        nesterov=False,
+        schedule="step",
+        milestones=("32000 steps", "48000 steps"),
+        l2=1e-4,
+        decay_all=True,
+    ),
+    training=TrainingConfig(duration="64000 steps", log_every="100 steps"),
+)
+RECIPES = {"fast": FAST, "paper": PAPER}
+SMOKE = replace(
+    FAST,
+    depth=8,
+    data=DataConfig(name="digits"),
+    training=TrainingConfig(duration="12 steps", batch_size=64, log_every="4 steps"),
+)
+
+
+def build(config: Config) -> Experiment:
+    """The experiment that a configuration describes."""
+    dataset = load_dataset(
+        config.data, default="cifar10", augment=[random_crop(padding=4), random_flip()]
+    )
+    model = cifar_resnet(
+        config.depth,
+        residual=config.residual,
+        shortcut=config.shortcut,
+        zero_init_residual=config.zero_init_residual,
+        num_classes=dataset.num_classes,
+        dtype=compute_dtype(config.training.precision),
+    )
+    return Experiment(
+        dataset=dataset,
+        task=Classification(model, label_smoothing=config.label_smoothing),
+        optimizer=config.optimizer,
+        training=config.training,
+        control=config.control,
+        workers=config.data.workers,
+        figures=classification_figures(),
+    )
+
+
+if __name__ == "__main__":
+    run(Config, build, recipes=RECIPES, smoke=SMOKE)

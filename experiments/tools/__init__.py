@@ -1,0 +1,1 @@
+"""What experiments share, and programs beside them."""

@@ -1,0 +1,81 @@
+"""The figures that every classification experiment draws."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from cnn_jax.data import StreamSplit
+from cnn_jax.training import Result
+from cnn_jax.visual import (
+    confusion_matrix,
+    first_layer_filters,
+    training_curves,
+    worst_mistakes,
+)
+
+MISTAKES = 25
+
+
+def classification_figures() -> dict[str, Callable[[Result], Any]]:
+    """Curves, confusion matrix, worst mistakes and first-layer filters, by file name."""
+    return {
+        "curves": lambda result: training_curves(result.rows, title=_title(result, "training")),
+        "confusion": _confusion,
+        "mistakes": _mistakes,
+        "filters": _filters,
+    }
+
+
+def _confusion(result: Result) -> Any:
+    dataset, split = result.experiment.dataset, result.held_out
+    labels, predicted = _labels(result), np.argmax(result.outputs(split), axis=-1)
+    counts = np.zeros((dataset.num_classes,) * 2, np.int64)
+    np.add.at(counts, (labels, predicted), 1)
+    return confusion_matrix(counts, dataset.class_names, title=_title(result, split))
+
+
+def _mistakes(result: Result) -> Any:
+    dataset, name = result.experiment.dataset, result.held_out
+    labels = _labels(result)
+    probabilities = np.asarray(jax.nn.softmax(result.outputs(name), axis=-1))
+    of_label = np.where(
+        np.argmax(probabilities, axis=-1) == labels, np.inf, probabilities[np.arange(len(labels)), labels]
+    )
+    worst = np.argsort(of_label, kind="stable")[:MISTAKES]
+    split = dataset.splits[name]
+    if isinstance(split, StreamSplit):
+        images = np.stack([split[index][0] for index in worst])
+    else:
+        images = split.images[worst]
+    return worst_mistakes(
+        images,
+        labels[worst],
+        probabilities[worst],
+        dataset.class_names,
+        title=_title(result, name),
+        count=MISTAKES,
+    )
+
+
+def _filters(result: Result) -> Any:
+    # The first kernel of the tree that is applied to the image's channels.
+    channels = result.experiment.dataset.image_shape[-1]
+    kernel = next(
+        leaf
+        for leaf in jax.tree.leaves(result.params["body"]["stem_conv"])
+        if leaf.ndim == 4 and leaf.shape[2] == channels
+    )
+    return first_layer_filters(kernel, title=_title(result, "first-layer filters"))
+
+
+def _labels(result: Result) -> np.ndarray:
+    split = result.experiment.dataset.splits[result.held_out]
+    if isinstance(split, StreamSplit):
+        return np.array([split[index][1] for index in range(len(split))])
+    return split.labels
+
+
+def _title(result: Result, what: str) -> str:
+    return f"{result.experiment.dataset.title}, {what}"

@@ -1,0 +1,242 @@
+"""From an experiment file to a finished run: command line, training, table, figures."""
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+from cnn_jax.errors import UserError
+from cnn_jax.training import (
+    Experiment,
+    Interrupted,
+    Parallel,
+    Result,
+    initialize_processes,
+    is_primary,
+    make_parallel,
+    tensorboard_writer,
+    train,
+)
+from cnn_jax.visual import save_figure
+from experiments.tools import run_directory
+from experiments.tools.command_line import RunOptions, parse
+
+Config = TypeVar("Config")
+Study = Mapping[str, Experiment]
+Build = Callable[[Any], Experiment | Study]
+Compare = Callable[[Mapping[str, Result]], Mapping[str, Any]]
+
+INTERRUPTED = 75
+"""Exit status of a run that was asked to stop and saved its state: run it again to go on."""
+
+
+def run(
+    config_class: type[Config],
+    build: Build,
+    *,
+    recipes: Mapping[str, Config] | None = None,
+    smoke: Config | None = None,
+    compare: Compare | None = None,
+    argv: list[str] | None = None,
+) -> dict[str, Result]:
+    """Run an experiment file from its command line.
+
+    Args:
+        config_class: frozen dataclass whose fields are the flags.
+        build: makes an Experiment, or several by name (a study), of a configuration.
+        recipes: configurations by name, chosen by ``--recipe``; the first is the default.
+        smoke: configuration of ``--smoke``.
+        compare: figures of a study, by file name, from its results.
+        argv: the command line; None takes the process's.
+
+    Returns:
+        The results by name; an experiment that is no study has the name "".
+    """
+    module = sys.modules[build.__module__]
+    experiment = Path(module.__file__ or build.__module__).stem
+    console = Console(stderr=False)
+    try:
+        parsed = parse(
+            config_class,
+            prog=f"python -m experiments.{experiment}",
+            description=module.__doc__ or "",
+            recipes=recipes or {},
+            smoke=smoke,
+            argv=argv,
+        )
+        return _run(experiment, config_class, build, compare, console, *parsed)
+    except Interrupted as interruption:
+        _say(console, f"[yellow]{interruption}. The same command goes on with it.[/]")
+        raise SystemExit(INTERRUPTED) from None
+    except UserError as error:
+        console.print("[bold red]error:[/]", end=" ")
+        console.print(str(error), markup=False, highlight=False)
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        console.print("[bold red]error:[/]", end=" ")
+        console.print(f"the disk is full: {error}; what was saved before is intact", markup=False)
+        raise SystemExit(2) from None
+
+
+def _run(
+    experiment: str,
+    config_class: type[Config],
+    build: Build,
+    compare: Compare | None,
+    console: Console,
+    config: Config,
+    options: RunOptions,
+    defaults: Config,
+) -> dict[str, Result]:
+    set_up_jax(deterministic=options.deterministic)
+    initialize_processes()
+    seed = options.seed
+    if options.resume:
+        config, seed = _resumed(config_class, options, config, defaults)
+    built = build(config)
+    study = dict(built) if isinstance(built, Mapping) else {"": built}
+    dataset = next(iter(study.values())).dataset
+    data = {"name": dataset.name, "title": dataset.title}
+    identity = run_directory.identity(experiment, config, seed, data)
+    name = options.name or run_directory.default_name(identity)
+    directory = Path(options.resume or Path(options.workdir, experiment, name))
+    if is_primary():
+        run_directory.claim(directory, identity, overwrite=options.overwrite)
+    parallel = make_parallel(options.parallel)
+    _announce(console, experiment, dataset, parallel, directory)
+
+    results = {}
+    for member, one in study.items():
+        title = f"{member}: {dataset.title}" if member else f"{experiment}: {dataset.title}"
+        results[member] = _run_one(
+            one, directory / member, parallel, options, seed=seed, title=title, console=console
+        )
+    if compare and is_primary():
+        for file_name, figure in compare(results).items():
+            save_figure(figure, directory / "figures" / f"{file_name}.png")
+    if is_primary():
+        console.print(_table(f"{experiment}: {dataset.title}", results))
+        console.print(f"[dim]{directory}: config.json, metrics.csv, summary.json, figures/[/]")
+    return results
+
+
+def _run_one(
+    experiment: Experiment,
+    directory: Path,
+    parallel: Parallel,
+    options: RunOptions,
+    *,
+    seed: int,
+    title: str,
+    console: Console,
+) -> Result:
+    """Train one experiment and write its summary and figures."""
+    directory.mkdir(parents=True, exist_ok=True)
+    writer = None
+    if options.tensorboard and is_primary():
+        writer = tensorboard_writer(directory / "tensorboard")
+    result = train(
+        experiment,
+        directory,
+        parallel,
+        seed=seed,
+        title=title,
+        console=console if is_primary() else None,
+        writer=writer,
+        profile=directory / "profile" if options.profile else None,
+    )
+    figures = {name: draw(result) for name, draw in experiment.figures.items()}
+    if is_primary():
+        for name, figure in figures.items():
+            save_figure(figure, directory / "figures" / f"{name}.png")
+        run_directory.write_json(
+            directory / "summary.json", {"title": title, "seed": seed, **result.summary}
+        )
+    return result
+
+
+def _resumed(
+    config_class: type[Config], options: RunOptions, config: Config, defaults: Config
+) -> tuple[Config, int]:
+    """The configuration of the run to go on with; flags beside --resume must agree with it."""
+    saved, seed = run_directory.load_config(config_class, Path(options.resume))
+    if config != defaults and config != saved:
+        lines = run_directory.differences(
+            run_directory.plain(saved), run_directory.plain(config)
+        )
+        raise run_directory.RunDirectoryError(
+            f"{options.resume} is a run with another configuration:\n"
+            + "\n".join(f"  {line}" for line in lines)
+            + "\nLeave these flags out beside --resume, or start a new run"
+        )
+    return saved, seed
+
+
+def set_up_jax(*, deterministic: bool = False) -> None:
+    """Compile once for all runs: keep compiled programs in the user's cache directory."""
+    if deterministic:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    if not jax.config.jax_compilation_cache_dir:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(cache / "cnn_jax" / "xla"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def _announce(
+    console: Console, experiment: str, dataset: Any, parallel: Parallel, directory: Path
+) -> None:
+    sizes = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
+    count = parallel.num_devices
+    devices = f"{count} {jax.devices()[0].device_kind} device{'s' if count > 1 else ''}"
+    _say(console, f"[bold]{experiment}[/]  {dataset.title}: {sizes}  ({devices}, {parallel.mode})")
+    for note in dataset.notes:
+        _say(console, f"[yellow]note:[/] {note}")
+    _say(console, f"[dim]writes to {directory}[/]")
+
+
+def _say(console: Console, text: str) -> None:
+    with contextlib.suppress(RuntimeError):
+        if not is_primary():
+            return
+    console.print(text, highlight=False)
+
+
+def _table(title: str, results: Mapping[str, Result]) -> Table:
+    """The final table: a row a run and split."""
+    table = Table(title=title, title_justify="left")
+    first = next(iter(results.values()))
+    metrics = first.experiment.task.metrics
+    table.add_column("run")
+    table.add_column("split")
+    for metric in metrics:
+        table.add_column(metric, justify="right")
+    for heading in ("steps", "parameters", "minutes"):
+        table.add_column(heading, justify="right")
+    for name, result in results.items():
+        summary = result.summary
+        for split in ("validation", "test"):
+            if split not in summary:
+                continue
+            table.add_row(
+                name or "final",
+                split,
+                *(_number(metric, summary[split][metric]) for metric in metrics),
+                f"{summary['step']:,}",
+                f"{summary['parameters']:,}",
+                f"{summary['train_seconds'] / 60:.1f}",
+            )
+    return table
+
+
+def _number(metric: str, value: float) -> str:
+    return f"{100 * value:.2f}%" if metric == "accuracy" else f"{value:.4f}"

@@ -1,0 +1,166 @@
+"""The directory of a run: whose it is, whether it may be continued, what describes it."""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cattrs
+import jax
+
+from cnn_jax.errors import UserError
+
+PACKAGES = ("cnn-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+Config = TypeVar("Config")
+
+
+class RunDirectoryError(UserError):
+    """A run directory that cannot be written, or belongs to another run."""
+
+
+def identity(experiment: str, config: Any, seed: int, data: dict[str, str]) -> dict[str, Any]:
+    """What makes two runs the same run: experiment, configuration, seed and data."""
+    return {"experiment": experiment, "config": plain(config), "seed": seed, "data": data}
+
+
+def plain(config: Any) -> Any:
+    """A configuration as JSON would give it back."""
+    return json.loads(json.dumps(cattrs.unstructure(config)))
+
+
+def default_name(identity: dict[str, Any]) -> str:
+    """Eight hexadecimal digits that stand for a run's identity."""
+    text = json.dumps(identity, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def claim(directory: Path, identity: dict[str, Any], *, overwrite: bool) -> None:
+    """Make the directory, or check that what is in it is the same run.
+
+    Raises:
+        RunDirectoryError: it is another run's, or cannot be written.
+    """
+    if overwrite and directory.exists():
+        if any(directory.iterdir()) and not (directory / "config.json").exists():
+            raise RunDirectoryError(
+                f"{directory} holds no run (there is no config.json), so --overwrite leaves it "
+                "alone; give another --name"
+            )
+        shutil.rmtree(directory)
+    if (directory / "config.json").exists():
+        check_same(directory, identity)
+        return
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(directory / "config.json", identity | environment())
+    except OSError as error:
+        raise RunDirectoryError(
+            f"cannot write to the run directory {directory}: {error.strerror}; "
+            "give another one with --workdir"
+        ) from None
+
+
+def check_same(directory: Path, identity: dict[str, Any]) -> None:
+    """Raise RunDirectoryError, with what differs, if the directory is another run's."""
+    saved = read_json(directory / "config.json")
+    lines = differences({name: saved.get(name) for name in identity}, identity)
+    if lines:
+        raise RunDirectoryError(
+            f"{directory} is a run with another configuration:\n"
+            + "\n".join(f"  {line}" for line in lines)
+            + "\nGive another --name, or --overwrite to start it anew"
+        )
+
+
+def differences(saved: Any, asked: Any, path: str = "") -> list[str]:
+    """Lines that name every value in which two trees differ."""
+    if isinstance(saved, dict) and isinstance(asked, dict):
+        names = list(dict.fromkeys([*saved, *asked]))
+        return [
+            line
+            for name in names
+            for line in differences(
+                saved.get(name, "not there"), asked.get(name, "not there"), f"{path}{name}."
+            )
+        ]
+    if saved == asked:
+        return []
+    return [f"{path.removesuffix('.')}: there {saved!r}, asked {asked!r}"]
+
+
+def load_config(config_class: type[Config], directory: Path) -> tuple[Config, int]:
+    """The configuration and seed of a run, from its ``config.json``.
+
+    Raises:
+        RunDirectoryError: it is not there, not readable or of other fields.
+    """
+    path = directory / "config.json"
+    if not path.exists():
+        raise RunDirectoryError(f"there is no run in {directory}: {path} is missing")
+    saved = read_json(path)
+    try:
+        converter = cattrs.Converter(forbid_extra_keys=True)
+        return converter.structure(saved["config"], config_class), saved["seed"]
+    except (KeyError, cattrs.BaseValidationError) as error:
+        details = cattrs.transform_error(error) if not isinstance(error, KeyError) else [error]
+        raise RunDirectoryError(
+            f"{path} is not of this experiment: {'; '.join(map(str, details))}"
+        ) from None
+
+
+def environment() -> dict[str, Any]:
+    """What a run's figures may depend on, beside its configuration."""
+    devices = jax.devices()
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "versions": {name: _version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "git_commit": _git_commit(),
+        "devices": {"kind": devices[0].device_kind, "count": len(devices)},
+        "processes": jax.process_count(),
+        "cpu_cores": os.cpu_count(),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _git_commit() -> str:
+    """The checkout's commit, with a + where files have been changed since."""
+    root = Path(__file__).resolve().parents[2]
+    try:
+        commit, status = (
+            subprocess.run(
+                ["git", "-C", str(root), *words], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("+" if status else "")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file by one rename, so that it is never half there."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value, indent=2) + "\n")
+    os.replace(partial, path)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; RunDirectoryError where it is not one."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise RunDirectoryError(f"cannot read {path}: {error}") from None
+
