@@ -12,6 +12,7 @@ from cnn_jax.data.augment import (
 from cnn_jax.data.dataset import ArraySplit, DataError, Dataset, Split, StreamSplit
 from cnn_jax.data.load import DataConfig, load_dataset
 from cnn_jax.data.order import epoch_order
+from cnn_jax.data.stream import stream_batches
 
 __all__ = [
     "ArraySplit",
@@ -29,4 +30,5 @@ __all__ = [
     "normalize",
     "random_crop",
     "random_flip",
+    "stream_batches",
 ]

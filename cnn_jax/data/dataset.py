@@ -1,18 +1,19 @@
 """What the rest of the library sees of a data set: named splits of uint8 images and labels."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from jaxtyping import Int, Int32, UInt8
 
 from cnn_jax.data.augment import Augment
+from cnn_jax.errors import UserError
 
 Image = UInt8[np.ndarray, "height width channels"]
 
 
-class DataError(Exception):
+class DataError(UserError):
     """Something about the data that the user can mend; the message is shown as it is."""
 
 
@@ -36,6 +37,12 @@ class ArraySplit:
     def __len__(self) -> int:
         return len(self.images)
 
+    def __getitem__(self, index: int) -> tuple[Image, int]:
+        return self.images[index], int(self.labels[index])
+
+    def __getitems__(self, indices: list[int]) -> list[tuple[Image, int]]:
+        return [self[index] for index in indices]
+
 
 @dataclass(frozen=True)
 class StreamSplit:
@@ -55,6 +62,23 @@ class StreamSplit:
 
 
 Split = ArraySplit | StreamSplit
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A data set as one of the readers finds it, before train, validation and test are chosen.
+
+    `image_shape` is that of every decoded image. `defaults` are split expressions that take the
+    place of the usual ones for a role which the user leaves open.
+    """
+
+    name: str
+    title: str
+    splits: Mapping[str, Examples]
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,75 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxtyping import UInt8
-from numpy import ndarray
+from cnn_jax.data.dataset import DataError, Image, Stored
+from cnn_jax.data.decode import check_shape, decode_image
+from cnn_jax.data.names import CLASS_NAMES, TITLES
 
-from cnn_jax.data.dataset import DataError
-from cnn_jax.data.decode import decode_image
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """An opened TFDS directory of a classification data set.
-
-    `image_shape` holds None where images differ in size.
-    """
-
-    name: str
-    builder: Any
-    image_key: str
-    label_key: str
-    image_shape: tuple[int | None, int | None, int]
-    class_names: tuple[str, ...]
-    sizes: dict[str, int]
-
-    def examples(self, split: str, image_size: int = 0) -> "TfdsExamples":
-        import tensorflow_datasets as tfds
-
-        source = self.builder.as_data_source(
-            split=split, decoders={self.image_key: tfds.decode.SkipDecoding()}
-        )
-        return TfdsExamples(
-            f"{self.name} {split}",
-            source,
-            self.image_key,
-            self.label_key,
-            self.image_shape[2],
-            image_size,
-        )
-
-
-@dataclass(frozen=True)
-class TfdsExamples:
-    """Random access to the examples of one stored split; images are decoded by Pillow."""
-
-    title: str
-    source: Any
-    image_key: str
-    label_key: str
-    channels: int
-    image_size: int
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: int) -> tuple[UInt8[ndarray, "height width channels"], int]:
-        return self.__getitems__([index])[0]
-
-    def __getitems__(
-        self, indices: Sequence[int]
-    ) -> list[tuple[UInt8[ndarray, "height width channels"], int]]:
-        records = self.source.__getitems__(list(indices))
-        examples = []
-        for index, record in zip(indices, records, strict=True):
-            try:
-                image = decode_image(record[self.image_key], self.channels, self.image_size)
-            except (OSError, ValueError, SyntaxError) as error:
-                raise DataError(
-                    f"the image of example {index} of {self.title} cannot be decoded: {error}"
-                ) from error
-            examples.append((image, int(record[self.label_key])))
-        return examples
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 def tfds_directory(directory: str) -> Path:
@@ -87,15 +23,12 @@ def tfds_directory(directory: str) -> Path:
 def prepared_names(directory: Path) -> list[str]:
     """The names of all prepared data sets under a TFDS directory, configs as "name/config"."""
     found = {
-        str(info.parent.parent.relative_to(directory))
+        info.parent.parent.relative_to(directory).as_posix()
         for pattern in ("*/*/dataset_info.json", "*/*/*/dataset_info.json")
         for info in directory.glob(pattern)
         if _VERSION.fullmatch(info.parent.name)
     }
     return sorted(found)
-
-
-_VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 def find_prepared(name: str, directory: Path) -> Path | None:
@@ -111,23 +44,78 @@ def find_prepared(name: str, directory: Path) -> Path | None:
     return max(versions, key=lambda path: tuple(int(part) for part in path.name.split(".")))
 
 
-def open_prepared(name: str, path: Path) -> Prepared:
-    """Opens a prepared directory and finds out which feature is the image and which the label."""
+def open_tfds(name: str, path: Path, image_size: int = 0) -> Stored:
+    """Opens a prepared directory; its features tell which one is the image and which the label.
+
+    With `image_size` images of any size are resized and cropped to squares of that size.
+    """
+    tfds = import_tfds(name)
+    name = name.partition(":")[0]
+    builder = tfds.builder_from_directory(path)
+    features = builder.info.features
+    image_key, label_key = _image_and_label(name, tfds, builder.info)
+    height, width, channels = features[image_key].shape
+    if (height, width) == (image_size, image_size):
+        image_size = 0
+    if image_size:
+        height = width = image_size
+    if height is None or width is None:
+        raise DataError(
+            f"the images of {name} differ in size: bring them to one with --data.image-size"
+        )
+    shape = (height, width, channels or 3)
+
+    sizes = {split: info.num_examples for split, info in builder.info.splits.items()}
+    class_names = tuple(features[label_key].names)
+    if class_names == tuple(str(number) for number in range(len(class_names))):
+        class_names = CLASS_NAMES.get(name, class_names)
+    title = TITLES.get(name, name)
+    defaults: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
+    if name == "cifar10" and sizes == {"train": 45_000, "test": 5_000}:
+        # He et al. 2015, section 4.2: 45k of the official training images train, 5k validate.
+        title = f"{title} (45k/5k validation)"
+        defaults = {"validation": "test", "test": "none"}
+        notes = (
+            "this copy of CIFAR-10 holds the 50,000 official training images only: its 'test' is"
+            " the 45k/5k validation set, and the official test images are not there",
+        )
+    skip = {image_key: tfds.decode.SkipDecoding()}
+    splits = {
+        split: TfdsExamples(
+            f"{name} {split}",
+            builder.as_data_source(split=split, decoders=skip),
+            image_key,
+            label_key,
+            len(class_names),
+            shape,
+            image_size,
+        )
+        for split, size in sizes.items()
+        if size
+    }
+    return Stored(name, title, splits, class_names, shape, defaults, notes)
+
+
+def import_tfds(name: str) -> Any:
+    """The module tensorflow_datasets, imported no sooner than needed: it takes a second."""
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise DataError(
-            f"reading {name} needs the package tensorflow-datasets, which is not installed:"
-            " pip install tensorflow-datasets"
+            f"the data set {name} needs the package tensorflow-datasets, which cannot be imported"
+            f" ({error}): pip install tensorflow-datasets importlib-resources"
         ) from error
+    return tfds
 
-    builder = tfds.builder_from_directory(path)
-    features = builder.info.features
+
+def _image_and_label(name: str, tfds: Any, info: Any) -> tuple[str, str]:
+    features = info.features
     images = [key for key, one in features.items() if isinstance(one, tfds.features.Image)]
     labels = [key for key, one in features.items() if isinstance(one, tfds.features.ClassLabel)]
-    supervised = builder.info.supervised_keys or (None, None)
-    image_key = supervised[0] if supervised[0] in images else (images or [None])[0]
-    label_key = supervised[1] if supervised[1] in labels else (labels or [None])[0]
+    supervised = info.supervised_keys or (None, None)
+    image_key = supervised[0] if supervised[0] in images else next(iter(images), None)
+    label_key = supervised[1] if supervised[1] in labels else next(iter(labels), None)
     if image_key is None or label_key is None:
         missing = "image" if image_key is None else "class label"
         raise DataError(
@@ -136,15 +124,44 @@ def open_prepared(name: str, path: Path) -> Prepared:
         )
     if features[image_key].np_dtype != "uint8":
         raise DataError(
-            f"{name}: the images are of type {features[image_key].np_dtype}, expected uint8"
+            f"the images of {name} are of type {features[image_key].np_dtype}, expected uint8"
         )
-    height, width, channels = features[image_key].shape
-    return Prepared(
-        name=name,
-        builder=builder,
-        image_key=image_key,
-        label_key=label_key,
-        image_shape=(height, width, channels or 3),
-        class_names=tuple(features[label_key].names),
-        sizes={split: info.num_examples for split, info in builder.info.splits.items()},
-    )
+    return image_key, label_key
+
+
+@dataclass(frozen=True)
+class TfdsExamples:
+    """Random access to the examples of one stored split; Pillow decodes the images."""
+
+    title: str
+    source: Any
+    image_key: str
+    label_key: str
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    image_size: int
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> tuple[Image, int]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Image, int]]:
+        records = self.source.__getitems__(list(indices))
+        return [self._decode(index, record) for index, record in zip(indices, records, strict=True)]
+
+    def _decode(self, index: int, record: Any) -> tuple[Image, int]:
+        what = f"example {index} of {self.title}"
+        label = int(record[self.label_key])
+        if not 0 <= label < self.num_classes:
+            raise DataError(
+                f"{what} has the label {label}, outside the {self.num_classes} classes"
+                f" 0..{self.num_classes - 1}"
+            )
+        try:
+            image = decode_image(record[self.image_key], self.image_shape[2], self.image_size)
+        except ValueError as error:
+            raise DataError(f"the image of {what} cannot be decoded: {error}") from error
+        check_shape(what, image.shape, self.image_shape)
+        return image, label

@@ -1,0 +1,116 @@
+"""Reads folders of images: train|val/<class>/*.jpg, as ImageNet and many others come."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cnn_jax.data.dataset import DataError, Image, Stored
+from cnn_jax.data.decode import check_shape, decode_image
+from cnn_jax.data.order import epoch_order
+
+SPLIT_NAMES = ("train", "val", "valid", "validation", "test")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+LAYOUT = "train|val|test/<class>/*.jpg|png"
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether a data set's name is meant as a path, not as the name of a TFDS data set.
+
+    Paths start with ".", "/" or "~", or contain a "/" and exist; "emnist/letters" is TFDS's way
+    to name a configuration.
+    """
+    return name.startswith((".", "/", "~")) or ("/" in name and Path(name).is_dir())
+
+
+def open_folder(name: str, image_size: int = 0) -> Stored:
+    """Opens a folder; classes are the sorted names of the folders in train.
+
+    Images become RGB; with `image_size` their shorter side is resized to it and the centre
+    square kept, without it they must all have the size of the first. Files are put into a
+    fixed random order, so that "train[:90%]" holds all classes.
+    """
+    root = Path(name).expanduser()
+    if not root.is_dir():
+        raise DataError(f"there is no folder {root}: expected one with {LAYOUT}")
+    found = [split for split in SPLIT_NAMES if (root / split).is_dir()]
+    if "train" not in found:
+        raise DataError(
+            f"the folder {root} has no folder 'train': expected {LAYOUT}, found"
+            f" {', '.join(sorted(path.name for path in root.iterdir())[:10]) or 'nothing'}"
+        )
+    class_names = _class_names(root / "train")
+    files = {split: _files(root / split, class_names) for split in found}
+    shape = (image_size, image_size, 3)
+    if image_size == 0:
+        first = files["train"][0][0]
+        shape = _decode_file(first, 0).shape
+    splits = {
+        split: FolderExamples([path for path, _ in pairs], labels, shape, image_size)
+        for split, pairs in files.items()
+        if (labels := np.array([label for _, label in pairs], np.int32)).size
+    }
+    title = root.resolve().name
+    return Stored(str(root), title, splits, class_names, shape)
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    names = sorted(
+        path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
+    if not names:
+        raise DataError(f"{folder} has no folders, expected one for each class")
+    return tuple(names)
+
+
+def _files(folder: Path, class_names: Sequence[str]) -> list[tuple[Path, int]]:
+    unknown = sorted(set(_class_names(folder)) - set(class_names))
+    if unknown:
+        raise DataError(
+            f"{folder} has the classes {', '.join(unknown[:10])}, which are not in train"
+        )
+    pairs: list[tuple[Path, int]] = []
+    for label, name in enumerate(class_names):
+        if not (folder / name).is_dir():
+            continue
+        images = sorted(
+            path
+            for path in (folder / name).iterdir()
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        )
+        if not images and folder.name == "train":
+            raise DataError(
+                f"the class folder {folder / name} holds no images ({', '.join(sorted(SUFFIXES))})"
+            )
+        pairs.extend((path, label) for path in images)
+    return [pairs[index] for index in epoch_order(0, 0, len(pairs))]
+
+
+def _decode_file(path: Path, image_size: int) -> Image:
+    try:
+        return decode_image(path.read_bytes(), 3, image_size)
+    except (OSError, ValueError) as error:
+        raise DataError(f"the image file {path} cannot be read: {error}") from error
+
+
+@dataclass(frozen=True)
+class FolderExamples:
+    """Random access to image files."""
+
+    paths: list[Path]
+    labels: np.ndarray
+    image_shape: tuple[int, int, int]
+    image_size: int
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Image, int]:
+        path = self.paths[index]
+        image = _decode_file(path, self.image_size)
+        check_shape(f"the image file {path}", image.shape, self.image_shape)
+        return image, int(self.labels[index])
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Image, int]]:
+        return [self[index] for index in indices]
