@@ -80,7 +80,7 @@ def _until_closed(reader: Any) -> Iterator[HostBatch]:
     try:
         for batch in reader:
             # A copy: workers hand their arrays over in shared memory, to be given back at once.
-            yield {name: array.copy() for name, array in batch.items()}  # type: ignore[misc]
+            yield {name: np.array(array) for name, array in batch.items()}  # type: ignore[misc]
     finally:
         reader.close()
 
