@@ -1,0 +1,186 @@
+"""Curves over the steps of a training."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from cnn_jax.visual.style import GRAY, PALETTE, TICK_SIZE, new_figure, plain_axes
+
+Rows = Sequence[Mapping[str, Any]]
+_Curve = tuple[np.ndarray, np.ndarray]
+
+_PANELS = {
+    "loss": "loss",
+    "accuracy": "accuracy (%)",
+    "learning_rate": "learning rate",
+    "grad_norm": "gradient norm",
+}
+_SPLIT_LINES: dict[str, dict[str, Any]] = {
+    "train": {"color": PALETTE[0], "linewidth": 1.0},
+    "validation": {"color": PALETTE[1], "linewidth": 2.0},
+    "test": {"color": PALETTE[2], "linewidth": 2.0},
+}
+# With fewer points than this each is marked: a line of one point would not be seen.
+_MARKED_BELOW = 25
+
+
+def training_curves(history: Rows, *, title: str) -> Figure:
+    """Loss, accuracy, learning rate and gradient norm over the steps, a line for each split.
+
+    Args:
+        history: rows as in `metrics.csv`: `step`, `split` and any of `loss`, `accuracy` (a
+            fraction), `learning_rate`, `grad_norm`. Values are numbers or their text; one that is
+            absent, None or empty is skipped, and so is the panel of a quantity without values.
+        title: names the data set.
+
+    Raises:
+        ValueError: no value to draw, a row without `step` or `split`, text that is no number.
+    """
+    splits = dict.fromkeys(str(row.get("split")) for row in history)
+    curves = {
+        name: {split: curve for split in splits if (curve := _curve(history, split, name))}
+        for name in _PANELS
+    }
+    names = [name for name, lines in curves.items() if lines]
+    if not names:
+        raise ValueError(
+            f"nothing to draw: none of the {len(history)} rows has a value for any of "
+            f"{', '.join(_PANELS)}"
+        )
+
+    rows = math.ceil(len(names) / 2)
+    figure = new_figure(10 if len(names) > 1 else 6, 2.9 * rows, title)
+    grid = figure.add_gridspec(rows, min(2, len(names)))
+    for index, name in enumerate(names):
+        alone = index % 2 == 0 and index == len(names) - 1
+        axes = figure.add_subplot(grid[index // 2, :] if alone else grid[index // 2, index % 2])
+        for split, (steps, values) in curves[name].items():
+            axes.plot(
+                steps,
+                100 * values if name == "accuracy" else values,
+                label=split,
+                marker=_marker(steps),
+                markersize=3.5,
+                **_SPLIT_LINES.get(split, {"color": GRAY, "linewidth": 1.0}),
+            )
+        _step_axes(axes, ylabel=_PANELS[name])
+        if name in ("loss", "grad_norm"):
+            _logarithmic_if_wide(axes, [values for _, values in curves[name].values()])
+        if len(curves[name]) > 1:
+            axes.legend(fontsize=TICK_SIZE, frameon=False)
+    return figure
+
+
+def error_curves(runs: Mapping[str, Rows], *, title: str) -> Figure:
+    """Error over the steps of several runs: train thin and dashed, validation bold.
+
+    The form of He et al. 2015 (arXiv:1512.03385), Figure 6. The legend gives each run's last
+    validation error. As in the paper, the error axis leaves out the first steps, where the error is
+    several times what it becomes.
+
+    Args:
+        runs: for each run's name its rows, as `training_curves` takes them. More than six runs
+            share colours.
+        title: names the data set.
+
+    Raises:
+        ValueError: no run, or one without accuracies on `train` and `validation`.
+    """
+    if not runs:
+        raise ValueError("nothing to draw: expected at least one run")
+    figure = new_figure(8, 5, title)
+    axes = figure.add_subplot()
+    handles, errors = [], []
+    for index, (name, history) in enumerate(runs.items()):
+        color = PALETTE[index % len(PALETTE)]
+        train = _curve(history, "train", "accuracy")
+        validation = _curve(history, "validation", "accuracy")
+        if train is None and validation is None:
+            raise ValueError(
+                f"run {name!r} has no accuracy in any row whose split is train or validation"
+            )
+        label = name
+        if train is not None:
+            error = 100 * (1 - train[1])
+            axes.plot(
+                train[0], error, color=color, linewidth=0.9, linestyle="--", label=f"{name} train"
+            )
+            errors.append(error)
+        if validation is not None:
+            error = 100 * (1 - validation[1])
+            axes.plot(
+                validation[0],
+                error,
+                color=color,
+                linewidth=2.2,
+                marker=_marker(validation[0]),
+                markersize=4.5,
+                label=f"{name} validation",
+            )
+            errors.append(error)
+            label = f"{name}: {error[-1]:.2f}%"
+        handles.append(Line2D([], [], color=color, linewidth=2.2, label=label))
+
+    _step_axes(axes, ylabel="error (%)")
+    axes.set_ylim(0, _upper_limit(errors))
+    handles += [
+        Line2D([], [], color=GRAY, linewidth=2.2, label="validation"),
+        Line2D([], [], color=GRAY, linewidth=0.9, linestyle="--", label="train"),
+    ]
+    axes.legend(handles=handles, fontsize=TICK_SIZE, frameon=False, loc="upper right")
+    return figure
+
+
+def _curve(history: Rows, split: str, name: str) -> _Curve | None:
+    """Steps and values of one quantity on one split, in the order of the steps."""
+    points = []
+    for row in history:
+        for needed in ("step", "split"):
+            if row.get(needed) in (None, ""):
+                raise ValueError(f"a row of the history has no {needed!r}: {dict(row)}")
+        if row["split"] == split and row.get(name) not in (None, ""):
+            try:
+                points.append((float(row["step"]), float(row[name])))
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"expected numbers for 'step' and {name!r}, got {row['step']!r} and "
+                    f"{row[name]!r}"
+                ) from error
+    if not points:
+        return None
+    steps, values = np.array(sorted(points, key=lambda point: point[0])).T
+    return steps, values
+
+
+def _step_axes(axes: Axes, *, ylabel: str) -> None:
+    plain_axes(axes, xlabel="step", ylabel=ylabel)
+    whole_steps = MaxNLocator(7, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+    axes.xaxis.set_major_locator(whole_steps)
+
+
+def _marker(steps: np.ndarray) -> str:
+    return "o" if len(steps) < _MARKED_BELOW else ""
+
+
+def _logarithmic_if_wide(axes: Axes, curves: Sequence[np.ndarray]) -> None:
+    """A logarithmic axis where a linear one would show the end of training as a flat line."""
+    values = np.concatenate(curves)
+    values = values[np.isfinite(values)]
+    if len(values) and values.min() > 0 and values.max() / values.min() > 100:
+        axes.set_yscale("log")
+
+
+def _upper_limit(errors: Sequence[np.ndarray]) -> float:
+    """Three times the largest last error, or whatever less holds every point."""
+    finite = [error[np.isfinite(error)] for error in errors]
+    finite = [error for error in finite if len(error)]
+    if not finite:
+        return 100.0
+    everything = 1.05 * max(error.max() for error in finite)
+    return float(min(everything, 3 * max(error[-1] for error in finite)) or everything or 1.0)
