@@ -9,7 +9,7 @@ Lecture: "ResNet". Source: He et al. 2015, section 4.2.
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from cnn_jax.data import DataConfig, load_dataset, random_crop, random_flip
+from cnn_jax.data import DataConfig, Dataset, load_dataset, random_crop, random_flip
 from cnn_jax.models import cifar_resnet
 from cnn_jax.tasks import Classification
 from cnn_jax.training import (
@@ -73,11 +73,14 @@ SMOKE = replace(
 )
 
 
-def build(config: Config) -> Experiment:
-    """The experiment that a configuration describes."""
-    dataset = load_dataset(
-        config.data, default="cifar10", augment=[random_crop(padding=4), random_flip()]
-    )
+def load(config: DataConfig) -> Dataset:
+    """CIFAR-10, or what else is named, with the paper's augmentation."""
+    return load_dataset(config, default="cifar10", augment=[random_crop(padding=4), random_flip()])
+
+
+def build(config: Config, dataset: Dataset | None = None) -> Experiment:
+    """The experiment that a configuration describes, on its data or those at hand."""
+    dataset = dataset or load(config.data)
     model = cifar_resnet(
         config.depth,
         residual=config.residual,

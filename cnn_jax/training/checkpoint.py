@@ -32,7 +32,7 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, *, best_metric: str) -> None:
-        self.directory = directory.resolve()
+        self.directory, self._best_metric = directory.resolve(), best_metric
         policy = AnyPreservationPolicy(
             [
                 LatestN(2),
@@ -47,8 +47,6 @@ class Checkpoints:
             self.directory,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policy,
-                best_fn=lambda metrics: metrics[best_metric],
-                best_mode="max",
                 enable_async_checkpointing=True,
             ),
         )
@@ -59,7 +57,12 @@ class Checkpoints:
 
     def best_step(self) -> int | None:
         """Step of the checkpoint with the best validation metric, or None."""
-        return self._manager.best_step()
+        scored = [
+            (info[self._best_metric], step)
+            for step in self._manager.all_steps()
+            if (info := self._manager.metrics(step))
+        ]
+        return max(scored)[1] if scored else None
 
     def save(
         self, step: int, tree: PyTree, metrics: dict[str, float] | None = None

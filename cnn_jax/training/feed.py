@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Int, PyTree
 
-from cnn_jax.data import ArraySplit, Split, StreamSplit, epoch_order
+from cnn_jax.data import ArraySplit, Split, StreamSplit, epoch_order, stream_batches
 from cnn_jax.errors import ConfigError
 from cnn_jax.training.parallel import AXIS, Parallel
 from cnn_jax.training.state import TrainState
@@ -131,11 +131,9 @@ class TrainFeed:
     def _advance_stream(
         self, state: TrainState, sums: Sums, step: int, n: int
     ) -> tuple[TrainState, Sums]:
-        from cnn_jax.data import stream
-
         assert isinstance(self._split, StreamSplit)
         if self._stream is None or self._stream_step != step:
-            self._stream = stream.batches(
+            self._stream = stream_batches(
                 self._split,
                 seed=self._seed,
                 start_step=step,
@@ -197,9 +195,7 @@ class EvalFeed:
         )
 
     def _streamed(self) -> Iterator[Batch]:
-        from cnn_jax.data import stream
-
-        batches = stream.batches(
+        batches = stream_batches(
             self._split,
             seed=None,
             start_step=0,

@@ -18,6 +18,9 @@ from rich.progress import (
 
 Row = dict[str, Any]
 
+LONG_RUN_MINUTES = 10
+"""Runs longer than this are announced with an estimate."""
+
 
 class MetricsFile:
     """``metrics.csv``: one row a training portion and one an evaluation.
@@ -102,7 +105,7 @@ class RunLog:
         self._file, self._console, self._title = metrics_file, console, title
         self._steps_per_epoch, self._summarize = steps_per_epoch, summarize
         self._learning_rate, self._total, self._writer = learning_rate, total, writer
-        self._recent, self._train = "", ""
+        self._recent, self._train, self._chunks = "", "", 0
         self._bar = None
         if console is not None and console.is_terminal:
             self._bar = Progress(
@@ -133,9 +136,23 @@ class RunLog:
         """Move the bar."""
         self._recent = f"{examples_per_second:,.0f} images/s"
         self._train = f"loss {self._summarize(sums)['loss']:.3f}"
+        self._chunks += 1
+        if self._console is not None and self._chunks == 4:
+            self._estimate(step, examples_per_second * float(sums["steps"] / sums["weight"]))
         if self._bar:
             self._bar.update(
                 self._bar_task, completed=step, rate=self._recent, loss=self._train
+            )
+
+    def _estimate(self, step: int, steps_per_second: float) -> None:
+        """Tell of a long run before much of it is spent."""
+        minutes = (self._total - step) / steps_per_second / 60
+        if self._console is not None and minutes > LONG_RUN_MINUTES:
+            self._console.print(
+                f"about {minutes:,.0f} minutes to go at {self._recent}; it can be stopped and "
+                "continued at any time",
+                soft_wrap=True,
+                highlight=False,
             )
 
     def train(self, step: int, sums: dict[str, Any], scale: float) -> None:
@@ -154,9 +171,10 @@ class RunLog:
             values = "  ".join(f"{name} {value:.4f}" for name, value in summary.items())
             epoch = step / self._steps_per_epoch
             self._console.print(
-                f"step {step:>6}/{self._total}  epoch {epoch:6.2f}  "
+                f"{self._title}  step {step:>6}/{self._total}  epoch {epoch:6.2f}  "
                 f"train {self._train}  validation {values}  {self._recent}",
                 highlight=False,
+                soft_wrap=True,
             )
 
     def _write(self, step: int, split: str, values: dict[str, float]) -> None:

@@ -1,5 +1,6 @@
 """Assembly of a training run: feeds, step, checkpoints and log around the loop."""
 
+import functools
 import signal
 import threading
 import time
@@ -98,7 +99,9 @@ def train(
     state = init_state(
         params, model_state, optimizer, jax.random.fold_in(key, 1), ema=bool(config.ema_decay)
     )
-    carry = parallel.replicate({"state": state, "sums": feed.zero_sums(state)})
+    carry = parallel.replicate(
+        {"state": state, "sums": feed.zero_sums(state), "seconds": np.float32(0.0)}
+    )
     checkpoints = Checkpoints(directory / "checkpoints", best_metric=task.best_metric)
     first = checkpoints.latest_step() or 0
     if first:
@@ -118,10 +121,15 @@ def train(
         total = eval_feeds[name].total(eval_step)
         return lambda state: task.summarize(total(state))
 
-    def save(step: int, state: Any, sums: Any, summary: dict[str, float] | None) -> None:
-        checkpoints.save(step, {"state": state, "sums": sums}, summary)
+    before, started = float(carry["seconds"]), time.perf_counter()
 
-    started = time.perf_counter()
+    def seconds() -> Any:
+        return np.float32(before + time.perf_counter() - started)
+
+    def save(step: int, state: Any, sums: Any, summary: dict[str, float] | None) -> None:
+        clock = parallel.replicate(seconds())
+        checkpoints.save(step, {"state": state, "sums": sums, "seconds": clock}, summary)
+
     log = RunLog(
         metrics_file,
         console,
@@ -158,7 +166,6 @@ def train(
     finally:
         checkpoints.close()
 
-    seconds = time.perf_counter() - started
     step = int(state.step)
     splits = [name for name in ("validation", "test") if name in eval_feeds]
     summary = {
@@ -166,8 +173,7 @@ def train(
         "epochs": round(step / steps_per_epoch, 4),
         "stopped_early": bool(state.control.stopped),
         "parameters": sum(p.size for p in jax.tree.leaves(state.params)),
-        "train_seconds": round(seconds, 2),
-        "train_seconds_since_step": first,
+        "train_seconds": round(float(before if first == step else seconds()), 2),
         **{name: evaluate(name)(state) for name in splits},
     }
 
@@ -176,6 +182,7 @@ def train(
             evaluated_params(state), state.model_state, prepare(batch, state.key, False)
         )
 
+    @functools.cache
     def outputs(name: str) -> np.ndarray:
         feed = eval_feeds[name]
         parts = [np.asarray(part) for part in feed.compile(predict)(state)]

@@ -77,7 +77,7 @@ def run(
         raise SystemExit(INTERRUPTED) from None
     except UserError as error:
         console.print("[bold red]error:[/]", end=" ")
-        console.print(str(error), markup=False, highlight=False)
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(2) from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -120,12 +120,12 @@ def _run(
         results[member] = _run_one(
             one, directory / member, parallel, options, seed=seed, title=title, console=console
         )
-    if compare and is_primary():
-        for file_name, figure in compare(results).items():
-            save_figure(figure, directory / "figures" / f"{file_name}.png")
+    compared = compare(results) if compare else {}
     if is_primary():
+        for file_name, figure in compared.items():
+            save_figure(figure, directory / "figures" / f"{file_name}.png")
         console.print(_table(f"{experiment}: {dataset.title}", results))
-        console.print(f"[dim]{directory}: config.json, metrics.csv, summary.json, figures/[/]")
+        _say(console, f"[dim]see {directory}: metrics.csv, summary.json, figures/*.png[/]")
     return results
 
 
@@ -208,7 +208,7 @@ def _say(console: Console, text: str) -> None:
     with contextlib.suppress(RuntimeError):
         if not is_primary():
             return
-    console.print(text, highlight=False)
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def _table(title: str, results: Mapping[str, Result]) -> Table:
