@@ -124,7 +124,7 @@ def worst_mistakes(
     """The wrongly classified images whose true class was given the least probability, worst first.
 
     The caption is the true class, below it the predicted one with its probability. Without any
-    mistake the figure says so.
+    mistake the figure says so. `images` may be a selection, as long as the worst are in it.
 
     Args:
         images: as for `image_grid`.
@@ -170,8 +170,7 @@ def worst_mistakes(
         figure = new_figure(5, 1, title)
         axes = figure.add_subplot()
         axes.set_axis_off()
-        message = f"no mistake in {len(labels):,} images"
-        axes.text(0.5, 0.5, message, ha="center", va="center", size=TITLE_SIZE, color=INK)
+        axes.text(0.5, 0.5, "no mistakes", ha="center", va="center", size=TITLE_SIZE, color=INK)
         return figure
     captions = [
         f"{class_names[labels[i]]}\ntaken for {class_names[predicted[i]]} "
@@ -181,7 +180,7 @@ def worst_mistakes(
     return image_grid(
         images[worst],
         captions,
-        title=f"{title}\n{len(mistakes):,} mistakes in {len(labels):,} images, the worst first",
+        title=title,
         columns=5,
     )
 
