@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from cnn_jax.data.archives import OFFICIAL
 from cnn_jax.data.arrays import decode_all
 from cnn_jax.data.augment import Augment, suited_to
 from cnn_jax.data.dataset import (
@@ -20,8 +23,9 @@ from cnn_jax.data.dataset import (
 from cnn_jax.data.embedded import open_digits
 from cnn_jax.data.folders import is_folder_name, open_folder
 from cnn_jax.data.names import TITLES
+from cnn_jax.data.prepare import prepare, within_reach
 from cnn_jax.data.splits import choose_splits, parse_split
-from cnn_jax.data.tfds_reader import find_prepared, open_tfds, tfds_directory
+from cnn_jax.data.tfds_reader import find_prepared, open_tfds, prepared_names, tfds_directory
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -64,8 +68,9 @@ def load_dataset(config: DataConfig, *, default: str, augment: Sequence[Augment]
     expressions, split_notes = choose_splits(
         sizes,
         train=config.train,
-        validation=config.validation or stored.defaults.get("validation", ""),
-        test=config.test or stored.defaults.get("test", ""),
+        validation=config.validation,
+        test=config.test,
+        defaults=stored.defaults,
     )
     streamed = config.storage == "stream" or (
         config.storage == "auto"
@@ -100,15 +105,21 @@ def _open(config: DataConfig, default: str) -> tuple[Stored, bool]:
     """The data set that is asked for, and whether it stands in for the lecture's."""
     if config.name != "auto":
         return _open_named(config.name, config), False
-    if default == "digits" or find_prepared(default, tfds_directory(config.dir)):
+    directory = tfds_directory(config.dir)
+    why = f"neither prepared under {directory} nor within reach of the network"
+    if default == "digits" or find_prepared(default, directory):
         return _open_named(default, config), False
+    if within_reach(default, directory):
+        try:
+            return _open_named(default, config), False
+        except DataError as error:
+            why = f"not to be had ({error})"
     wanted = TITLES.get(default, default)
     digits = open_digits(config.image_size)
     note = (
-        f"{wanted} is neither prepared under {tfds_directory(config.dir)} nor within reach of the"
-        f" network: training on scikit-learn's {digits.title} in its place. For the real one set"
-        f" TFDS_DATA_DIR (or --data.dir) to a directory that holds {default}, or connect to a"
-        " network."
+        f"{wanted} is {why}: training on scikit-learn's {digits.title} in its place. For the real"
+        f" one set TFDS_DATA_DIR (or --data.dir) to a directory that holds {default}, or connect"
+        " to a network."
     )
     title = f"{digits.title} (stand-in for {wanted})"
     return replace(digits, title=title, notes=(note,)), True
@@ -122,8 +133,27 @@ def _open_named(name: str, config: DataConfig) -> Stored:
     directory = tfds_directory(config.dir)
     path = find_prepared(name, directory)
     if path is None:
-        raise DataError(f"{name} is not under {directory}")
+        if name not in OFFICIAL:
+            raise DataError(_unknown(name, directory))
+        path = prepare(name, directory)
     return open_tfds(name, path, config.image_size)
+
+
+def _unknown(name: str, directory: Path) -> str:
+    there = prepared_names(directory)
+    configurations = [one for one in there if one.startswith(f"{name}/")]
+    if configurations:
+        return f"the data set {name} comes as {', '.join(configurations)}: choose one of them"
+    known = sorted({*there, *OFFICIAL, "digits", "auto"})
+    close = get_close_matches(name, known, n=3)
+    return (
+        f"there is no data set {name!r} under {directory}"
+        + (f"; did you mean {' or '.join(close)}?" if close else ".")
+        + f" Prepared there: {', '.join(there) or 'nothing'}. Downloaded when asked for:"
+        f" {', '.join(OFFICIAL)}. Other data sets of TFDS are read once they are prepared:"
+        " set TFDS_DATA_DIR or --data.dir to where they lie. A folder of images is named by its"
+        f" path, such as ./{name}."
+    )
 
 
 def _decode(stored: Stored, expression: str) -> Split:

@@ -4,9 +4,6 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 
-import numpy as np
-from jaxtyping import Int64
-
 from cnn_jax.data.dataset import DataError
 
 Ranges = tuple[tuple[str, int, int], ...]
@@ -62,75 +59,68 @@ def shared_examples(first: Ranges, second: Ranges) -> int:
     )
 
 
-def indices_of(ranges: Ranges, split: str) -> Int64[np.ndarray, "examples"]:
-    """The positions in one stored split that the ranges ask for."""
-    parts = [np.arange(start, stop) for name, start, stop in ranges if name == split]
-    return np.concatenate(parts).astype(np.int64) if parts else np.zeros(0, np.int64)
-
-
 def choose_splits(
-    sizes: Mapping[str, int], *, train: str = "", validation: str = "", test: str = ""
+    sizes: Mapping[str, int],
+    *,
+    train: str = "",
+    validation: str = "",
+    test: str = "",
+    defaults: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Fills in what the user left open; returns expressions by role, and notes.
+    """Fills in what the user left open; returns an expression for every role, and notes.
 
-    Validation is the stored split of that name, or else the last tenth of train (for CIFAR-10 the
-    45k/5k of He et al. 2015, section 4.2); test is the stored split of that name. An explicit
-    choice always stands, and "none" leaves validation or test away. A default never shares an
-    example with an explicit choice: that is an error for train and validation, while test is left
-    away. Explicit choices that overlap are taken, with a note.
+    Validation is by default the stored split of that name, or else the last tenth of train (for
+    CIFAR-10 the 45k/5k of He et al. 2015, section 4.2), test the stored split of that name;
+    `defaults` holds what takes the place of these rules. "none" leaves validation or test away.
+
+    An explicit choice always stands; two that overlap are taken with a note. Where a default
+    would overlap with another role that is an error, but for test, which is then left away.
     """
-    roles = {"train": train, "validation": validation, "test": test}
+    asked = {"train": train, "validation": validation, "test": test}
     if train == "none":
         raise DataError("train='none': there is nothing to train on")
-    if not train and "train" not in sizes:
-        raise DataError(
-            "there is no split named 'train', only "
-            + ", ".join(sizes)
-            + ": choose one with --data.train"
-        )
-    own = next((name for name in ("validation", "val", "valid") if name in sizes), "")
-    cut = sizes.get("train", 0) - sizes.get("train", 0) // 10
-    held_out = not validation and not own
-    if not validation:
-        if own:
-            roles["validation"] = own
-        elif cut < sizes.get("train", 0):
-            roles["validation"] = f"train[{cut}:]"
-        else:
-            roles["validation"] = "none"
-    if not train:
-        takes_from_train = validation not in ("", "none") and any(
-            split == "train" for split, *_ in parse_split(validation, sizes)
-        )
-        keeps_tenth = held_out or takes_from_train
-        roles["train"] = f"train[:{cut}]" if keeps_tenth else "train"
-    if not test:
-        roles["test"] = "test" if "test" in sizes else "none"
-
-    ranges = {
-        role: parse_split(expression, sizes)
-        for role, expression in roles.items()
-        if expression != "none"
+    roles = {
+        role: asked[role] or expression
+        for role, expression in (_default_roles(sizes, validation) | dict(defaults or {})).items()
     }
+    if not roles["train"]:
+        raise DataError(
+            f"there is no split named 'train', only {', '.join(sizes)}: choose one with"
+            " --data.train"
+        )
+    roles = {role: expression for role, expression in roles.items() if expression != "none"}
+    ranges = {role: parse_split(expression, sizes) for role, expression in roles.items()}
     notes = []
     for role, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
-        if role not in ranges or other not in ranges:
+        if role not in roles or other not in roles:
             continue
         shared = shared_examples(ranges[role], ranges[other])
-        explicit = {"train": bool(train), "validation": bool(validation), "test": bool(test)}
         if not shared:
             continue
-        if explicit[role] and explicit[other]:
-            notes.append(f"{role} and {other} share {shared:,} examples, as you asked")
-        elif other == "test":
-            del ranges["test"], roles["test"]
+        if asked[role] and asked[other]:
+            notes.append(f"{role} and {other} share {shared:,} examples")
+        elif other == "test" and not test:
+            del roles["test"]
             notes.append(f"no test split: its examples are used for {role}")
         else:
             raise DataError(
-                f"train={roles['train']!r} and validation={roles['validation']!r} would share"
-                f" {shared:,} examples: set both --data.train and --data.validation"
-                " ('none' for no validation)"
+                f"{role}={roles[role]!r} and {other}={roles[other]!r} share {shared:,} examples:"
+                f" set both --data.{role} and --data.{other}"
+                + (" (or --data.validation none)" if other == "validation" else "")
             )
-    return {role: expression for role, expression in roles.items() if expression != "none"}, tuple(
-        notes
-    )
+    return roles, tuple(notes)
+
+
+def _default_roles(sizes: Mapping[str, int], validation: str) -> dict[str, str]:
+    count = sizes.get("train", 0)
+    cut = count - count // 10
+    own = next((name for name in ("validation", "val", "valid") if name in sizes), "")
+    held_out = f"train[{cut}:]" if cut < count else "none"
+    # A tenth stays away from training where validation takes it, by default or by the user's
+    # word, but not where the user wants no validation or validates on something else.
+    keeps_tenth = (not own and not validation) or "train" in validation
+    return {
+        "train": f"train[:{cut}]" if count and keeps_tenth else "train" if count else "",
+        "validation": own or held_out,
+        "test": "test" if "test" in sizes else "none",
+    }
