@@ -79,10 +79,9 @@ def choose_splits(
     asked = {"train": train, "validation": validation, "test": test}
     if train == "none":
         raise DataError("train='none': there is nothing to train on")
-    roles = {
-        role: asked[role] or expression
-        for role, expression in (_default_roles(sizes, validation) | dict(defaults or {})).items()
-    }
+    defaults = dict(defaults or {})
+    usual = _usual_roles(sizes, validation or defaults.get("validation", ""))
+    roles = {role: asked[role] or defaults.get(role) or usual[role] for role in usual}
     if not roles["train"]:
         raise DataError(
             f"there is no split named 'train', only {', '.join(sizes)}: choose one with"
@@ -111,7 +110,7 @@ def choose_splits(
     return roles, tuple(notes)
 
 
-def _default_roles(sizes: Mapping[str, int], validation: str) -> dict[str, str]:
+def _usual_roles(sizes: Mapping[str, int], validation: str) -> dict[str, str]:
     count = sizes.get("train", 0)
     cut = count - count // 10
     own = next((name for name in ("validation", "val", "valid") if name in sizes), "")
