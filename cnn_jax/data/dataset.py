@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, Int32, UInt8
@@ -17,6 +17,7 @@ class DataError(UserError):
     """Something about the data that the user can mend; the message is shown as it is."""
 
 
+@runtime_checkable
 class Examples(Protocol):
     """Random access to the decoded examples of a split as it is stored: (image, label) pairs."""
 
