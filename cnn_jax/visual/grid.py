@@ -180,7 +180,7 @@ def worst_mistakes(
     return image_grid(
         images[worst],
         captions,
-        title=title,
+        title=f"{title}\nworst mistakes first",
         columns=5,
     )
 

@@ -70,7 +70,7 @@ def test_the_worst_mistake_gives_its_true_class_least_probability():
         "dog\ntaken for cat (50%)",
     ]
     np.testing.assert_array_equal(figure.axes[0].get_images()[0].get_array(), IMAGES[2][..., 0])
-    assert figure.texts[0].get_text() == "val"
+    assert figure.texts[0].get_text() == "val\nworst mistakes first"
     one = worst_mistakes(IMAGES, LABELS, PROBABILITIES, ["a", "b", "c"], title="", count=1)
     assert len(one.axes) == 1
 
