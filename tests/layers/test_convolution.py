@@ -1,0 +1,199 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from jax import lax
+from jax.test_util import check_grads
+
+from cnn_jax.layers import Conv, conv2d
+from tests.tolerance import assert_close
+
+
+def naive_convolution(x, kernel, stride, padding, dilation, groups):
+    """Position by position, tap by tap."""
+    x = np.pad(x, ((0, 0), *padding, (0, 0)))
+    height, width, group_channels, features = kernel.shape
+    rows = range(0, x.shape[1] - (height - 1) * dilation[0], stride[0])
+    columns = range(0, x.shape[2] - (width - 1) * dilation[1], stride[1])
+    y = np.zeros((x.shape[0], len(rows), len(columns), features))
+    for i, top in enumerate(rows):
+        for j, left in enumerate(columns):
+            for feature in range(features):
+                group = feature // (features // groups)
+                channels = slice(group * group_channels, (group + 1) * group_channels)
+                for a in range(height):
+                    for b in range(width):
+                        pixel = x[:, top + a * dilation[0], left + b * dilation[1], channels]
+                        y[:, i, j, feature] += pixel @ kernel[a, b, :, feature]
+    return y
+
+
+def xla_convolution(x, kernel, stride, padding, dilation, groups):
+    """With the gradients that JAX itself derives."""
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        stride,
+        padding,
+        rhs_dilation=dilation,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
+@st.composite
+def convolutions(draw):
+    small = functools.partial(st.integers, 1)
+    pairs = st.tuples
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    kernel = draw(pairs(small(3), small(4)))
+    dilation = draw(pairs(small(2), small(3)))
+    padding = draw(pairs(*[pairs(st.integers(0, 3), st.integers(0, 3))] * 2))
+    image = draw(pairs(small(8), small(8)))
+    for n, k, d, p in zip(image, kernel, dilation, padding, strict=True):
+        assume((k - 1) * d < n + sum(p))
+    geometry = (draw(pairs(small(3), small(3))), padding, dilation, groups)
+    x = (draw(small(3)), *image, groups * draw(small(3)))
+    return x, (*kernel, x[-1] // groups, groups * draw(small(2))), geometry
+
+
+def draw_normal(seed, *shapes):
+    generator = np.random.default_rng(seed)
+    return [generator.standard_normal(shape) for shape in shapes]
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(convolutions())
+def test_values_and_gradients_are_those_of_the_definition(case):
+    x_shape, kernel_shape, geometry = case
+    stride, padding, dilation, groups = geometry
+    x, kernel = draw_normal(0, x_shape, kernel_shape)
+    with jax.enable_x64(True):
+        ours = functools.partial(
+            conv2d, stride=stride, padding=padding, dilation=dilation, groups=groups
+        )
+        y, pullback = jax.vjp(ours, jnp.asarray(x), jnp.asarray(kernel))
+        assert_close(y, naive_convolution(x, kernel, *geometry))
+        _, reference_pullback = jax.vjp(lambda *a: xla_convolution(*a, *geometry), x, kernel)
+        (gradient,) = draw_normal(1, y.shape)
+        assert_close(pullback(jnp.asarray(gradient)), reference_pullback(jnp.asarray(gradient)))
+
+
+GEOMETRIES = [
+    dict(stride=1, padding=1),
+    dict(stride=2, padding=((0, 1), (2, 0))),
+    dict(stride=(1, 2), padding=(2, 1), dilation=(2, 1), groups=2),
+]
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_gradients_of_gradients(geometry):
+    groups = geometry.get("groups", 1)
+    x, kernel, bias = draw_normal(0, (2, 5, 6, 4), (3, 3, 4 // groups, 2), (2,))
+    with jax.enable_x64(True):
+        convolve = jax.jit(lambda *arguments: jnp.sin(conv2d(*arguments, **geometry)))
+        check_grads(convolve, (x, kernel, bias), order=2, modes=["rev"], eps=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mapped", [(0, None), (None, 0), (0, 0)])
+def test_vmap_equals_a_loop(mapped):
+    x, kernel = draw_normal(0, (3, 2, 5, 5, 4), (3, 3, 3, 4, 2))
+    arguments = [a if axis == 0 else a[0] for a, axis in zip((x, kernel), mapped, strict=True)]
+
+    def energy_gradients(x, kernel):
+        def energy(x, kernel):
+            return (conv2d(x, kernel, stride=2, padding=1) ** 2).sum()
+
+        return jax.grad(energy, argnums=(0, 1))(x, kernel)
+
+    with jax.enable_x64(True):
+        together = jax.vmap(energy_gradients, in_axes=mapped)(*map(jnp.asarray, arguments))
+        for i in range(3):
+            one = [
+                jnp.asarray(a[i] if axis == 0 else a)
+                for a, axis in zip(arguments, mapped, strict=True)
+            ]
+            assert_close([g[i] for g in together], list(energy_gradients(*one)))
+
+
+def test_gradients_in_a_scan_equal_those_outside():
+    x, kernel = draw_normal(0, (2, 6, 6, 3), (3, 3, 3, 3))
+
+    def step(kernel, _):
+        def energy(kernel):
+            return (conv2d(jnp.asarray(x), kernel, padding=1) ** 2).mean()
+
+        return kernel - 0.1 * jax.grad(energy)(kernel), None
+
+    with jax.enable_x64(True):
+        scanned, _ = jax.jit(lambda kernel: lax.scan(step, kernel, None, length=3))(kernel)
+        looped = jnp.asarray(kernel)
+        for _ in range(3):
+            looped, _ = step(looped, None)
+        assert_close(scanned, looped)
+
+
+def test_other_platforms_get_the_transposition_of_jax_itself():
+    """GPU back ends recognize it; ours would be a slow convolution to them."""
+
+    def lowered(convolve):
+        def gradients(x, kernel):
+            return jax.grad(lambda *a: convolve(*a).sum(), argnums=(0, 1))(x, kernel)
+
+        arguments = jnp.zeros((2, 8, 8, 4)), jnp.zeros((3, 3, 4, 6))
+        traced = jax.jit(gradients).trace(*arguments)
+        text = traced.lower(lowering_platforms=("cuda",)).as_text()
+        convolutions = [line for line in text.splitlines() if "stablehlo.convolution" in line]
+        return sorted(line[line.index("dim_numbers") :] for line in convolutions)
+
+    ours = lowered(lambda x, kernel: conv2d(x, kernel, stride=2, padding=1))
+    one = ((1, 1), (1, 1))
+    reference = lowered(lambda x, kernel: xla_convolution(x, kernel, (2, 2), one, (1, 1), 1))
+    assert [line for line in ours if line not in reference] == []
+    assert {line for line in reference if "stride = [2, 2]" not in line} <= set(ours)
+
+
+def test_module_takes_pytorch_s_default_initialization():
+    layer = Conv(64, (3, 5), groups=2)
+    parameters = layer.init(jax.random.key(0), jnp.zeros((1, 8, 8, 8)))["params"]
+    bound = 1 / np.sqrt(3 * 5 * 4)
+    assert parameters["kernel"].shape == (3, 5, 4, 64)
+    for parameter in parameters.values():
+        assert 0.9 * bound < np.abs(parameter).max() <= bound
+        assert abs(parameter.mean()) < 0.2 * bound
+
+
+@pytest.mark.parametrize(
+    ("dtype", "image", "expected"),
+    [
+        (None, jnp.float32, jnp.float32),
+        (None, jnp.bfloat16, jnp.float32),
+        (jnp.bfloat16, jnp.float32, jnp.bfloat16),
+    ],
+)
+def test_module_computes_in_its_dtype(dtype, image, expected):
+    layer = Conv(4, 3, dtype=dtype)
+    x = jnp.ones((1, 4, 4, 2), image)
+    variables = layer.init(jax.random.key(0), x)
+    assert variables["params"]["kernel"].dtype == jnp.float32
+    assert layer.apply(variables, x).dtype == expected
+
+
+@pytest.mark.parametrize(
+    ("kernel", "options", "message"),
+    [
+        ((3, 3, 3, 4), {}, "takes 3 channels .* got images of shape"),
+        ((3, 3, 2, 5), {"groups": 2}, "makes a multiple of 2 features"),
+        ((5, 5, 4, 4), {}, "5x5 does not fit into an image of 4x4"),
+        ((3, 3, 4, 4), {"dilation": 2}, "5x5 does not fit"),
+        ((3, 3, 4, 4), {"stride": 0}, "stride .* must be at least 1"),
+        ((3, 3, 4, 4), {"padding": -1}, "must not be negative"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_named(kernel, options, message):
+    with pytest.raises(ValueError, match=message):
+        conv2d(jnp.zeros((1, 4, 4, 4)), jnp.zeros(kernel), **options)
