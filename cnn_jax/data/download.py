@@ -25,7 +25,8 @@ TIMEOUTS = (3.0, 10.0)
 """Seconds to connect, and to wait for the next bytes."""
 PROBE_SECONDS = 4.0
 """In this time it is decided whether any mirror can be reached, name look-up included."""
-BLOCK = 1 << 18
+BLOCK = 1 << 14
+"""Bytes; the rest of a block is lost where a connection ends."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,8 @@ def _sha256(path: Path) -> str:
 def _reason(error: requests.RequestException) -> str:
     if isinstance(error, requests.Timeout):
         return "time-out"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection ended"
     # urllib3 wraps the cause several times; its last sentence says what it was.
     return re.sub(r"[()'\"]+$", "", str(error).rsplit(": ", 1)[-1]) or type(error).__name__
 

@@ -44,8 +44,7 @@ def open_folder(name: str, image_size: int = 0) -> Stored:
     files = {split: _files(root / split, class_names) for split in found}
     shape = (image_size, image_size, 3)
     if image_size == 0:
-        first = files["train"][0][0]
-        shape = _decode_file(first, 0).shape
+        shape = _decode_file(min(path for path, _ in files["train"]), 0).shape
     splits = {
         split: FolderExamples([path for path, _ in pairs], labels, shape, image_size)
         for split, pairs in files.items()

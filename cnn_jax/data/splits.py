@@ -21,7 +21,9 @@ def parse_split(expression: str, sizes: Mapping[str, int]) -> Ranges:
     ranges = []
     for part in expression.split("+"):
         match = _PART.fullmatch(part.strip())
-        if match is None:
+        limits = [limit for limit in (match["start"], match["stop"]) if limit] if match else []
+        mixed = len({limit.endswith("%") for limit in limits}) > 1  # TFDS takes both for percent
+        if match is None or mixed:
             raise DataError(
                 f"cannot read the split {expression!r}: expected something like 'train',"
                 " 'train[:90%]', 'train[1000:2000]' or 'train+test'"

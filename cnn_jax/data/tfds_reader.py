@@ -11,6 +11,8 @@ from cnn_jax.data.dataset import DataError, Image, Stored
 from cnn_jax.data.decode import check_shape, decode_image
 from cnn_jax.data.names import CLASS_NAMES, TITLES
 
+CIFAR10_45K_5K = {"train": 45_000, "test": 5_000}
+"""Copies of CIFAR-10 with these splits: He et al. 2015, section 4.2, validates on 5k of train."""
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
@@ -72,8 +74,7 @@ def open_tfds(name: str, path: Path, image_size: int = 0) -> Stored:
     title = TITLES.get(name, name)
     defaults: dict[str, str] = {}
     notes: tuple[str, ...] = ()
-    if name == "cifar10" and sizes == {"train": 45_000, "test": 5_000}:
-        # He et al. 2015, section 4.2: 45k of the official training images train, 5k validate.
+    if name == "cifar10" and sizes == CIFAR10_45K_5K:
         title = f"{title} (45k/5k validation)"
         defaults = {"validation": "test", "test": "none"}
         notes = (

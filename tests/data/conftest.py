@@ -1,0 +1,136 @@
+"""Small TFDS directories, and a web server on this machine that can misbehave."""
+
+import io
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def png(image: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "png")
+    return file.getvalue()
+
+
+def noise(count: int, shape: tuple[int, int, int] = (6, 5, 3), seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+@pytest.fixture
+def write_tfds(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes a TFDS data set and returns the TFDS directory it lies in."""
+
+    def write(
+        name: str,
+        splits: dict[str, Sequence[tuple[bytes, int]]],
+        *,
+        class_names: Sequence[str] = ("cat", "dog", "bird"),
+        shape: tuple[int | None, int | None, int] = (6, 5, 3),
+        version: str = "1.0.0",
+        label: Any = None,
+    ) -> Path:
+        tfds = pytest.importorskip("tensorflow_datasets")
+        features = {
+            "image": tfds.features.Image(shape=shape),
+            "label": label or tfds.features.ClassLabel(names=list(class_names)),
+        }
+
+        class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+            VERSION = tfds.core.Version(version)
+
+            def _info(self):
+                return tfds.core.DatasetInfo(
+                    builder=self, features=tfds.features.FeaturesDict(features)
+                )
+
+            def _split_generators(self, manager):
+                return {split: self._generate_examples(split) for split in splits}
+
+            def _generate_examples(self, split):
+                for number, (encoded, label) in enumerate(splits[split]):
+                    yield number, {"image": io.BytesIO(encoded), "label": label}
+
+        Builder.name = name
+        directory = tmp_path / "tfds"
+        Builder(data_dir=directory).download_and_prepare(
+            file_format="array_record",
+            download_config=tfds.download.DownloadConfig(try_download_gcs=False),
+        )
+        return directory
+
+    return write
+
+
+def claim_fewer_classes(folder: Path, claimed: int) -> None:
+    """Makes a prepared data set hold labels that are outside of its classes."""
+    file = folder / "features.json"
+    text = json.loads(file.read_text())
+    text["featuresDict"]["features"]["label"]["classLabel"]["numClasses"] = str(claimed)
+    file.write_text(json.dumps(text))
+    names = folder / "label.labels.txt"
+    names.write_text("\n".join(names.read_text().split("\n")[:claimed]) + "\n")
+
+
+@dataclass
+class WebServer:
+    """Serves `files` by name; requests are logged as (method, file, Range header)."""
+
+    address: str
+    files: dict[str, bytes] = field(default_factory=dict)
+    stop_after: int | None = None
+    """Every answer ends after as many bytes, whatever its length was said to be."""
+    ranges: bool = True
+    log: list[tuple[str, str, str | None]] = field(default_factory=list)
+
+
+@pytest.fixture
+def web_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.answer(body=False)
+
+        def do_GET(self):
+            self.answer(body=True)
+
+        def answer(self, body: bool) -> None:
+            name, wanted = self.path.lstrip("/"), self.headers.get("Range")
+            served.log.append((self.command, name, wanted))
+            if name not in served.files:
+                self.send_error(404)
+                return
+            content, first = served.files[name], 0
+            if wanted and served.ranges:
+                first = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
+                self.send_response(206)
+                self.send_header(
+                    "Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}"
+                )
+            else:
+                self.send_response(200)
+            self.send_header("Content-Length", str(len(content) - first))
+            self.end_headers()
+            if body:
+                self.wfile.write(content[first:][: served.stop_after])
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    served = WebServer(f"http://127.0.0.1:{server.server_address[1]}/")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield served
+    server.shutdown()
+    server.server_close()
+    thread.join()

@@ -1,0 +1,82 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnn_jax.data import DataError
+from cnn_jax.data.decode import check_shape, decode_image
+from tests.data.conftest import noise, png
+
+
+def encoded(image: Image.Image, kind: str) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **({"lossless": True} if kind == "webp" else {}))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["png", "webp", "bmp"])
+def test_lossless_formats_come_back(kind):
+    image = noise(1)[0]
+    assert np.array_equal(decode_image(encoded(Image.fromarray(image), kind), 3), image)
+
+
+def test_grey_and_colour():
+    grey = noise(1, (6, 5, 1))[0]
+    assert np.array_equal(decode_image(png(grey), 1), grey)
+    assert np.array_equal(decode_image(png(grey), 3), np.repeat(grey, 3, axis=-1))
+    assert decode_image(png(noise(1)[0]), 1).shape == (6, 5, 1)
+    assert decode_image(png(noise(1)[0]), 4).shape == (6, 5, 4)
+
+
+def test_sixteen_bits_are_scaled():
+    wide = (np.arange(30, dtype=np.uint16) * 2_000).reshape(6, 5)
+    image = decode_image(encoded(Image.fromarray(wide), "png"), 3)
+    assert np.array_equal(image[..., 0], (wide >> 8).astype(np.uint8))
+
+
+def test_cmyk_palette_and_transparency_become_rgb():
+    for mode in ("CMYK", "P", "RGBA", "LA", "1"):
+        image = Image.new("RGB", (5, 6), (255, 255, 255)).convert(mode)
+        pixels = decode_image(encoded(image, "tiff" if mode == "CMYK" else "png"), 3)
+        assert pixels.shape == (6, 5, 3) and pixels.min() == 255
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 20), (20, 40), (7, 9), (16, 16)])
+def test_resize_keeps_the_centre_square(width, height):
+    pixels = decode_image(encoded(Image.new("RGB", (width, height), (9, 8, 7)), "png"), 3, 16)
+    assert pixels.shape == (16, 16, 3)
+    assert np.all(pixels == [9, 8, 7])
+
+
+def test_the_crop_is_central():
+    image = np.zeros((16, 48, 3), np.uint8)
+    image[:, 16:32] = 200
+    assert np.all(decode_image(png(image), 3, 16) == 200)
+
+
+def test_shrinking_is_antialiased():
+    checks = np.indices((64, 64)).sum(0) % 2 * 255
+    image = np.repeat(checks[..., None], 3, axis=-1).astype(np.uint8)
+    assert np.abs(decode_image(png(image), 3, 16)[2:-2, 2:-2].astype(int) - 127).max() < 10
+
+
+def test_broken_bytes_raise_value_errors():
+    whole = encoded(Image.fromarray(noise(1, (64, 64, 3))[0]), "jpeg")
+    with pytest.raises(ValueError, match="empty"):
+        decode_image(b"", 3)
+    with pytest.raises(ValueError, match="no image"):
+        decode_image(b"no image at all", 3)
+    with pytest.raises(ValueError, match="truncated"):
+        decode_image(whole[: len(whole) // 2], 3)
+    for kind in ("png", "jpeg", "webp"):
+        whole = encoded(Image.fromarray(noise(1, (64, 64, 3))[0]), kind)
+        for length in (1, 5, 20, 40, len(whole) // 2):
+            with pytest.raises(ValueError):
+                decode_image(whole[:length], 3)
+
+
+def test_check_shape():
+    check_shape("it", (4, 4, 3), (4, 4, 3))
+    with pytest.raises(DataError, match=r"it has the shape \(4, 5, 3\), expected \(4, 4, 3\): br"):
+        check_shape("it", (4, 5, 3), (4, 4, 3))

@@ -1,0 +1,116 @@
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from cnn_jax.data import DataError
+from cnn_jax.data.splits import choose_splits, parse_split, shared_examples
+
+SIZES = {"train": 50_000, "test": 10_000}
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("train", [("train", 0, 50_000)]),
+        ("train[:90%]", [("train", 0, 45_000)]),
+        ("train[90%:]", [("train", 45_000, 50_000)]),
+        ("train[45000:]", [("train", 45_000, 50_000)]),
+        ("train[-10%:]", [("train", 45_000, 50_000)]),
+        ("train[:-100]", [("train", 0, 49_900)]),
+        ("train[10:20]+test", [("train", 10, 20), ("test", 0, 10_000)]),
+        ("train[:99999999]", [("train", 0, 50_000)]),
+    ],
+)
+def test_expressions(expression, expected):
+    assert parse_split(expression, SIZES) == tuple(expected)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 997), st.integers(0, 100), st.integers(0, 100), st.booleans())
+def test_ranges_are_those_of_tfds(size, start, stop, percent):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    unit = "%" if percent else ""
+    expression = f"train[{start}{unit}:{stop}{unit}]"
+    assume(percent or max(start, stop) <= size)  # TFDS refuses what we cut to the end
+    info = tfds.core.SplitInfo(name="train", shard_lengths=[size], num_bytes=1)
+    try:
+        instructions = tfds.core.SplitDict([info])[expression].file_instructions
+    except ValueError:
+        assume(stop == 0)  # TFDS reads 0 as if it were left out
+        return
+    expected = [(one.skip, one.skip + one.examples_in_shard) for one in instructions]
+    try:
+        actual = [(first, last) for _, first, last in parse_split(expression, {"train": size})]
+    except DataError:
+        actual = []
+    assert actual == [(first, last) for first, last in expected if last > first]
+
+
+def test_errors_name_what_there_is():
+    with pytest.raises(DataError, match=r"unknown split 'tran' \(did you mean 'train'\?\)"):
+        parse_split("tran", SIZES)
+    with pytest.raises(DataError, match=r"there are train \(50,000\), test \(10,000\)"):
+        parse_split("dev", SIZES)
+    with pytest.raises(DataError, match=r"cannot read the split 'train\[1\]'"):
+        parse_split("train[1]", SIZES)
+    with pytest.raises(DataError, match=r"cannot read the split 'train\[10:20%\]'"):
+        parse_split("train[10:20%]", SIZES)
+    with pytest.raises(DataError, match=r"'train\[90:80\]' is empty"):
+        parse_split("train[90:80]", SIZES)
+
+
+def test_shared_examples():
+    one, other = parse_split("train[:60%]+test", SIZES), parse_split("train[50%:]", SIZES)
+    assert shared_examples(one, other) == 5_000
+    assert shared_examples(one, parse_split("test[:7]", SIZES)) == 7
+
+
+def test_a_tenth_of_train_validates_by_default():
+    assert choose_splits(SIZES) == (
+        {"train": "train[:45000]", "validation": "train[45000:]", "test": "test"},
+        (),
+    )
+
+
+def test_own_validation_is_used_and_train_left_whole():
+    for name in ("validation", "val"):
+        roles, _ = choose_splits({"train": 100, name: 10})
+        assert roles == {"train": "train", "validation": name}
+
+
+def test_defaults_of_the_data_set_replace_the_usual_ones():
+    roles, notes = choose_splits(
+        {"train": 45_000, "test": 5_000}, defaults={"validation": "test", "test": "none"}
+    )
+    assert (roles, notes) == ({"train": "train", "validation": "test"}, ())
+
+
+def test_explicit_choices_stand():
+    roles, _ = choose_splits(SIZES, train="train[:10]", validation="train[10:20]", test="none")
+    assert roles == {"train": "train[:10]", "validation": "train[10:20]"}
+    assert choose_splits(SIZES, validation="none")[0] == {"train": "train", "test": "test"}
+    roles, _ = choose_splits(SIZES, validation="train[-10%:]")
+    assert roles["train"] == "train[:45000]"
+
+
+def test_overlaps():
+    with pytest.raises(DataError, match=r"share 5,000 examples: set both --data.train and"):
+        choose_splits(SIZES, train="train")
+    roles, notes = choose_splits(SIZES, train="train", validation="test")
+    assert roles == {"train": "train", "validation": "test"}
+    assert notes == ("no test split: its examples are used for validation",)
+    _, notes = choose_splits(SIZES, train="train", validation="train[:10%]")
+    assert notes == ("train and validation share 5,000 examples",)
+    with pytest.raises(DataError, match="share 5,000"):
+        choose_splits(
+            {"train": 45_000, "test": 5_000}, train="train+test", defaults={"validation": "test"}
+        )
+
+
+def test_no_train():
+    with pytest.raises(DataError, match="no split named 'train', only full: choose one"):
+        choose_splits({"full": 10})
+    with pytest.raises(DataError, match="nothing to train on"):
+        choose_splits(SIZES, train="none")
+    roles, _ = choose_splits({"full": 10}, train="full[:5]", validation="full[5:]")
+    assert roles == {"train": "full[:5]", "validation": "full[5:]"}
