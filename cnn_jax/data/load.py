@@ -145,7 +145,7 @@ def _unknown(name: str, directory: Path) -> str:
     if configurations:
         return f"the data set {name} comes as {', '.join(configurations)}: choose one of them"
     known = sorted({*there, *OFFICIAL, "digits", "auto"})
-    close = get_close_matches(name, known, n=3)
+    close = get_close_matches(name.lower().replace("-", "_"), known, n=3)
     return (
         f"there is no data set {name!r} under {directory}"
         + (f"; did you mean {' or '.join(close)}?" if close else ".")

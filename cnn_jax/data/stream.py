@@ -4,7 +4,12 @@ What a training step sees is a pure function of seed and step, so that a resumed
 the step alone and starts there at once.
 """
 
-from collections.abc import Iterator
+import atexit
+import multiprocessing
+import os
+import threading
+import weakref
+from collections.abc import Generator, Iterator
 from typing import Any, TypedDict
 
 import numpy as np
@@ -68,21 +73,51 @@ def stream_batches(
     batches = grain.MapDataset.source(source)
     if workers == 0:
         options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=BATCHES_AHEAD)
-        return _until_closed(iter(batches.to_iter_dataset(options)))
+        return _closed_at_exit(iter(batches.to_iter_dataset(options)))
     _mark_flags_as_parsed()
     # Within a worker more threads only compete with the other workers.
     here = batches.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
     spread = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=BATCHES_AHEAD)
-    return _until_closed(iter(here.mp_prefetch(spread)))
+    return _closed_at_exit(iter(here.mp_prefetch(spread, worker_init_fn=_end_with_parent)))
 
 
-def _until_closed(reader: Any) -> Iterator[HostBatch]:
+_open: "weakref.WeakSet[Generator[HostBatch, None, None]]" = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for batches in list(_open):
+        batches.close()
+
+
+def _closed_at_exit(reader: Any) -> Iterator[HostBatch]:
+    # When Python exits in the middle of a stream, Grain's own clean-up comes too late to work.
+    batches = _until_closed(reader)
+    _open.add(batches)
+    return batches
+
+
+def _until_closed(reader: Any) -> Generator[HostBatch, None, None]:
     try:
         for batch in reader:
             # A copy: workers hand their arrays over in shared memory, to be given back at once.
-            yield {name: np.array(array) for name, array in batch.items()}  # type: ignore[misc]
+            owned = {name: np.array(array) for name, array in batch.items()}
+            del batch
+            yield owned  # type: ignore[misc]
     finally:
         reader.close()
+
+
+def _end_with_parent(worker: int, workers: int) -> None:
+    """Lets a worker end when the training process was killed: Grain's would wait for ever."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _mark_flags_as_parsed() -> None:

@@ -1,4 +1,7 @@
+import os
+import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -150,3 +153,31 @@ def test_wrong_arguments_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "grain", None)
     with pytest.raises(DataError, match=r"needs the package grain.*--data.storage device"):
         stream_batches(numbers(), seed=0, batch_size=8)
+
+
+@pytest.mark.full
+def test_workers_end_with_a_killed_training(write_tfds):
+    directory = write_tfds("pets", {"train": [(png(image), 0) for image in noise(25)]})
+    program = f"""
+import multiprocessing, time
+from cnn_jax.data import DataConfig, load_dataset, stream_batches
+
+if __name__ == "__main__":
+    config = DataConfig("pets", {str(directory)!r}, validation="none", storage="stream")
+    split = load_dataset(config, default="cifar10").splits["train"]
+    batches = stream_batches(split, seed=0, batch_size=8, workers=1)
+    next(batches)
+    print(multiprocessing.active_children()[0].pid, flush=True)
+    time.sleep(600)
+"""
+    file = directory / "program.py"
+    file.write_text(program)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    training = subprocess.Popen([sys.executable, file], stdout=subprocess.PIPE, env=environment)
+    worker = int(training.stdout.readline())
+    training.kill()
+    training.wait()
+    with pytest.raises(ProcessLookupError):
+        for _ in range(300):
+            os.kill(worker, 0)
+            time.sleep(0.1)

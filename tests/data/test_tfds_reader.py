@@ -116,6 +116,8 @@ def test_unknown_data_set(write_tfds):
     assert "Prepared there: pets" in message and "--data.dir" in message
     with pytest.raises(DataError, match="did you mean cifar10"):
         load(directory, "cifr10")
+    with pytest.raises(DataError, match="did you mean fashion_mnist"):
+        load(directory, "Fashion-MNIST")
 
 
 def test_unknown_split(write_tfds):
@@ -154,7 +156,7 @@ def test_a_data_set_without_classes(write_tfds):
     directory = write_tfds("pets", {"train": pairs(noise(3))}, label=number)
     with pytest.raises(
         DataError,
-        match=r"pets has no class label, .* its features are image .Image., label .Scalar.",
+        match=r"pets has no class label, .* its features are image .Image.",
     ):
         load(directory)
 
