@@ -111,12 +111,13 @@ def import_tfds(name: str) -> Any:
 
 
 def _image_and_label(name: str, tfds: Any, info: Any) -> tuple[str, str]:
-    features = info.features
+    # Sorted, as the features of a stored data set come in no certain order.
+    features = dict(sorted(info.features.items()))
     images = [key for key, one in features.items() if isinstance(one, tfds.features.Image)]
     labels = [key for key, one in features.items() if isinstance(one, tfds.features.ClassLabel)]
     supervised = info.supervised_keys or (None, None)
-    image_key = supervised[0] if supervised[0] in images else next(iter(images), None)
-    label_key = supervised[1] if supervised[1] in labels else next(iter(labels), None)
+    image_key = _first_of(images, supervised[0], "image")
+    label_key = _first_of(labels, supervised[1], "label")
     if image_key is None or label_key is None:
         missing = "image" if image_key is None else "class label"
         raise DataError(
@@ -128,6 +129,10 @@ def _image_and_label(name: str, tfds: Any, info: Any) -> tuple[str, str]:
             f"the images of {name} are of type {features[image_key].np_dtype}, expected uint8"
         )
     return image_key, label_key
+
+
+def _first_of(keys: Sequence[str], *preferred: str | None) -> str | None:
+    return next((key for key in (*preferred, *keys) if key in keys), None)
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def test_a_data_set_without_classes(write_tfds):
     directory = write_tfds("pets", {"train": pairs(noise(3))}, label=number)
     with pytest.raises(
         DataError,
-        match=r"pets has no class label, .* its features are image .Image.",
+        match=r"pets has no class label, .* its features are image .Image., label",
     ):
         load(directory)
 
