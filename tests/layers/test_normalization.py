@@ -1,0 +1,172 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.test_util import check_grads
+
+from cnn_jax.layers import BatchNorm
+from tests.tolerance import assert_close
+
+DEVICES = 8
+
+
+def draw(shape, seed=0):
+    """Far from zero mean and unit variance."""
+    return 3 + 2 * np.random.default_rng(seed).standard_normal(shape)
+
+
+def variables(channels, dtype=np.float64):
+    """A scale, bias and running statistics that are not the initial ones."""
+    scale, bias, mean, var = draw((4, channels), seed=1).astype(dtype)
+    return jax.tree.map(
+        jnp.asarray,
+        {
+            "params": {"scale": scale, "bias": bias},
+            "batch_stats": {"mean": mean, "var": np.abs(var)},
+        },
+    )
+
+
+def normalized(x, mean, var, params, eps):
+    factor = np.asarray(params["scale"]) / np.sqrt(np.asarray(var) + eps)
+    return (x - np.asarray(mean)) * factor + np.asarray(params["bias"])
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(
+    st.lists(st.integers(1, 4), min_size=1, max_size=3).filter(lambda s: np.prod(s) > 1),
+    st.integers(1, 3),
+    st.floats(0, 1),
+    st.sampled_from([1e-5, 1e-3, 0.1]),
+)
+def test_training_is_pytorch_s_formula(batch, channels, momentum, eps):
+    x = draw((*batch, channels))
+    axes, n = tuple(range(len(batch))), np.prod(batch)
+    mean, var = x.mean(axes), x.var(axes)
+    with jax.enable_x64(True):
+        before = variables(channels)
+        layer = BatchNorm(momentum=momentum, eps=eps)
+        y, updated = layer.apply(before, jnp.asarray(x), train=True, mutable=["batch_stats"])
+        assert_close(y, normalized(x, mean, var, before["params"], eps))
+        running = before["batch_stats"]
+        expected = {
+            "mean": (1 - momentum) * running["mean"] + momentum * mean,
+            "var": (1 - momentum) * running["var"] + momentum * var * n / (n - 1),
+        }
+        assert_close(updated["batch_stats"], expected)
+
+
+@pytest.mark.parametrize(("frozen", "train"), [(False, False), (True, False), (True, True)])
+def test_running_statistics_are_used_and_left(frozen, train):
+    x = draw((4, 3, 3, 2))
+    with jax.enable_x64(True):
+        before = variables(2)
+        layer = BatchNorm(frozen=frozen)
+        y, updated = layer.apply(before, jnp.asarray(x), train=train, mutable=["batch_stats"])
+        running = before["batch_stats"]
+        assert_close(y, normalized(x, running["mean"], running["var"], before["params"], 1e-5))
+        assert_close(updated["batch_stats"], running, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_gradients_equal_finite_differences(train):
+    x = draw((3, 2, 2, 2))
+    with jax.enable_x64(True):
+        before = variables(2)
+
+        @jax.jit
+        def apply(x, params):
+            y, _ = BatchNorm().apply(
+                {**before, "params": params}, x, train=train, mutable=["batch_stats"]
+            )
+            return jnp.sin(y)
+
+        check_grads(apply, (x, before["params"]), order=2, modes=["rev"], eps=1e-5, rtol=1e-5)
+
+
+def loss_gradients(axis_name=None):
+    """Gradients of a sum over the local examples, and the statistics; both for all parameters."""
+
+    def loss(params, statistics, x):
+        y, updated = BatchNorm(axis_name=axis_name).apply(
+            {"params": params, "batch_stats": statistics}, x, train=True, mutable=["batch_stats"]
+        )
+        # Not linear in y: of a linear function the gradient through the statistics is zero.
+        return jnp.sum(jnp.tanh(y)), updated["batch_stats"]
+
+    def gradients(params, statistics, x):
+        (in_params, in_x), statistics = jax.grad(loss, argnums=(0, 2), has_aux=True)(
+            params, statistics, x
+        )
+        if axis_name is not None:
+            in_params = jax.lax.psum(in_params, axis_name)
+        return in_params, in_x, statistics
+
+    return gradients
+
+
+def test_statistics_of_a_batch_sharded_under_jit_are_global():
+    x = draw((2 * DEVICES, 3, 3, 4))
+    mesh = jax.make_mesh((DEVICES,), ("data",), axis_types=(AxisType.Auto,))
+    with jax.enable_x64(True):
+        before = variables(4)
+        arguments = before["params"], before["batch_stats"]
+        expected = loss_gradients()(*arguments, jnp.asarray(x))
+        replicated = jax.device_put(arguments, NamedSharding(mesh, PartitionSpec()))
+        sharded = jax.device_put(jnp.asarray(x), NamedSharding(mesh, PartitionSpec("data")))
+        assert_close(jax.jit(loss_gradients())(*replicated, sharded), expected)
+
+
+def test_statistics_under_pmap_are_global():
+    x = draw((2 * DEVICES, 3, 3, 4))
+    with jax.enable_x64(True):
+        before = variables(4)
+        arguments = before["params"], before["batch_stats"]
+        in_params, in_x, statistics = loss_gradients()(*arguments, jnp.asarray(x))
+        mapped = jax.pmap(
+            loss_gradients("devices"), "devices", in_axes=(None, None, 0), out_axes=(None, 0, None)
+        )(*arguments, jnp.asarray(x.reshape(DEVICES, 2, 3, 3, 4)))
+        assert_close(mapped, (in_params, in_x.reshape(DEVICES, 2, 3, 3, 4), statistics))
+
+
+def test_initialization_needs_no_axis_and_no_second_value():
+    layer = BatchNorm(axis_name="devices")
+    before = layer.init(jax.random.key(0), jnp.ones((1, 3)), train=True)
+    expected = {
+        "params": {"scale": np.ones(3), "bias": np.zeros(3)},
+        "batch_stats": {"mean": np.zeros(3), "var": np.ones(3)},
+    }
+    assert_close(before, expected, rtol=0, atol=0)
+
+
+def test_one_value_a_channel_has_no_variance():
+    with pytest.raises(ValueError, match=r"more than one value a channel, got 1 \(input \(1, 1, 1"):
+        BatchNorm().apply(variables(2), jnp.ones((1, 1, 1, 2)), train=True, mutable=["batch_stats"])
+
+
+def test_a_variance_far_from_zero_is_not_lost():
+    """E[x²] - E[x]² in float32 would be off by far more than the variance itself."""
+    x = 1000 + draw((64, 2)).astype(np.float32)
+    before = variables(2, np.float32)
+    y, _ = BatchNorm().apply(before, jnp.asarray(x), train=True, mutable=["batch_stats"])
+    wide = x.astype(np.float64)
+    expected = normalized(wide, wide.mean(0), wide.var(0), before["params"], 1e-5)
+    assert_close(y, expected, rtol=1e-4)
+
+
+def test_statistics_stay_float32_in_bfloat16():
+    x = jnp.asarray(draw((64, 2)), jnp.bfloat16)
+    before = variables(2, np.float32)
+    y, updated = BatchNorm(dtype=jnp.bfloat16).apply(before, x, train=True, mutable=["batch_stats"])
+    assert y.dtype == jnp.bfloat16
+    wide = np.asarray(x, np.float64)
+    running = before["batch_stats"]
+    expected = {
+        "mean": 0.9 * running["mean"] + 0.1 * wide.mean(0),
+        "var": 0.9 * running["var"] + 0.1 * wide.var(0, ddof=1),
+    }
+    assert {leaf.dtype for leaf in jax.tree.leaves(updated)} == {jnp.dtype(jnp.float32)}
+    assert_close(updated["batch_stats"], expected, rtol=1e-6)
