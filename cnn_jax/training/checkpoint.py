@@ -45,6 +45,8 @@ class Checkpoints:
         )
         self._manager = ocp.CheckpointManager(
             self.directory,
+            # Named here, a fresh process can list what is saved before it loads anything.
+            item_handlers=ocp.StandardCheckpointHandler(),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policy,
                 enable_async_checkpointing=True,
@@ -79,7 +81,7 @@ class Checkpoints:
         Raises:
             CheckpointMismatch: it has other names or shapes than ``target``; all are listed.
         """
-        saved = self._manager.item_metadata(step)
+        saved = self._manager.item_metadata(step).tree
         _check_same(saved, target, self.directory / str(step))
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, target)
         return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
@@ -121,8 +123,15 @@ def _shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
     """Shapes by name; containers' kinds (tuple, list, dataclass) do not count."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {
-        "/".join(str(_entry(key)) for key in path): tuple(leaf.shape) for path, leaf in leaves
+        "/".join(str(_entry(key)) for key in path): _shape(leaf) for path, leaf in leaves
     }
+
+
+def _shape(leaf: Any) -> tuple[int, ...]:
+    """Shape of an array as it is stored: a random key is stored as its words."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.eval_shape(jax.random.key_data, leaf)
+    return tuple(leaf.shape)
 
 
 def _entry(key: Any) -> Any:
