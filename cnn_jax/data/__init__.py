@@ -12,7 +12,7 @@ from cnn_jax.data.augment import (
 from cnn_jax.data.dataset import ArraySplit, DataError, Dataset, Split, StreamSplit
 from cnn_jax.data.load import DataConfig, load_dataset
 from cnn_jax.data.order import epoch_order
-from cnn_jax.data.stream import stream_batches
+from cnn_jax.data.stream import HostBatch, stream_batches
 
 __all__ = [
     "ArraySplit",
@@ -20,6 +20,7 @@ __all__ = [
     "DataConfig",
     "DataError",
     "Dataset",
+    "HostBatch",
     "RandomCrop",
     "RandomFlip",
     "Split",

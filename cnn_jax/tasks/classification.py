@@ -87,9 +87,8 @@ class Classification:
         self, params: PyTree, model_state: PyTree, batch: dict[str, Array]
     ) -> Float[Array, "batch classes"]:
         """Logits of a batch, gathered over the mapped axis if there is one."""
-        logits = self.model.apply(
-            {"params": params, **model_state}, batch["image"], train=False
-        )
+        variables = {"params": params, **model_state}
+        logits: Any = self.model.apply(variables, batch["image"], train=False)
         axis_name = getattr(self.model, "axis_name", None)
         return lax.all_gather(logits, axis_name, tiled=True) if axis_name else logits
 

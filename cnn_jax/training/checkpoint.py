@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
-from cnn_jax.errors import UserError
 from orbax.checkpoint.checkpoint_managers import (
     AnyPreservationPolicy,
     BestN,
     LatestN,
 )
+
+from cnn_jax.errors import UserError
 
 
 class CheckpointMismatch(UserError):
@@ -66,9 +67,7 @@ class Checkpoints:
         ]
         return max(scored)[1] if scored else None
 
-    def save(
-        self, step: int, tree: PyTree, metrics: dict[str, float] | None = None
-    ) -> None:
+    def save(self, step: int, tree: PyTree, metrics: dict[str, float] | None = None) -> None:
         """Start to save a tree; training may go on and consume it at once."""
         # Saved from a copy: the training step reuses the memory of what it is given.
         self._manager.save(
@@ -122,9 +121,7 @@ def _check_same(saved: PyTree, target: PyTree, path: Path) -> None:
 def _shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
     """Shapes by name; containers' kinds (tuple, list, dataclass) do not count."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {
-        "/".join(str(_entry(key)) for key in path): _shape(leaf) for path, leaf in leaves
-    }
+    return {"/".join(str(_entry(key)) for key in path): _shape(leaf) for path, leaf in leaves}
 
 
 def _shape(leaf: Any) -> tuple[int, ...]:

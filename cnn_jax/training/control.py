@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import flax.struct
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -27,8 +26,7 @@ class ControlConfig:
     """Relative decrease of the validation loss that counts as an improvement."""
 
 
-@flax.struct.dataclass
-class Control:
+class Control(flax.struct.PyTreeNode):
     """Counters of one run."""
 
     scale: Float[Array, ""]
@@ -60,7 +58,7 @@ def adapt(control: Control, validation_loss: float, config: ControlConfig) -> Co
     counts updates, and would decay to nothing if it saw the same loss at every step).
     """
     scale, plateau_best = control.scale, control.plateau_best
-    plateau_waited, stop_waited = control.plateau_waited, control.stop_waited
+    plateau_waited = control.plateau_waited
     if config.plateau_patience:
         rule = optax.contrib.reduce_on_plateau(
             factor=config.plateau_factor,
@@ -74,13 +72,13 @@ def adapt(control: Control, validation_loss: float, config: ControlConfig) -> Co
         scale, plateau_best = after.scale, after.best_value
         plateau_waited = after.plateau_count
     improved = validation_loss < float(control.stop_best) * (1 - config.min_improvement)
-    stop_waited = 0 if improved else int(stop_waited) + 1
+    stop_waited = 0 if improved else int(control.stop_waited) + 1
     stopped = bool(config.stop_patience) and stop_waited >= config.stop_patience
     return Control(
-        scale=np.float32(scale),
-        plateau_best=np.float32(plateau_best),
-        plateau_waited=np.int32(plateau_waited),
-        stop_best=np.float32(min(validation_loss, float(control.stop_best))),
-        stop_waited=np.int32(stop_waited),
-        stopped=np.bool_(stopped),
+        scale=jnp.float32(scale),
+        plateau_best=jnp.float32(plateau_best),
+        plateau_waited=jnp.int32(plateau_waited),
+        stop_best=jnp.float32(min(validation_loss, float(control.stop_best))),
+        stop_waited=jnp.int32(stop_waited),
+        stopped=jnp.bool_(stopped),
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import jax.numpy as jnp
 from jaxtyping import Array, Key
@@ -17,9 +17,9 @@ Precision = Literal["float32", "bfloat16"]
 class Task(Protocol):
     """What a model is trained for; see ``cnn_jax.tasks``."""
 
-    metrics: tuple[str, ...]
+    metrics: ClassVar[tuple[str, ...]]
     """Names that ``summarize`` gives, ``loss`` first."""
-    best_metric: str
+    best_metric: ClassVar[str]
     """The metric, higher is better, that the best checkpoint has the most of."""
 
     def with_axis(self, axis_name: str | None) -> "Task":

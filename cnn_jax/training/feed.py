@@ -4,6 +4,7 @@ Both give the same examples for the same step, whatever the number of devices, p
 workers: the order is a pure function of the seed and the epoch, the place in it is the step.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Int, PyTree
 
-from cnn_jax.data import ArraySplit, Split, StreamSplit, epoch_order, stream_batches
+from cnn_jax.data import ArraySplit, HostBatch, Split, StreamSplit, epoch_order, stream_batches
 from cnn_jax.errors import ConfigError
 from cnn_jax.training.parallel import AXIS, Parallel
 from cnn_jax.training.state import TrainState
@@ -21,14 +22,11 @@ from cnn_jax.training.step import Batch
 
 Sums = dict[str, Array]
 StepFn = Callable[[TrainState, Batch], tuple[TrainState, Sums]]
+Advance = Callable[[TrainState, Sums, int], tuple[TrainState, Sums]]
 EvalFn = Callable[[TrainState, Batch], Any]
 
 BLOCK_EVERY = 8
 """Steps after which Python waits for the devices: longer queues stall collectives on CPU."""
-
-
-def _add(totals: PyTree, parts: PyTree) -> PyTree:
-    return jax.tree.map(jnp.add, totals, parts)
 
 
 class TrainFeed:
@@ -41,6 +39,9 @@ class TrainFeed:
         batch_size: examples a step, over all devices.
         seed: decides the order of the examples.
         workers: processes that decode a stream.
+
+    Raises:
+        ConfigError: a batch larger than the split.
     """
 
     def __init__(
@@ -56,105 +57,122 @@ class TrainFeed:
         if batch_size > len(split):
             raise ConfigError(
                 f"batch size {batch_size} is larger than the {len(split)} training examples; "
-                f"take --batch-size {len(split)} or less"
+                f"take --training.batch-size {len(split)} or less"
             )
         self.steps_per_epoch = len(split) // batch_size
-        self._split, self._seed, self._workers = split, seed, workers
-        self._batch_size, self._parallel, self._train_step = batch_size, parallel, train_step
-        self._epoch, self._order = -1, None
-        self._stream: Iterator[Batch] | None = None
-        self._stream_step = -1
+        self._split, self._train_step = split, train_step
+        self._local_batch_size = batch_size // parallel.num_devices
+        if isinstance(split, ArraySplit):
+            self._advance = _resident(split, train_step, parallel, batch_size, seed)
+        else:
+            self._advance = _streamed(split, train_step, parallel, batch_size, seed, workers)
 
-        if isinstance(split, StreamSplit):
-
-            def streamed(state: TrainState, sums: Sums, batch: Batch) -> tuple[TrainState, Sums]:
-                state, parts = train_step(state, batch)
-                return state, _add(sums, parts)
-
-            self._step = parallel.compile(streamed, donate=(0, 1), batch=2)
-            return
-
-        def resident(
-            state: TrainState, sums: Sums, data: Batch, order: Int[Array, " n"]
-        ) -> tuple[TrainState, Sums]:
-            slots = parallel.slots(batch_size)
-            start = state.step % self.steps_per_epoch * batch_size
-            batch = _gather(data, order[start + slots], slots, jnp.ones(slots.shape))
-            state, parts = train_step(state, batch)
-            return state, _add(sums, parts)
-
-        def chunk(
-            state: TrainState, sums: Sums, data: Batch, order: Int[Array, " n"], n: Array
-        ) -> tuple[TrainState, Sums]:
-            # A dynamic trip count: one program for every n, bit-equal wherever it is cut.
-            return lax.fori_loop(0, n, lambda _, c: resident(*c, data, order), (state, sums))
-
-        self._data = _place(split, parallel)
-        self._step = parallel.compile(
-            chunk if parallel.compiled_chunks else resident, donate=(0, 1)
-        )
+    def advance(self, state: TrainState, sums: Sums, n: int) -> tuple[TrainState, Sums]:
+        """Make ``n`` steps and add up their metrics; ``state`` and ``sums`` are consumed."""
+        return self._advance(state, sums, n)
 
     def zero_sums(self, state: TrainState) -> Sums:
-        """Sums of no steps at all."""
-        local = self._batch_size // self._parallel.num_devices
-        split = self._split
-        image = split[0][0] if isinstance(split, StreamSplit) else split.images[0]
+        """The metrics' sums of no steps at all."""
+        n, split = self._local_batch_size, self._split
+        image = split.images[0] if isinstance(split, ArraySplit) else split[0][0]
         batch = {
-            "image": np.zeros((local, *image.shape), np.uint8),
-            "label": np.zeros(local, np.int32),
-            "index": np.zeros(local, np.int32),
-            "weight": np.zeros(local, np.float32),
+            "image": np.zeros((1, n, *image.shape), np.uint8),
+            "label": np.zeros((1, n), np.int32),
+            "index": np.zeros((1, n), np.int32),
+            "weight": np.zeros((1, n), np.float32),
         }
         # A mapped axis of size one stands in for the devices; only shapes are computed.
         mapped = jax.vmap(self._train_step, in_axes=(None, 0), axis_name=AXIS)
-        shapes = jax.eval_shape(mapped, state, jax.tree.map(lambda a: a[None], batch))[1]
+        shapes = jax.eval_shape(mapped, state, batch)[1]
         return jax.tree.map(lambda s: np.zeros(s.shape[1:], s.dtype), shapes)
 
-    def advance(self, state: TrainState, sums: Sums, n: int) -> tuple[TrainState, Sums]:
-        """Make ``n`` steps; ``state`` and ``sums`` are consumed."""
-        step = int(state.step)
-        if isinstance(self._split, StreamSplit):
-            return self._advance_stream(state, sums, step, n)
-        while n:
-            order = self._epoch_order(step // self.steps_per_epoch)
-            here = min(n, self.steps_per_epoch - step % self.steps_per_epoch)
-            if self._parallel.compiled_chunks:
-                state, sums = self._step(state, sums, self._data, order, here)
+
+def _resident(
+    split: ArraySplit, train_step: StepFn, parallel: Parallel, batch_size: int, seed: int
+) -> Advance:
+    """Steps over examples that live on the devices and are gathered inside the step."""
+    steps_per_epoch = len(split) // batch_size
+
+    def step(
+        state: TrainState, sums: Sums, data: Batch, order: Int[Array, " n"]
+    ) -> tuple[TrainState, Sums]:
+        slots = parallel.slots(batch_size)
+        start = state.step % steps_per_epoch * batch_size
+        batch = _gather(data, order[start + slots], slots, jnp.ones(slots.shape, jnp.float32))
+        state, parts = train_step(state, batch)
+        return state, _add(sums, parts)
+
+    def chunk(
+        state: TrainState, sums: Sums, data: Batch, order: Int[Array, " n"], n: Array
+    ) -> tuple[TrainState, Sums]:
+        # A dynamic trip count: one program for every n, bit-equal wherever it is cut.
+        return lax.fori_loop(
+            0, n, lambda _, carry: step(carry[0], carry[1], data, order), (state, sums)
+        )
+
+    data = _place(split, parallel)
+    run = parallel.compile(chunk if parallel.compiled_chunks else step, donate=(0, 1))
+
+    @functools.lru_cache(maxsize=1)
+    def order_of(epoch: int) -> Int[Array, " n"]:
+        return parallel.replicate(epoch_order(seed, epoch, len(split)))
+
+    def advance(state: TrainState, sums: Sums, n: int) -> tuple[TrainState, Sums]:
+        now = int(state.step)
+        end = now + n
+        while now < end:
+            order = order_of(now // steps_per_epoch)
+            here = min(end - now, steps_per_epoch - now % steps_per_epoch)
+            if parallel.compiled_chunks:
+                state, sums = run(state, sums, data, order, np.int32(here))
             else:
                 for i in range(here):
-                    state, sums = self._step(state, sums, self._data, order)
+                    state, sums = run(state, sums, data, order)
                     if i % BLOCK_EVERY == 0:
                         jax.block_until_ready(sums)
-            step, n = step + here, n - here
+            now += here
         return state, sums
 
-    def _advance_stream(
-        self, state: TrainState, sums: Sums, step: int, n: int
-    ) -> tuple[TrainState, Sums]:
-        assert isinstance(self._split, StreamSplit)
-        if self._stream is None or self._stream_step != step:
-            self._stream = stream_batches(
-                self._split,
-                seed=self._seed,
-                start_step=step,
-                batch_size=self._batch_size,
-                process_index=jax.process_index(),
-                process_count=jax.process_count(),
-                workers=self._workers,
-            )
+    return advance
+
+
+def _streamed(
+    split: StreamSplit,
+    train_step: StepFn,
+    parallel: Parallel,
+    batch_size: int,
+    seed: int,
+    workers: int,
+) -> Advance:
+    """Steps over examples that are decoded as they are needed."""
+
+    def step(state: TrainState, sums: Sums, batch: Batch) -> tuple[TrainState, Sums]:
+        state, parts = train_step(state, batch)
+        return state, _add(sums, parts)
+
+    run = parallel.compile(step, donate=(0, 1), batch=2)
+
+    batches: Iterator[HostBatch] | None = None
+
+    def advance(state: TrainState, sums: Sums, n: int) -> tuple[TrainState, Sums]:
+        # The stream starts where the first call does, and every call goes on with it.
+        nonlocal batches
+        batches = batches or stream_batches(
+            split,
+            seed=seed,
+            start_step=int(state.step),
+            batch_size=batch_size,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            workers=workers,
+        )
         for i in range(n):
-            batch = self._parallel.place_batch(next(self._stream))
-            state, sums = self._step(state, sums, batch)
+            state, sums = run(state, sums, parallel.place_batch(next(batches)))
             if i % BLOCK_EVERY == 0:
                 jax.block_until_ready(sums)
-        self._stream_step = step + n
         return state, sums
 
-    def _epoch_order(self, epoch: int) -> Int[Array, " n"]:
-        if epoch != self._epoch or self._order is None:
-            order = epoch_order(self._seed, epoch, len(self._split))
-            self._order, self._epoch = self._parallel.replicate(order), epoch
-        return self._order
+    return advance
 
 
 class EvalFeed:
@@ -162,47 +180,48 @@ class EvalFeed:
 
     The last batch is padded with examples of weight 0, so results are exact for any number of
     examples, batch size and number of devices.
+
+    Args:
+        split: the examples.
+        parallel: how a batch is spread over devices.
+        batch_size: examples a batch; rounded up to a multiple of the devices.
     """
 
     def __init__(self, split: Split, parallel: Parallel, *, batch_size: int) -> None:
-        # No larger than the split, but divisible over the devices.
-        needed = -(-len(split) // parallel.num_devices) * parallel.num_devices
-        self._batch_size = min(batch_size, needed)
+        devices = parallel.num_devices
+        self._batch_size = -(-min(batch_size, len(split)) // devices) * devices
         self._split, self._parallel = split, parallel
-        self._num_batches = -(-len(split) // self._batch_size)
-        if isinstance(split, ArraySplit):
-            self._data = _place(split, parallel)
+        self._data = _place(split, parallel) if isinstance(split, ArraySplit) else {}
 
     def __len__(self) -> int:
         return len(self._split)
 
     def compile(self, function: EvalFn) -> Callable[[TrainState], Iterator[Any]]:
         """``function(state, batch)`` compiled, as an iterator over the split's batches."""
-        if isinstance(self._split, StreamSplit):
-            step = self._parallel.compile(function, batch=1)
-            return lambda state: (step(state, batch) for batch in self._streamed())
+        split, batch_size, parallel = self._split, self._batch_size, self._parallel
+        if isinstance(split, StreamSplit):
+            run = parallel.compile(function, batch=1)
+            return lambda state: (run(state, batch) for batch in self._streamed(split))
 
         def resident(state: TrainState, data: Batch, number: Int[Array, ""]) -> Any:
-            slots = self._parallel.slots(self._batch_size)
-            places = number * self._batch_size + slots
-            weight = (places < len(self._split)).astype(jnp.float32)
-            places = jnp.minimum(places, len(self._split) - 1)
-            return function(state, _gather(data, places, slots, weight))
+            slots = parallel.slots(batch_size)
+            places = number * batch_size + slots
+            weight = (places < len(split)).astype(jnp.float32)
+            return function(
+                state, _gather(data, jnp.minimum(places, len(split) - 1), slots, weight)
+            )
 
-        step = self._parallel.compile(resident)
-        return lambda state: (
-            step(state, self._data, np.int32(i)) for i in range(self._num_batches)
-        )
+        run = parallel.compile(resident)
+        numbers = range(-(-len(split) // batch_size))
+        return lambda state: (run(state, self._data, np.int32(i)) for i in numbers)
 
-    def _streamed(self) -> Iterator[Batch]:
+    def _streamed(self, split: StreamSplit) -> Iterator[Batch]:
         batches = stream_batches(
-            self._split,
+            split,
             seed=None,
-            start_step=0,
             batch_size=self._batch_size,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
-            workers=0,
         )
         return (self._parallel.place_batch(batch) for batch in batches)
 
@@ -219,6 +238,10 @@ class EvalFeed:
             return totals
 
         return evaluate
+
+
+def _add(totals: PyTree, parts: PyTree) -> PyTree:
+    return jax.tree.map(jnp.add, totals, parts)
 
 
 def _place(split: ArraySplit, parallel: Parallel) -> Batch:

@@ -140,9 +140,7 @@ class RunLog:
         if self._console is not None and self._chunks == 4:
             self._estimate(step, examples_per_second * float(sums["steps"] / sums["weight"]))
         if self._bar:
-            self._bar.update(
-                self._bar_task, completed=step, rate=self._recent, loss=self._train
-            )
+            self._bar.update(self._bar_task, completed=step, rate=self._recent, loss=self._train)
 
     def _estimate(self, step: int, steps_per_second: float) -> None:
         """Tell of a long run before much of it is spent."""

@@ -162,7 +162,7 @@ def _decoupled_decay(
         shrink, state = scaled.update(weights, state, params)
         return jax.tree.map(jnp.add, updates, shrink), state
 
-    return optax.GradientTransformation(init, update)  # type: ignore[arg-type]
+    return optax.GradientTransformation(init, update)
 
 
 def _muon_dimensions(params: PyTree) -> PyTree:

@@ -7,7 +7,7 @@ knows nothing of either.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -97,7 +97,7 @@ class Parallel:
                     lambda _, *inner: function(*inner),
                     axis_name=AXIS,
                     in_axes=axes,
-                    out_axes=None,  # type: ignore[arg-type]
+                    out_axes=None,
                     donate_argnums=tuple(i + 1 for i in donate),
                 )
             return mapped(local, *args)
@@ -116,7 +116,7 @@ class Parallel:
         host = np.asarray(leaf)
         return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
-    def place_batch(self, batch: dict[str, np.ndarray]) -> dict[str, Array]:
+    def place_batch(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Put this process's part of a batch on its devices."""
         if self.mode == "jit":
             sharding = NamedSharding(self.mesh, P(AXIS))

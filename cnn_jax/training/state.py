@@ -11,8 +11,7 @@ from jaxtyping import Array, Int, Key, PyTree
 from cnn_jax.training.control import Control, init_control
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """Everything that decides what happens next, apart from the configuration.
 
     A checkpoint holds exactly this, so a run that is killed and resumed goes on to the bit.

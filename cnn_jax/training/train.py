@@ -63,9 +63,7 @@ def train(
     steps_per_epoch = len(dataset.splits["train"]) // config.batch_size
 
     def steps(duration: str) -> int:
-        return to_steps(
-            duration, batch_size=config.batch_size, steps_per_epoch=steps_per_epoch
-        )
+        return to_steps(duration, batch_size=config.batch_size, steps_per_epoch=steps_per_epoch)
 
     plan = Plan(
         total=steps(config.duration),
@@ -168,7 +166,7 @@ def train(
 
     step = int(state.step)
     splits = [name for name in ("validation", "test") if name in eval_feeds]
-    summary = {
+    summary: dict[str, Any] = {
         "step": step,
         "epochs": round(step / steps_per_epoch, 4),
         "stopped_early": bool(state.control.stopped),

@@ -41,7 +41,9 @@ def _mistakes(result: Result) -> Any:
     labels = _labels(result)
     probabilities = np.asarray(jax.nn.softmax(result.outputs(name), axis=-1))
     of_label = np.where(
-        np.argmax(probabilities, axis=-1) == labels, np.inf, probabilities[np.arange(len(labels)), labels]
+        np.argmax(probabilities, axis=-1) == labels,
+        np.inf,
+        probabilities[np.arange(len(labels)), labels],
     )
     worst = np.argsort(of_label, kind="stable")[:MISTAKES]
     split = dataset.splits[name]

@@ -170,9 +170,7 @@ def _resumed(
     """The configuration of the run to go on with; flags beside --resume must agree with it."""
     saved, seed = run_directory.load_config(config_class, Path(options.resume))
     if config != defaults and config != saved:
-        lines = run_directory.differences(
-            run_directory.plain(saved), run_directory.plain(config)
-        )
+        lines = run_directory.differences(run_directory.plain(saved), run_directory.plain(config))
         raise run_directory.RunDirectoryError(
             f"{options.resume} is a run with another configuration:\n"
             + "\n".join(f"  {line}" for line in lines)
@@ -186,7 +184,7 @@ def set_up_jax(*, deterministic: bool = False) -> None:
     if deterministic:
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
-    if not jax.config.jax_compilation_cache_dir:
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(cache / "cnn_jax" / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -163,4 +163,3 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (OSError, json.JSONDecodeError) as error:
         raise RunDirectoryError(f"cannot read {path}: {error}") from None
-
