@@ -81,6 +81,8 @@ def load(config: DataConfig) -> Dataset:
 def build(config: Config, dataset: Dataset | None = None) -> Experiment:
     """The experiment that a configuration describes, on its data or those at hand."""
     dataset = dataset or load(config.data)
+    if dataset.stand_in and config == FAST:
+        config, dataset = for_stand_in(config, dataset)
     model = cifar_resnet(
         config.depth,
         residual=config.residual,
@@ -98,6 +100,21 @@ def build(config: Config, dataset: Dataset | None = None) -> Experiment:
         workers=config.data.workers,
         figures=classification_figures(),
     )
+
+
+def for_stand_in(config: Config, dataset: Dataset) -> tuple[Config, Dataset]:
+    """The fast recipe for the small embedded data set: smaller batches, so enough of them."""
+    batch_size, rate = 32, config.optimizer.learning_rate * 32 / config.training.batch_size
+    note = (
+        f"batches of {batch_size} at a peak rate of {rate:g} in place of "
+        f"{config.training.batch_size} at {config.optimizer.learning_rate:g}: "
+        f"there are only {len(dataset.splits['train']):,} images"
+    )
+    return replace(
+        config,
+        training=replace(config.training, batch_size=batch_size),
+        optimizer=replace(config.optimizer, learning_rate=rate),
+    ), replace(dataset, notes=(*dataset.notes, note))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from cnn_jax.training.experiment import (
     compute_dtype,
 )
 from cnn_jax.training.feed import EvalFeed, TrainFeed
+from cnn_jax.training.host_memory import keep_freed_memory
 from cnn_jax.training.logs import MetricsFile, RunLog, read_metrics, tensorboard_writer
 from cnn_jax.training.loop import Interrupted, Plan, TrainingDiverged, fit
 from cnn_jax.training.optimizers import (
@@ -62,6 +63,7 @@ __all__ = [
     "init_state",
     "initialize_processes",
     "is_primary",
+    "keep_freed_memory",
     "l2_penalty",
     "make_eval_step",
     "make_optimizer",

@@ -5,6 +5,7 @@ the training state, so that a resumed run decides as the uninterrupted one would
 """
 
 from dataclasses import dataclass
+from typing import no_type_check
 
 import flax.struct
 import jax.numpy as jnp
@@ -26,6 +27,8 @@ class ControlConfig:
     """Relative decrease of the validation loss that counts as an improvement."""
 
 
+# JAX also fills a pytree's fields with shapes, shardings and batched values.
+@no_type_check
 class Control(flax.struct.PyTreeNode):
     """Counters of one run."""
 

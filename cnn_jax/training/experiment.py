@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Key
@@ -14,6 +14,7 @@ from cnn_jax.training.optimizers import OptimizerConfig
 Precision = Literal["float32", "bfloat16"]
 
 
+@runtime_checkable
 class Task(Protocol):
     """What a model is trained for; see ``cnn_jax.tasks``."""
 

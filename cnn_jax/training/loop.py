@@ -7,7 +7,7 @@ never wait for Python; what is computed does not depend on where the chunks are 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -55,6 +55,7 @@ class Plan:
         return min(self.total, *((step // n + 1) * n for n in every))
 
 
+@runtime_checkable
 class Observer(Protocol):
     """What is told of a run's progress."""
 

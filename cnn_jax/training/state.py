@@ -1,6 +1,6 @@
 """The one pytree that a training run consists of."""
 
-from typing import Any
+from typing import Any, no_type_check
 
 import flax.struct
 import jax
@@ -11,6 +11,8 @@ from jaxtyping import Array, Int, Key, PyTree
 from cnn_jax.training.control import Control, init_control
 
 
+# JAX also fills a pytree's fields with shapes, shardings and batched values.
+@no_type_check
 class TrainState(flax.struct.PyTreeNode):
     """Everything that decides what happens next, apart from the configuration.
 

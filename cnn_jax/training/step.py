@@ -75,7 +75,7 @@ def make_train_step(
         grads = jax.tree.map(lambda g: g / weight.astype(g.dtype), grads)
         if penalty is not None:
             grads = jax.tree.map(jnp.add, grads, jax.grad(penalty)(state.params))
-        grad_norm = optax.global_norm(grads)
+        grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(sums["loss"]) & jnp.isfinite(grad_norm)
         sums = sums | {
             "grad_norm": grad_norm,

@@ -20,6 +20,7 @@ from cnn_jax.training import (
     Result,
     initialize_processes,
     is_primary,
+    keep_freed_memory,
     make_parallel,
     tensorboard_writer,
     train,
@@ -110,7 +111,7 @@ def _run(
     name = options.name or run_directory.default_name(identity)
     directory = Path(options.resume or Path(options.workdir, experiment, name))
     if is_primary():
-        run_directory.claim(directory, identity, overwrite=options.overwrite)
+        run_directory.claim(directory, identity, notes=dataset.notes, overwrite=options.overwrite)
     parallel = make_parallel(options.parallel)
     _announce(console, experiment, dataset, parallel, directory)
 
@@ -180,7 +181,8 @@ def _resumed(
 
 
 def set_up_jax(*, deterministic: bool = False) -> None:
-    """Compile once for all runs: keep compiled programs in the user's cache directory."""
+    """Keep compiled programs in the user's cache directory, and a CPU step's memory in hand."""
+    keep_freed_memory()
     if deterministic:
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()

@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,8 +41,16 @@ def default_name(identity: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def claim(directory: Path, identity: dict[str, Any], *, overwrite: bool) -> None:
+def claim(
+    directory: Path, identity: dict[str, Any], *, notes: Sequence[str] = (), overwrite: bool = False
+) -> None:
     """Make the directory, or check that what is in it is the same run.
+
+    Args:
+        directory: of the run.
+        identity: what ``identity`` gave for it.
+        notes: what else the reader of ``config.json`` should know.
+        overwrite: whether a run that is there is removed.
 
     Raises:
         RunDirectoryError: it is another run's, or cannot be written.
@@ -58,7 +67,7 @@ def claim(directory: Path, identity: dict[str, Any], *, overwrite: bool) -> None
         return
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        write_json(directory / "config.json", identity | environment())
+        write_json(directory / "config.json", identity | {"notes": list(notes)} | environment())
     except OSError as error:
         raise RunDirectoryError(
             f"cannot write to the run directory {directory}: {error.strerror}; "
