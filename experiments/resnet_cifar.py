@@ -28,8 +28,7 @@ class Config:
     """ResNet on CIFAR-10."""
 
     recipe: Literal["fast", "paper"] = "fast"
-    """Defaults of the other flags: fast is 10 epochs with one cycle of the learning rate; paper is
-    He et al.'s 64,000 steps with option A shortcuts."""
+    """fast: 10 epochs, one cycle of the rate; paper: He et al.'s 64,000 steps, option A."""
     depth: int = 20
     """Number of layers, 6n + 2: 20, 32, 44, 56, 110 or 1202 in the paper."""
     residual: bool = True

@@ -75,7 +75,7 @@ def open_tfds(name: str, path: Path, image_size: int = 0) -> Stored:
     defaults: dict[str, str] = {}
     notes: tuple[str, ...] = ()
     if name == "cifar10" and sizes == CIFAR10_45K_5K:
-        title = f"{title} (45k/5k validation)"
+        title = f"{title} 45k/5k"
         defaults = {"validation": "test", "test": "none"}
         notes = (
             "this copy of CIFAR-10 holds the 50,000 official training images only: its 'test' is"

@@ -3,7 +3,7 @@
 from cnn_jax.layers.activations import relu
 from cnn_jax.layers.convolution import Conv, conv2d
 from cnn_jax.layers.linear import Linear
-from cnn_jax.layers.normalization import BatchNorm, batch_moments, normalize
+from cnn_jax.layers.normalization import BatchNorm, normalize, normalize_batch
 from cnn_jax.layers.pooling import avg_pool, global_avg_pool, max_pool
 
 __all__ = [
@@ -11,10 +11,10 @@ __all__ = [
     "Conv",
     "Linear",
     "avg_pool",
-    "batch_moments",
     "conv2d",
     "global_avg_pool",
     "max_pool",
     "normalize",
+    "normalize_batch",
     "relu",
 ]

@@ -7,49 +7,112 @@ mesh, through `axis_name` under `pmap`.
 """
 
 import math
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype, Initializer
 from jax import lax
 from jaxtyping import Array, Float
 
-
-def batch_moments(
-    x: Float[Array, "*batch channels"], axis_name: str | None = None
-) -> tuple[Float[Array, " channels"], Float[Array, " channels"], int]:
-    """Mean, biased variance and number n of the values of each channel.
-
-    The variance is computed in two passes, mean first, because E[x²] - E[x]² cancels.
-
-    Args:
-        x: activations, in float32 or wider.
-        axis_name: mapped axis (`pmap`) over whose devices the moments are taken.
-    """
-    axes = tuple(range(x.ndim - 1))
-    n = math.prod(x.shape[:-1])
-    mean = jnp.mean(x, axes)
-    if axis_name is not None:
-        n *= lax.axis_size(axis_name)
-        mean = lax.pmean(mean, axis_name)
-    variance = jnp.mean(jnp.square(x - jnp.expand_dims(mean, axes)), axes)
-    if axis_name is not None:
-        variance = lax.pmean(variance, axis_name)
-    return mean, variance, n
+Activations = Float[Array, "*batch channels"]
+PerChannel = Float[Array, " channels"]
 
 
 def normalize(
-    x: Float[Array, "*batch channels"],
-    mean: Float[Array, " channels"],
-    variance: Float[Array, " channels"],
-    scale: Float[Array, " channels"],
-    bias: Float[Array, " channels"],
-    eps: float,
-) -> Float[Array, "*batch channels"]:
+    x: Activations,
+    mean: PerChannel,
+    variance: PerChannel,
+    scale: PerChannel,
+    bias: PerChannel,
+    eps: float = 1e-5,
+) -> Activations:
     """(x - mean) / sqrt(variance + eps) * scale + bias, for each channel."""
+    factor = lax.rsqrt(variance + eps) * scale
+    return (x - _over(x, mean)) * _over(x, factor) + _over(x, bias)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def normalize_batch(
+    x: Activations,
+    scale: PerChannel,
+    bias: PerChannel,
+    eps: float = 1e-5,
+    axis_name: str | None = None,
+) -> tuple[Activations, PerChannel, PerChannel]:
+    """Normalize each channel by the mean and the biased variance of the batch.
+
+    The variance takes two passes, mean first, because E[x²] - E[x]² cancels. The gradient is
+    written out (Ioffe and Szegedy 2015, section 3): two sums over the batch instead of the five
+    of the derived one, which saves a tenth of a ResNet-20's step on a CPU. Forward mode (`jvp`)
+    does not work.
+
+    Args:
+        x: activations, all of one float dtype with scale and bias, float32 or wider.
+        scale: factor after normalization.
+        bias: addend after normalization.
+        eps: added to the variance.
+        axis_name: mapped axis (`pmap`) over whose devices the statistics are taken.
+
+    Returns:
+        The normalized activations, mean and variance.
+    """
+    mean = _mean(x, axis_name)
+    variance = _mean(jnp.square(x - _over(x, mean)), axis_name)
+    return normalize(x, mean, variance, scale, bias, eps), mean, variance
+
+
+def _forward(
+    x: Array, scale: Array, bias: Array, eps: float, axis_name: str | None
+) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array, Array]]:
+    y, mean, variance = normalize_batch(x, scale, bias, eps, axis_name)
+    return (y, mean, variance), (x, scale, mean, variance)
+
+
+def _backward(
+    eps: float,
+    axis_name: str | None,
+    residuals: tuple[Array, Array, Array, Array],
+    cotangents: tuple[Array, Array, Array],
+) -> tuple[Array, Array, Array]:
+    x, scale, mean, variance = residuals
+    of_y, of_mean, of_variance = cotangents
     axes = tuple(range(x.ndim - 1))
-    factor = jnp.expand_dims(lax.rsqrt(variance + eps) * scale, axes)
-    return (x - jnp.expand_dims(mean, axes)) * factor + jnp.expand_dims(bias, axes)
+    n = values_per_channel(x, axis_name)
+    centered = x - _over(x, mean)
+    inverse = lax.rsqrt(variance + eps)
+    of_bias = jnp.sum(of_y, axes)
+    of_scale = jnp.sum(of_y * centered, axes) * inverse
+
+    # Every device's loss depends on every device's x, but on its own copy of scale and bias.
+    sums = of_bias, of_scale, of_mean, of_variance
+    if axis_name is not None:
+        sums = lax.psum(sums, axis_name)
+    along_y = scale * inverse
+    along_centered = (2 * sums[3] - along_y * inverse * sums[1]) / n
+    constant = (sums[2] - along_y * sums[0]) / n
+    of_x = _over(x, along_y) * of_y + _over(x, along_centered) * centered + _over(x, constant)
+    return of_x, of_scale, of_bias
+
+
+normalize_batch.defvjp(_forward, _backward)
+
+
+def values_per_channel(x: Activations, axis_name: str | None = None) -> int:
+    """Number of values of each channel, over all devices of a mapped axis."""
+    n = math.prod(x.shape[:-1])
+    return n if axis_name is None else n * lax.axis_size(axis_name)
+
+
+def _mean(x: Array, axis_name: str | None) -> Array:
+    mean = jnp.mean(x, tuple(range(x.ndim - 1)))
+    return mean if axis_name is None else lax.pmean(mean, axis_name)
+
+
+def _over(x: Array, per_channel: Array) -> Array:
+    return jnp.expand_dims(per_channel, tuple(range(x.ndim - 1)))
 
 
 class BatchNorm(nn.Module):
@@ -81,26 +144,28 @@ class BatchNorm(nn.Module):
     scale_init: Initializer = nn.initializers.ones_init()
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "*batch channels"], *, train: bool
-    ) -> Float[Array, "*batch channels"]:
+    def __call__(self, x: Activations, *, train: bool) -> Activations:
         channels = x.shape[-1]
         scale = self.param("scale", self.scale_init, (channels,))
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
         dtype = self.dtype or jnp.result_type(x, scale)
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        x, scale, bias = promote_dtype(
+            x, scale, bias, dtype=jnp.promote_types(jnp.result_type(x, scale), jnp.float32)
+        )
         if not train or self.frozen or self.is_initializing():
-            mean, variance = running_mean.value, running_var.value
-        else:
-            mean, variance, n = batch_moments(x, self.axis_name)
-            if n < 2:
-                raise ValueError(
-                    f"BatchNorm in training needs more than one value a channel, got {n} "
-                    f"(input {x.shape}); use a larger batch or image, or frozen statistics"
-                )
-            unbiased = variance * (n / (n - 1))
-            running_mean.value += self.momentum * (mean - running_mean.value)
-            running_var.value += self.momentum * (unbiased - running_var.value)
-        return normalize(x, mean, variance, scale, bias, self.eps).astype(dtype)
+            y = normalize(x, running_mean.value, running_var.value, scale, bias, self.eps)
+            return y.astype(dtype)
+
+        n = values_per_channel(x, self.axis_name)
+        if n < 2:
+            raise ValueError(
+                f"BatchNorm in training needs more than one value a channel, got {n} "
+                f"(input {x.shape}); use a larger batch or image, or frozen statistics"
+            )
+        y, mean, variance = normalize_batch(x, scale, bias, self.eps, self.axis_name)
+        for running, batch in ((running_mean, mean), (running_var, variance * (n / (n - 1)))):
+            moved = running.value + self.momentum * (batch - running.value)
+            running.value = moved.astype(running.value.dtype)
+        return y.astype(dtype)

@@ -20,7 +20,7 @@ from cnn_jax.training.parallel import AXIS, Parallel
 from cnn_jax.training.state import TrainState
 from cnn_jax.training.step import Batch
 
-Sums = dict[str, Array]
+Sums = dict[str, Any]
 StepFn = Callable[[TrainState, Batch], tuple[TrainState, Sums]]
 Advance = Callable[[TrainState, Sums, int], tuple[TrainState, Sums]]
 EvalFn = Callable[[TrainState, Batch], Any]

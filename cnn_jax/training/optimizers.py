@@ -19,8 +19,7 @@ class OptimizerConfig:
     """The optimizer, its rate and its regularization."""
 
     name: Literal["sgd", "adam", "adamw", "lamb", "muon"] = "sgd"
-    """Update rule. adamw, lamb and muon have decoupled weight decay built in; with sgd and
-    adam, weight_decay is decoupled as well and l2 is the term in the loss."""
+    """Update rule of optax."""
     learning_rate: float = 0.1
     """Peak learning rate."""
     momentum: float = 0.9
@@ -38,11 +37,9 @@ class OptimizerConfig:
     decay_factor: float = 0.1
     """Factor of the step schedule at each milestone."""
     l2: float = 0.0
-    """The lecture's L2 regularization: l2 / 2 * sum(w**2) is added to the loss (what PyTorch's
-    SGD calls weight_decay)."""
+    """L2 regularization: l2 / 2 * sum(w**2) is added to the loss (PyTorch SGD's weight_decay)."""
     weight_decay: float = 0.0
-    """Decoupled weight decay (Loshchilov and Hutter 2019): each update takes away learning rate
-    times weight_decay times w."""
+    """Decoupled decay: each update takes off rate * weight_decay * w (Loshchilov, Hutter 2019)."""
     decay_all: bool = False
     """Whether l2 and weight_decay also act on biases and on the scales of norms."""
     clip_norm: float = 0.0

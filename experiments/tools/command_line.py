@@ -26,18 +26,17 @@ class RunOptions:
     workdir: str = "runs"
     """Runs are written to WORKDIR/experiment/name."""
     name: str = ""
-    """Name of the run; by default a hash of its configuration, so the same command goes on with
-    the same run."""
+    """Name of the run; by default a hash of its configuration."""
     resume: str = ""
     """Directory of a run to go on with, by its own configuration."""
     overwrite: bool = False
     """Start the run anew where its directory is already there."""
     profile: bool = False
-    """Write a jax.profiler trace of about a second of training into the run's directory."""
+    """Write a jax.profiler trace of some training steps into the run's directory."""
     deterministic: bool = False
     """Bit-equal results on GPUs too, at some cost in speed (CPU and TPU runs always are)."""
     tensorboard: bool = False
-    """Also write TensorBoard events (needs the extra: pip install 'cnn-jax[tensorboard]')."""
+    """Also write TensorBoard events; needs pip install 'cnn-jax[tensorboard]'."""
 
 
 def parse(

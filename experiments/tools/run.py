@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from rich.console import Console
 from rich.table import Table
 
-from cnn_jax.errors import UserError
+from cnn_jax.errors import ConfigError, UserError
 from cnn_jax.training import (
     Experiment,
     Interrupted,
@@ -110,6 +112,7 @@ def _run(
     identity = run_directory.identity(experiment, config, seed, data)
     name = options.name or run_directory.default_name(identity)
     directory = Path(options.resume or Path(options.workdir, experiment, name))
+    _check_agreement(identity)
     if is_primary():
         run_directory.claim(directory, identity, notes=dataset.notes, overwrite=options.overwrite)
     parallel = make_parallel(options.parallel)
@@ -128,6 +131,18 @@ def _run(
         console.print(_table(f"{experiment}: {dataset.title}", results))
         _say(console, f"[dim]see {directory}: metrics.csv, summary.json, figures/*.png[/]")
     return results
+
+
+def _check_agreement(identity: dict[str, Any]) -> None:
+    """Raise ConfigError where the processes of a job would train different things."""
+    number = np.int64(int(run_directory.default_name(identity), 16))
+    numbers = multihost_utils.process_allgather(number)
+    if np.any(numbers != number):
+        raise ConfigError(
+            "the processes of this job differ in configuration or data (this one has "
+            f"{identity['data']['title']}): give all of them the same command, and name the "
+            "data with --data.name"
+        )
 
 
 def _run_one(

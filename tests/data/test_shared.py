@@ -34,7 +34,7 @@ def test_cifar10():
     dataset = load("cifar10")
     lengths = {role: len(split) for role, split in dataset.splits.items()}
     if lengths == {"train": 45_000, "validation": 5_000}:
-        assert dataset.title == "CIFAR-10 (45k/5k validation)"
+        assert dataset.title == "CIFAR-10 45k/5k"
         train, validation = dataset.splits["train"], dataset.splits["validation"]
         assert (digest(train.images[:100]), digest(train.images[-100:])) == DIGESTS["train"]
         assert digest(validation.images[:100]) == DIGESTS["validation"]

@@ -88,7 +88,7 @@ def test_45k_of_cifar10_are_known_as_such(write_tfds, monkeypatch):
         "cnn_jax.data.tfds_reader.CIFAR10_45K_5K", {"train": 45, "test": 5}, raising=True
     )
     dataset = load(directory, "cifar10")
-    assert dataset.title == "CIFAR-10 (45k/5k validation)"
+    assert dataset.title == "CIFAR-10 45k/5k"
     assert {role: len(split) for role, split in dataset.splits.items()} == {
         "train": 45,
         "validation": 5,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
 
-from cnn_jax.layers import BatchNorm
+from cnn_jax.layers import BatchNorm, normalize, normalize_batch
 from tests.tolerance import assert_close
 
 DEVICES = 8
@@ -49,7 +49,8 @@ def test_training_is_pytorch_s_formula(batch, channels, momentum, eps):
     with jax.enable_x64(True):
         before = variables(channels)
         layer = BatchNorm(momentum=momentum, eps=eps)
-        y, updated = layer.apply(before, jnp.asarray(x), train=True, mutable=["batch_stats"])
+        apply = jax.jit(lambda v, x: layer.apply(v, x, train=True, mutable=["batch_stats"]))
+        y, updated = apply(before, x)
         assert_close(y, normalized(x, mean, var, before["params"], eps))
         running = before["batch_stats"]
         expected = {
@@ -87,6 +88,36 @@ def test_gradients_equal_finite_differences(train):
         check_grads(apply, (x, before["params"]), order=2, modes=["rev"], eps=1e-5, rtol=1e-5)
 
 
+def derived(x, scale, bias):
+    """normalize_batch without its written gradient."""
+    axes = tuple(range(x.ndim - 1))
+    mean, variance = jnp.mean(x, axes), jnp.var(x, axes)
+    return normalize(x, mean, variance, scale, bias), mean, variance
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(
+    st.lists(st.integers(1, 4), min_size=1, max_size=3).filter(lambda s: np.prod(s) > 1),
+    st.integers(1, 3),
+    st.integers(0, 1000),
+)
+def test_the_written_gradient_is_the_derived_one(batch, channels, seed):
+    """With cotangents of mean and variance, too."""
+    shapes = [(*batch, channels), *[(channels,)] * 2, (*batch, channels), *[(channels,)] * 2]
+    arrays = [draw(shape, seed + i) for i, shape in enumerate(shapes)]
+    with jax.enable_x64(True):
+        *arguments, of_y, of_mean, of_variance = map(jnp.asarray, arrays)
+
+        @jax.jit
+        def both(arguments, cotangents):
+            values, pullback = jax.vjp(normalize_batch, *arguments)
+            expected_values, expected_pullback = jax.vjp(derived, *arguments)
+            ours, expected = pullback(cotangents), expected_pullback(cotangents)
+            return (values, ours), (expected_values, expected)
+
+        assert_close(*both(arguments, (of_y, of_mean, of_variance)))
+
+
 def loss_gradients(axis_name=None):
     """Gradients of a sum over the local examples, and the statistics; both for all parameters."""
 
@@ -95,7 +126,9 @@ def loss_gradients(axis_name=None):
             {"params": params, "batch_stats": statistics}, x, train=True, mutable=["batch_stats"]
         )
         # Not linear in y: of a linear function the gradient through the statistics is zero.
-        return jnp.sum(jnp.tanh(y)), updated["batch_stats"]
+        moved = jax.tree.reduce(jnp.add, jax.tree.map(jnp.sum, updated["batch_stats"]))
+        devices = 1 if axis_name is None else jax.lax.axis_size(axis_name)
+        return jnp.sum(jnp.tanh(y)) + moved / devices, updated["batch_stats"]
 
     def gradients(params, statistics, x):
         (in_params, in_x), statistics = jax.grad(loss, argnums=(0, 2), has_aux=True)(
