@@ -1,0 +1,87 @@
+"""One device is eight devices, by jit over a mesh and by pmap."""
+
+import jax
+import numpy as np
+import pytest
+
+from cnn_jax.data import random_crop, random_flip
+from cnn_jax.errors import ConfigError
+from cnn_jax.models import cifar_resnet
+from cnn_jax.tasks import Classification
+from cnn_jax.training import make_parallel
+from tests.tolerance import assert_close
+from tests.training.small import ConvNet, advance, dataset, one_device, ways
+
+RESNET = Classification(cifar_resnet(8, num_classes=4, shortcut="B"))
+
+
+def test_there_are_eight_devices() -> None:
+    assert jax.device_count() == 8
+    assert make_parallel("auto").mode == "jit"
+    assert make_parallel("pmap").num_devices == 8
+    assert one_device().num_devices == 1
+
+
+@pytest.fixture(scope="module")
+def one_step() -> dict[str, tuple]:
+    return {name: advance(way, RESNET, dataset(), 1) for name, way in ways().items()}
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_one_step_of_a_resnet_in_float32(one_step: dict[str, tuple], mode: str) -> None:
+    assert_close(one_step[mode], one_step["one device"], rtol=1e-5, atol=1e-7)
+
+
+@pytest.fixture(scope="module")
+def twenty_steps() -> dict[str, tuple]:
+    with jax.enable_x64(True):
+        return {name: advance(way, RESNET, dataset(), 20) for name, way in ways().items()}
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_twenty_steps_of_a_resnet_in_float64(twenty_steps: dict[str, tuple], mode: str) -> None:
+    expected = twenty_steps["one device"]
+    assert all(a.dtype == np.float64 for a in jax.tree.leaves(expected[0]))
+    assert_close(twenty_steps[mode], expected, rtol=1e-9, atol=1e-12)
+    # And they have gone somewhere.
+    begin, _ = advance(one_device(), RESNET, dataset(), 0)
+    kernel = begin["params"]["head"]["kernel"]
+    assert np.max(np.abs(expected[0]["params"]["head"]["kernel"] - kernel)) > 0.01
+
+
+def test_augmentation_does_not_depend_on_the_devices() -> None:
+    data = dataset(augment=(random_crop(2), random_flip()))
+    with jax.enable_x64(True):
+        results = {
+            name: advance(w, Classification(ConvNet()), data, 5) for name, w in ways().items()
+        }
+        plain = advance(one_device(), Classification(ConvNet()), dataset(), 5)
+    assert_close(results["jit"], results["one device"], rtol=1e-9, atol=1e-12)
+    assert_close(results["pmap"], results["one device"], rtol=1e-9, atol=1e-12)
+    with pytest.raises(AssertionError):
+        assert_close(plain, results["one device"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["one device", "jit", "pmap"])
+def test_accumulated_micro_batches_are_the_batch(mode: str) -> None:
+    task = Classification(ConvNet(norm="frozen"))
+    with jax.enable_x64(True):
+        way = ways()[mode]
+        expected = advance(one_device(), task, dataset(), 3)
+        for count in (2, 4):
+            actual = advance(way, task, dataset(), 3, accumulate=count)
+            assert_close(actual, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_batch_that_cannot_be_divided() -> None:
+    everywhere = make_parallel("jit")
+    everywhere.check_batch(64)
+    with pytest.raises(ConfigError) as caught:
+        everywhere.check_batch(100)
+    assert str(caught.value) == (
+        "batch size 100 cannot be divided over 8 devices; take a multiple of 8, such as 96 or 104"
+    )
+    with pytest.raises(ConfigError, match="8 devices x 4 accumulated micro-batches; .* 32 or 64$"):
+        everywhere.check_batch(60, 4)
+    with pytest.raises(ConfigError, match="take a multiple of 8, such as 8 or 8"):
+        everywhere.check_batch(4)
