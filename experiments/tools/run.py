@@ -30,6 +30,7 @@ from cnn_jax.training import (
 from cnn_jax.visual import save_figure
 from experiments.tools import run_directory
 from experiments.tools.command_line import RunOptions, parse
+from experiments.tools.compilation_cache import keep_compiled_programs
 
 Config = TypeVar("Config")
 Study = Mapping[str, Experiment]
@@ -201,10 +202,7 @@ def set_up_jax(*, deterministic: bool = False) -> None:
     if deterministic:
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(cache / "cnn_jax" / "xla"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    keep_compiled_programs()
 
 
 def _announce(
