@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from jax import Array
 
+from cnn_jax.errors import ConfigError
+
 
 def check_images(images: Array | np.ndarray, smallest: int) -> None:
-    """Raise ValueError unless images are [batch, height, width, channels] and large enough.
+    """Raise ConfigError unless images are [batch, height, width, channels] and large enough.
 
     Args:
         images: the model's input.
@@ -15,21 +17,21 @@ def check_images(images: Array | np.ndarray, smallest: int) -> None:
     """
     expected = "expected images as [batch, height, width, channels]"
     if images.ndim != 4:
-        raise ValueError(f"{expected}, got shape {images.shape}")
+        raise ConfigError(f"{expected}, got shape {images.shape}")
     _, height, width, channels = images.shape
     if height in (1, 3) and channels > 4:
-        raise ValueError(
+        raise ConfigError(
             f"{expected}, got shape {images.shape}, which looks like [batch, channels, height, "
             "width]; transpose it by (0, 2, 3, 1)"
         )
     if min(height, width) < smallest:
-        raise ValueError(
+        raise ConfigError(
             f"images of {height}x{width} pixels are too small for this model, which needs at "
             f"least {smallest}x{smallest}; resize them or take a model with a smaller stride"
         )
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Raise ValueError unless an attribute's value is one of the choices."""
+    """Raise ConfigError unless an attribute's value is one of the choices."""
     if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+        raise ConfigError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")

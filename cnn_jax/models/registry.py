@@ -8,6 +8,8 @@ from typing import Any
 
 from flax import linen as nn
 
+from cnn_jax.errors import ConfigError
+
 _FACTORIES: dict[str, Callable[..., nn.Module]] = {}
 
 
@@ -29,15 +31,15 @@ def create_model(name: str, **attributes: Any) -> nn.Module:
     """The model of that name, with attributes such as `num_classes` where they differ.
 
     Raises:
-        ValueError: unknown name (close ones are named) or attribute (all are named).
+        ConfigError: unknown name (close ones are named) or attribute (all are named).
     """
     if name not in _FACTORIES:
         close = difflib.get_close_matches(name, _FACTORIES, n=5)
         hint = f"did you mean {', '.join(close)}?" if close else "see cnn_jax.models.list_models()"
-        raise ValueError(f"unknown model {name!r}; {hint}")
+        raise ConfigError(f"unknown model {name!r}; {hint}")
     known = [p for p in inspect.signature(_FACTORIES[name]).parameters if p not in _LINEN_FIELDS]
     if unknown := [attribute for attribute in attributes if attribute not in known]:
-        raise ValueError(
+        raise ConfigError(
             f"unknown attribute {', '.join(map(repr, unknown))} of model {name!r}; "
             f"there are {', '.join(known)}"
         )

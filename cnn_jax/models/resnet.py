@@ -15,6 +15,7 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
+from cnn_jax.errors import ConfigError
 from cnn_jax.layers import BatchNorm, Conv, Linear, global_avg_pool, max_pool, relu
 from cnn_jax.models.checks import check_choice, check_images
 from cnn_jax.models.registry import register
@@ -144,7 +145,7 @@ class ResNet(nn.Module):
         axis_name: mapped axis (`pmap`) over whose devices BatchNorm's statistics are taken.
 
     Raises:
-        ValueError: images that are not [batch, height, width, channels] or smaller than the
+        ConfigError: images that are not [batch, height, width, channels] or smaller than the
             stride of the last stage (4 for three CIFAR stages, 32 for four ImageNet stages).
     """
 
@@ -164,7 +165,7 @@ class ResNet(nn.Module):
         check_choice("shortcut", self.shortcut, ("A", "B"))
         check_choice("norm", self.norm, ("batch", "frozen"))
         if self.zero_init_residual and not self.residual:
-            raise ValueError(
+            raise ConfigError(
                 "a plain network has no residual branch: zero_init_residual needs residual=True"
             )
         super().__post_init__()
@@ -242,7 +243,7 @@ def cifar_resnet(depth: int, residual: bool = True, **attributes: Any) -> ResNet
         attributes: of `ResNet`; by default 10 classes and option A shortcuts.
 
     Raises:
-        ValueError: a depth that is not 6n + 2.
+        ConfigError: a depth that is not 6n + 2.
     """
     return _cifar(depth, residual)(**attributes)
 
@@ -250,7 +251,7 @@ def cifar_resnet(depth: int, residual: bool = True, **attributes: Any) -> ResNet
 def _cifar(depth: int, residual: bool) -> Callable[..., ResNet]:
     n, rest = divmod(depth - 2, 6)
     if n < 1 or rest:
-        raise ValueError(
+        raise ConfigError(
             f"depth {depth} is not 6n + 2; the nearest is {max(1, round((depth - 2) / 6)) * 6 + 2}"
         )
     sizes, widths = (n, n, n), (16, 32, 64)
