@@ -12,7 +12,6 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype, Initializer
 from jax import lax
 from jaxtyping import Array, Float
@@ -50,8 +49,8 @@ def normalize_batch(
     does not work.
 
     Args:
-        x: activations, all of one float dtype with scale and bias, float32 or wider.
-        scale: factor after normalization.
+        x: activations; kept for the gradient in their own dtype, which may be bfloat16.
+        scale: factor after normalization; its dtype is that of all computation and results.
         bias: addend after normalization.
         eps: added to the variance.
         axis_name: mapped axis (`pmap`) over whose devices the statistics are taken.
@@ -59,6 +58,7 @@ def normalize_batch(
     Returns:
         The normalized activations, mean and variance.
     """
+    x = x.astype(scale.dtype)
     mean = _mean(x, axis_name)
     variance = _mean(jnp.square(x - _over(x, mean)), axis_name)
     return normalize(x, mean, variance, scale, bias, eps), mean, variance
@@ -81,7 +81,7 @@ def _backward(
     of_y, of_mean, of_variance = cotangents
     axes = tuple(range(x.ndim - 1))
     n = values_per_channel(x, axis_name)
-    centered = x - _over(x, mean)
+    centered = x.astype(scale.dtype) - _over(x, mean)
     inverse = lax.rsqrt(variance + eps)
     of_bias = jnp.sum(of_y, axes)
     of_scale = jnp.sum(of_y * centered, axes) * inverse
@@ -94,7 +94,7 @@ def _backward(
     along_centered = (2 * sums[3] - along_y * inverse * sums[1]) / n
     constant = (sums[2] - along_y * sums[0]) / n
     of_x = _over(x, along_y) * of_y + _over(x, along_centered) * centered + _over(x, constant)
-    return of_x, of_scale, of_bias
+    return of_x.astype(x.dtype), of_scale, of_bias
 
 
 normalize_batch.defvjp(_forward, _backward)
@@ -151,10 +151,10 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
         dtype = self.dtype or jnp.result_type(x, scale)
-        x, scale, bias = promote_dtype(
-            x, scale, bias, dtype=jnp.promote_types(jnp.result_type(x, scale), jnp.float32)
-        )
+        wide = jnp.promote_types(jnp.result_type(x, scale), jnp.float32)
+        scale, bias = scale.astype(wide), bias.astype(wide)
         if not train or self.frozen or self.is_initializing():
+            x = x.astype(wide)
             y = normalize(x, running_mean.value, running_var.value, scale, bias, self.eps)
             return y.astype(dtype)
 

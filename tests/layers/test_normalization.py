@@ -190,6 +190,20 @@ def test_a_variance_far_from_zero_is_not_lost():
     assert_close(y, expected, rtol=1e-4)
 
 
+def test_gradients_in_bfloat16_are_those_of_float32_rounded():
+    x, of_y = (jnp.asarray(draw((64, 2), seed), jnp.bfloat16) for seed in (0, 1))
+    params = variables(2, np.float32)["params"]
+
+    def pulled_back(x):
+        _, pullback = jax.vjp(lambda *a: normalize_batch(*a)[0], x, params["scale"], params["bias"])
+        return pullback(of_y.astype(jnp.float32))
+
+    ours, expected = pulled_back(x), pulled_back(x.astype(jnp.float32))
+    assert [g.dtype for g in ours] == [jnp.bfloat16, jnp.float32, jnp.float32]
+    assert_close(ours[1:], expected[1:], rtol=1e-6)
+    assert_close(ours[0], expected[0].astype(jnp.bfloat16), rtol=1e-2)
+
+
 def test_statistics_stay_float32_in_bfloat16():
     x = jnp.asarray(draw((64, 2)), jnp.bfloat16)
     before = variables(2, np.float32)
