@@ -83,12 +83,21 @@ def run(
         console.print("[bold red]error:[/]", end=" ")
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(2) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, ValueError) as error:
+        if not _is_full_disk(error):
             raise
         console.print("[bold red]error:[/]", end=" ")
-        console.print(f"the disk is full: {error}; what was saved before is intact", markup=False)
+        text = f"the disk is full: {error}; what was saved before is intact"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(2) from None
+
+
+def _is_full_disk(error: Exception) -> bool:
+    """Checkpoints are written by TensorStore, which gives the system's words in a ValueError."""
+    codes = (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, OSError):
+        return error.errno in codes
+    return any(os.strerror(code) in str(error) for code in codes)
 
 
 def _run(
