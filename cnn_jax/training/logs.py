@@ -16,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from cnn_jax.errors import ConfigError
+
 Row = dict[str, Any]
 
 LONG_RUN_MINUTES = 10
@@ -186,12 +188,12 @@ def tensorboard_writer(directory: Path) -> Callable[[int, dict[str, float]], Non
     """A writer of TensorBoard event files, without TensorFlow.
 
     Raises:
-        ImportError: the extra is not installed.
+        ConfigError: the extra is not installed.
     """
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
-        raise ImportError(
+        raise ConfigError(
             "--tensorboard needs the extra: pip install 'cnn-jax[tensorboard]'"
         ) from None
     writer = SummaryWriter(str(directory))
