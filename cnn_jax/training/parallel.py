@@ -100,9 +100,20 @@ class Parallel:
                     out_axes=None,
                     donate_argnums=tuple(i + 1 for i in donate),
                 )
-            return mapped(local, *args)
+            results = mapped(local, *args)
+            # Of several processes each has got arrays on its own devices only.
+            return jax.tree.map(self._joined, results) if jax.process_count() > 1 else results
 
         return call
+
+    def _joined(self, leaf: Array) -> Array:
+        """The array on all devices of which each process holds its own devices' copies."""
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = self._joined(jax.random.key_data(leaf))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        copies = [shard.data for shard in leaf.addressable_shards]
+        sharding = NamedSharding(self.mesh, P())
+        return jax.make_array_from_single_device_arrays(leaf.shape, sharding, copies)
 
     def replicate(self, tree: PyTree) -> PyTree:
         """Put a tree of host arrays, equal in every process, whole on every device."""

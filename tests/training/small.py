@@ -74,9 +74,13 @@ def dataset(
     )
 
 
-def one_device() -> Parallel:
-    mesh = Mesh(np.array(jax.devices()[:1]), ("data",), axis_types=(AxisType.Auto,))
+def some_devices(count: int) -> Parallel:
+    mesh = Mesh(np.array(jax.devices()[:count]), ("data",), axis_types=(AxisType.Auto,))
     return Parallel(mode="jit", mesh=mesh)
+
+
+def one_device() -> Parallel:
+    return some_devices(1)
 
 
 def ways() -> dict[str, Parallel]:

@@ -1,0 +1,55 @@
+"""Decrease on plateau and early stopping, by sequences worked out by hand."""
+
+import optax
+import pytest
+
+from cnn_jax.training import Control, ControlConfig, adapt, init_control
+
+
+def told(losses: list[float], config: ControlConfig) -> list[Control]:
+    control, told = init_control(), []
+    for loss in losses:
+        control = adapt(control, loss, config)
+        told.append(control)
+    return told
+
+
+def test_the_rate_decreases_after_patience_evaluations_without_improvement() -> None:
+    config = ControlConfig(plateau_patience=2, plateau_factor=0.5)
+    #  improves; better; waits 1; waits 2: halved; better; waits 1, 2: halved again
+    losses = [1.0, 0.5, 0.5, 0.6, 0.4, 0.45, 0.4]
+    scales = [float(control.scale) for control in told(losses, config)]
+    assert scales == [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25]
+
+
+def test_the_plateau_rule_is_optax_reduce_on_plateau() -> None:
+    config = ControlConfig(plateau_patience=3, plateau_factor=0.2, min_improvement=0.01)
+    losses = [2.0, 1.0, 0.995, 1.1, 0.9, 0.91, 0.92, 0.9, 0.9, 0.9, 0.9, 0.8, 0.7999, 0.7, 0.9]
+    rule = optax.contrib.reduce_on_plateau(factor=0.2, patience=3, rtol=0.01)
+    state, expected = rule.init(()), []
+    for loss in losses:
+        _, state = rule.update((), state, value=loss)
+        expected.append(float(state.scale))
+    assert [float(control.scale) for control in told(losses, config)] == expected
+    assert expected[-1] < 1
+
+
+def test_training_stops_after_patience_evaluations_without_improvement() -> None:
+    losses = [1.0, 0.9, 0.95, 0.85, 0.85, 0.86, 0.85]
+    stops = [bool(c.stopped) for c in told(losses, ControlConfig(stop_patience=3))]
+    assert stops == [False] * 6 + [True]
+    waited = [int(c.stop_waited) for c in told(losses, ControlConfig(stop_patience=3))]
+    assert waited == [0, 0, 1, 0, 1, 2, 3]
+
+
+def test_too_small_an_improvement_is_none() -> None:
+    config = ControlConfig(stop_patience=2, min_improvement=0.1)
+    stops = [bool(c.stopped) for c in told([1.0, 0.95, 0.91], config)]
+    assert stops == [False, False, True]
+
+
+@pytest.mark.parametrize("losses", [[1.0] * 50, [1.0, float("inf")] * 20])
+def test_nothing_happens_unless_asked_for(losses: list[float]) -> None:
+    last = told(losses, ControlConfig())[-1]
+    assert float(last.scale) == 1.0
+    assert not bool(last.stopped)

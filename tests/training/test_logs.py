@@ -1,0 +1,91 @@
+"""metrics.csv, and what survives a kill of it."""
+
+from pathlib import Path
+
+import pytest
+
+from cnn_jax.training import MetricsFile, RunLog, read_metrics
+
+METRICS = ("loss", "accuracy")
+EMPTY = {"loss": "", "accuracy": "", "learning_rate": "", "grad_norm": ""}
+
+
+def row(step: int, split: str = "train", **values: float) -> dict:
+    return {"step": step, "epoch": step / 10, "split": split} | EMPTY | values
+
+
+def test_rows_are_on_disk_at_once_and_come_back_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    file = MetricsFile(path, METRICS)
+    rows = [row(5, loss=0.1 + 0.2, accuracy=1 / 3, learning_rate=0.1), row(10, "validation", loss=2.0)]
+    for number, one in enumerate(rows, 1):
+        file.append(one)
+        assert read_metrics(path) == rows[:number] == file.rows
+    header = path.read_text().splitlines()[0]
+    assert header == "step,epoch,split,loss,accuracy,learning_rate,grad_norm"
+
+
+def test_rows_after_the_checkpoint_are_dropped_on_resume(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    file = MetricsFile(path, METRICS)
+    for step in (5, 10, 15, 20):
+        file.append(row(step, loss=1.0 / step))
+    before = path.read_bytes().splitlines(keepends=True)
+    resumed = MetricsFile(path, METRICS, resume_step=10)
+    assert [one["step"] for one in resumed.rows] == [5, 10]
+    assert path.read_bytes() == b"".join(before[:3])
+    resumed.append(row(15, loss=1.0 / 15))
+    assert path.read_bytes() == b"".join(before[:4])
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+@pytest.mark.parametrize("cut", range(1, 24))
+def test_a_line_cut_short_by_a_kill_is_left_out(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "metrics.csv"
+    file = MetricsFile(path, METRICS)
+    file.append(row(5, loss=0.5))
+    whole = path.read_bytes()
+    file.append(row(10, loss=0.25, accuracy=0.75, learning_rate=0.125, grad_norm=0.0625))
+    text = path.read_bytes()
+    path.write_bytes(text[: len(whole) + cut])
+    # The checkpoint is of a step before the line, or the row would have been whole.
+    assert MetricsFile(path, METRICS, resume_step=5).rows == [row(5, loss=0.5)]
+    assert path.read_bytes() == whole
+
+
+def test_without_a_path_rows_stay_in_memory(tmp_path: Path) -> None:
+    file = MetricsFile(None, METRICS)
+    file.append(row(1, loss=1.0))
+    assert file.rows == [row(1, loss=1.0)]
+
+
+def test_rows_of_the_loop(tmp_path: Path) -> None:
+    file = MetricsFile(tmp_path / "metrics.csv", METRICS)
+    written = []
+    log = RunLog(
+        file,
+        None,
+        title="test",
+        total=20,
+        first=0,
+        steps_per_epoch=4,
+        summarize=lambda sums: {"loss": sums["loss"] / sums["weight"], "accuracy": 0.5},
+        learning_rate=lambda step: step / 100,
+        writer=lambda step, values: written.append((step, values)),
+    )
+    sums = {"loss": 6.0, "weight": 4.0, "grad_norm": 3.0, "steps": 2.0}
+    with log:
+        log.chunk(2, sums, 100.0)
+        log.train(2, sums, 0.5)
+        log.validation(2, {"loss": 0.75, "accuracy": 0.25})
+    # The rate is that of the last step made, step 1, times the plateau's factor.
+    train = {"loss": 1.5, "accuracy": 0.5, "learning_rate": 0.005, "grad_norm": 1.5}
+    assert file.rows == [
+        {"step": 2, "epoch": 0.5, "split": "train"} | train,
+        {"step": 2, "epoch": 0.5, "split": "validation"}
+        | EMPTY
+        | {"loss": 0.75, "accuracy": 0.25},
+    ]
+    assert read_metrics(file.path) == file.rows
+    assert written[0] == (2, {f"train/{name}": value for name, value in train.items()})
+    assert written[1] == (2, {"validation/loss": 0.75, "validation/accuracy": 0.25})
