@@ -1,5 +1,6 @@
 """The command line of every experiment: its Config, recipes, and the options of a run."""
 
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
@@ -92,7 +93,7 @@ def parse(
 
 def _recipe(words: Sequence[str], default: str) -> str:
     """The value of --recipe, which decides the other flags' defaults."""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in itertools.zip_longest(words, words[1:], fillvalue=""):
         if word == "--recipe":
             return following
         if word.startswith("--recipe="):
