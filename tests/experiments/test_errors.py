@@ -1,0 +1,155 @@
+"""What a user can get wrong is told in one clear message, without a traceback, with status 2."""
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import orbax.checkpoint as ocp
+import pytest
+
+SMOKE = ("--smoke", "--data.name", "digits")
+# Fails when the training begins, so that only the run's directory is made.
+NOT_TO_START = ("--training.batch-size", "30")
+
+
+@pytest.fixture
+def error(start, capsys, no_shape_hook) -> Callable[..., str]:
+    """`error(*flags)` is what resnet_cifar tells of these flags, its line breaks taken out."""
+
+    def error(*flags: str, experiment: str = "resnet_cifar", workdir: Path | None = None) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit:
+            start(experiment, *flags, **({"workdir": workdir} if workdir else {}))
+        assert exit.value.code == 2
+        output = capsys.readouterr()
+        text = output.out + output.err
+        assert "Traceback" not in text
+        return " ".join(text.split("error:", maxsplit=1)[-1].split())
+
+    return error
+
+
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        (("--recipe", "nothing"), ["'nothing'", "fast, paper"]),
+        (("--training.duration", "10 parsecs"), ["'10 parsecs'", "steps, epochs, examples"]),
+        (("--depth", "21"), ["depth 21", "6n + 2", "20"]),
+        (("--training.batch-size", "30"), ["30", "8 devices", "24 or 32"]),
+        (("--training.batch-size", "4096"), ["4096", "1259 training examples"]),
+        (("--data.name", "digit"), ["'digit'", "did you mean digits"]),
+        (("--optimizer.schedule", "step"), ["milestones"]),
+    ],
+)
+def test_a_flag_that_cannot_be_used(error, flags, parts):
+    message = error(*SMOKE, *flags)
+    for part in parts:
+        assert part in message
+
+
+def test_an_unknown_option_is_told_with_what_is_like_it(start, capsys):
+    with pytest.raises(SystemExit) as exit:
+        start("resnet_cifar", "--dept", "20")
+    assert exit.value.code == 2
+    message = capsys.readouterr().err
+    assert "--dept" in message and "--depth" in message
+
+
+def test_a_name_that_another_configuration_has(error):
+    error(*SMOKE, *NOT_TO_START, "--name", "mine")
+    message = error(*SMOKE, *NOT_TO_START, "--name", "mine", "--depth", "14")
+    assert "config.depth: there 8, asked 14" in message
+    assert "--overwrite" in message
+    assert "seed: there 0, asked 1" in error(*SMOKE, *NOT_TO_START, "--name", "mine", "--seed", "1")
+
+
+def test_overwrite_leaves_what_is_no_run_alone(error, tmp_path):
+    (tmp_path / "resnet_cifar" / "thesis").mkdir(parents=True)
+    (tmp_path / "resnet_cifar" / "thesis" / "chapter.txt").write_text("years of work")
+    message = error(*SMOKE, "--name", "thesis", "--overwrite")
+    assert "holds no run" in message
+    assert (tmp_path / "resnet_cifar" / "thesis" / "chapter.txt").exists()
+
+
+def test_resume_of_what_cannot_be_resumed(error, tmp_path):
+    assert "there is no run in" in error("--resume", str(tmp_path / "nowhere"))
+
+    error(*SMOKE, *NOT_TO_START, "--name", "other", experiment="plain_vs_resnet")
+    other = tmp_path / "plain_vs_resnet" / "other"
+    message = error("--resume", str(other))
+    assert "not of this experiment" in message and "depths" in message
+
+    error(*SMOKE, *NOT_TO_START, "--name", "mine")
+    message = error("--resume", str(tmp_path / "resnet_cifar" / "mine"), "--depth", "14")
+    assert "depth: there 8, asked 14" in message and "Leave these flags out" in message
+
+
+def test_a_work_directory_that_cannot_be_written(error, tmp_path):
+    (tmp_path / "file").write_text("")
+    message = error(*SMOKE, workdir=tmp_path / "file" / "runs")
+    assert "cannot write to the run directory" in message and "--workdir" in message
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system too small for a checkpoint."""
+    place = tmp_path / "small"
+    place.mkdir()
+    if sys.platform != "linux" or os.geteuid():
+        pytest.skip("only root may mount a file system")
+    command = ["mount", "-t", "tmpfs", "-o", "size=300k", "none", str(place)]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("a file system cannot be mounted here")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+ONE_STEP = ("--training.duration", "1 step", "--training.log-every", "1 step")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        ValueError("RESOURCE_EXHAUSTED: Failed to write 9 bytes: No space left on device"),
+    ],
+)
+def test_a_full_disk_in_both_forms_that_it_is_reported_in(error, failure, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(ocp.CheckpointManager, "save", full)
+    message = error(*SMOKE, *ONE_STEP)
+    assert message.count("the disk is full") == 1
+    assert "No space left on device" in message and "saved before is intact" in message
+
+
+@pytest.mark.full  # TensorStore tries for two minutes before it gives up
+def test_a_full_disk(error, full_disk):
+    message = error(*SMOKE, *ONE_STEP, workdir=full_disk)
+    assert message.count("the disk is full") == 1 and "No space left on device" in message
+
+
+def test_a_training_that_diverges(error):
+    flags = ("--training.duration", "30 steps", "--optimizer.learning-rate", "1e30")
+    message = error(*SMOKE, *flags)
+    assert "became non-finite at step" in message
+    assert "nothing was saved before" in message
+    assert "--optimizer.learning-rate" in message and "--optimizer.clip-norm" in message
+
+    message = error(*SMOKE, *flags, "--training.save-every", "1 step")
+    assert "the last good checkpoint is step 1 in" in message
+
+
+def test_a_checkpoint_of_another_model(start, error, tmp_path):
+    start("resnet_cifar", *SMOKE, "--training.duration", "1 step", "--name", "small")
+    # Only somebody who moves checkpoints by hand comes here: a run's configuration is checked.
+    runs = tmp_path / "resnet_cifar"
+    (runs / "deep").mkdir()
+    (runs / "small" / "checkpoints").rename(runs / "deep" / "checkpoints")
+    message = error(*SMOKE, "--training.duration", "1 step", "--depth", "14", "--name", "deep")
+    assert "another model" in message and "nothing was loaded" in message
+    assert "trace/body/stage1_block2/conv1/kernel (3, 3, 16, 16)" in message

@@ -1,0 +1,152 @@
+"""Every experiment, small: what a run leaves, stopping and going on, the command line."""
+
+import dataclasses
+import importlib
+import json
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from cnn_jax.training import read_metrics
+from experiments.__main__ import experiments, main
+from experiments.tools import run as run_module
+from experiments.tools.command_line import RunOptions, parse
+from experiments.tools.run_directory import load_config
+
+NAMES = sorted(experiments())
+SMOKE = ("--smoke", "--name", "one")
+SHORT = (*SMOKE, "--training.duration", "4 steps", "--training.log-every", "1 step")
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """Every file that describes a run, by path."""
+    names = ("*.json", "*.csv")
+    return {str(p): p.read_bytes() for name in names for p in sorted(directory.rglob(name))}
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+@pytest.mark.parametrize("name", NAMES)
+def test_an_experiment_leaves_its_files(start, tmp_path, capsys, name, mode):
+    start(name, *SMOKE, "--parallel", mode)
+    directory = tmp_path / name / "one"
+    module = importlib.import_module(f"experiments.{name}")
+    config, seed = load_config(module.Config, directory)
+    assert (config, seed) == (module.SMOKE, 0)
+
+    runs = [path.parent for path in sorted(directory.rglob("summary.json"))]
+    assert runs
+    for run in runs:
+        summary = json.loads((run / "summary.json").read_text())
+        rows = read_metrics(run / "metrics.csv")
+        assert rows[-1]["step"] == summary["step"] == 12
+        assert {row["split"] for row in rows} == {"train", "validation"}
+        assert {p.stem for p in (run / "figures").glob("*.png")} >= {"curves", "confusion"}
+        assert (run / "checkpoints" / "12").is_dir()
+
+    before = contents(directory)
+    capsys.readouterr()
+    start(name, *SMOKE, "--parallel", mode)
+    assert "accuracy" in capsys.readouterr().out
+    assert contents(directory) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_the_same_command_goes_on_to_the_same_bits(
+    start, tmp_path, monkeypatch, capsys, number
+):
+    calm, stopped = tmp_path / "calm", tmp_path / "stopped"
+    start("resnet_cifar", *SHORT, workdir=calm)
+    train = run_module.train
+
+    def interrupted(*arguments, **options):
+        def writer(step: int, values: dict[str, float]) -> None:
+            if step == 2:
+                signal.raise_signal(number)
+
+        return train(*arguments, **options | {"writer": writer})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "train", interrupted)
+        with pytest.raises(SystemExit) as exit:
+            start("resnet_cifar", *SHORT, workdir=stopped)
+    assert exit.value.code == run_module.INTERRUPTED == 75
+    assert "stopped at step 2 of 4; the state is saved" in capsys.readouterr().out
+    # By --resume, whatever the workdir.
+    start("resnet_cifar", "--resume", str(stopped / "resnet_cifar" / "one"))
+
+    from experiments.tools.kill_and_resume import differences
+
+    assert (calm / "resnet_cifar/one/checkpoints/4").is_dir()
+    lines = differences(calm / "resnet_cifar" / "one", stopped / "resnet_cifar" / "one")
+    assert [line for line in lines if not line.startswith("checkpoints:")] == []
+
+
+def test_a_profile_leaves_a_trace(start, tmp_path):
+    start("resnet_cifar", *SHORT, "--profile")
+    assert list((tmp_path / "resnet_cifar" / "one" / "profile").rglob("*.xplane.pb"))
+
+
+def test_tensorboard_without_its_extra(start, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(SystemExit) as exit:
+        start("resnet_cifar", *SHORT, "--tensorboard")
+    assert exit.value.code == 2
+    assert "pip install 'cnn-jax[tensorboard]'" in capsys.readouterr().out
+
+
+def test_the_list_names_every_experiment_with_its_claim(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    main()
+    shown = capsys.readouterr().out
+    for name, claim in experiments().items():
+        assert name in shown and claim in shown
+
+
+def flags(config: type, prefix: str = "") -> list[str]:
+    """The command-line flags of a dataclass, as tyro names them."""
+    names = []
+    for field in dataclasses.fields(config):
+        if field.default_factory is not dataclasses.MISSING and dataclasses.is_dataclass(
+            value := field.default_factory()
+        ):
+            names += flags(type(value), f"{prefix}{field.name}.")
+        else:
+            names.append(f"--{prefix}{field.name}".replace("_", "-"))
+    return names
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_explains_every_flag(start, capsys, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as exit:
+        start(name, "--help")
+    assert not exit.value.code
+    shown = capsys.readouterr().out
+    module = importlib.import_module(f"experiments.{name}")
+    for flag in [*flags(module.Config), *flags(RunOptions)]:
+        # A boolean is shown as --flag, --no-flag.
+        assert flag in shown, flag
+    assert "Decides initialization" in shown
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_gives_defaults_that_flags_change(name):
+    module = importlib.import_module(f"experiments.{name}")
+
+    def parsed(*argv: str):
+        return parse(
+            module.Config,
+            prog="",
+            description="",
+            recipes=module.RECIPES,
+            smoke=module.SMOKE,
+            argv=argv,
+        )[0]
+
+    assert parsed() == module.FAST
+    assert parsed("--recipe", "paper") == module.PAPER
+    changed = parsed("--training.batch-size", "64", "--recipe=paper")
+    training = dataclasses.replace(module.PAPER.training, batch_size=64)
+    assert changed == dataclasses.replace(module.PAPER, training=training)
