@@ -136,7 +136,8 @@ def test_clipping_bounds_the_norm_of_the_gradient() -> None:
 
 def test_schedules() -> None:
     assert schedule(learning_rate=0.2) == pytest.approx([0.2] * 100)
-    cosine = 0.1 * (1 + np.cos(np.pi * np.arange(100) / 100)) / 2
+    done = np.arange(100) / 100
+    cosine, linear = 0.1 * (1 + np.cos(np.pi * done)) / 2, 0.1 * (1 - done)
     assert schedule(schedule="cosine") == pytest.approx(list(cosine), abs=1e-7)
     assert schedule(schedule="linear") == pytest.approx(
         list(0.1 * (1 - np.arange(100) / 100)), abs=1e-7
