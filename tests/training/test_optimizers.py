@@ -139,9 +139,7 @@ def test_schedules() -> None:
     done = np.arange(100) / 100
     cosine, linear = 0.1 * (1 + np.cos(np.pi * done)) / 2, 0.1 * (1 - done)
     assert schedule(schedule="cosine") == pytest.approx(list(cosine), abs=1e-7)
-    assert schedule(schedule="linear") == pytest.approx(
-        list(0.1 * (1 - np.arange(100) / 100)), abs=1e-7
-    )
+    assert schedule(schedule="linear") == pytest.approx(list(linear), abs=1e-7)
     stepped = schedule(schedule="step", milestones=("32 steps", "5 epochs"))
     assert stepped == pytest.approx([0.1] * 32 + [0.01] * 18 + [0.001] * 50)
 
