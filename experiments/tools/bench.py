@@ -108,7 +108,7 @@ def train_step(options: Options) -> list[Pair]:
     """The step as the loop runs it against plain Flax in a Python loop: images a second."""
     sides = resnet_sides(options.depth, options.batch_size)
     first = [side(3) for side in (sides.ours, sides.plain)]
-    if not np.allclose(*first, rtol=1e-2):
+    if not np.allclose(first[0], first[1], rtol=1e-2):
         raise RuntimeError(f"the two do not do the same work: their losses are {first}")
 
     def rate(side: Callable[[int], list[float]]) -> Callable[[], float]:
