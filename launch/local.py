@@ -44,15 +44,20 @@ def launch(options: Launch, words: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, forward)
 
-    deadline = None
+    failed, deadline = 0, 0.0
     while any(process.poll() is None for process in processes):
-        if deadline is None and any(process.poll() for process in processes):
+        if not failed and (failed := _first_bad(processes)):
             deadline = time.monotonic() + options.grace
-        if deadline is not None and time.monotonic() > deadline:
+        if failed and time.monotonic() > deadline:
             for process in processes:
                 process.kill()
         time.sleep(0.1)
-    return next((process.returncode for process in processes if process.returncode), 0)
+    # Not the status of those that were ended because of it.
+    return failed or _first_bad(processes)
+
+
+def _first_bad(processes: list[subprocess.Popen]) -> int:
+    return next((process.returncode for process in processes if process.poll()), 0)
 
 
 def _environment(options: Launch, address: str, index: int) -> dict[str, str]:

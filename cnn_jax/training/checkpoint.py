@@ -50,6 +50,8 @@ class Checkpoints:
             item_handlers=ocp.StandardCheckpointHandler(),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policy,
+                # Without it metrics are not written, and a later process knows of no best one.
+                best_fn=lambda metrics: metrics[best_metric],
                 enable_async_checkpointing=True,
             ),
         )

@@ -1,0 +1,77 @@
+"""Trains a small network in both ways, with a stop in the middle; run by test_local.py.
+
+    python -m launch.local --processes 2 --devices 2 -m tests.launch.trained DIRECTORY
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from cnn_jax.data import random_crop
+from cnn_jax.tasks import Classification
+from cnn_jax.training import (
+    Experiment,
+    OptimizerConfig,
+    Parallel,
+    TrainingConfig,
+    initialize_processes,
+    is_primary,
+    make_parallel,
+    train,
+)
+from tests.training.small import ConvNet, dataset, wide
+
+STEPS = 10
+
+
+class Wide(Classification):
+    """Classification whose parameters are all float64."""
+
+    def init(self, key: Any, image_shape: tuple[int, int, int]) -> tuple[Any, Any]:
+        return wide(super().init(key, image_shape))
+
+
+def trained(directory: Path, parallel: Parallel, steps: int = STEPS) -> dict[str, np.ndarray]:
+    """Parameters and metrics, by name, after a run in the directory; it goes on with what is there."""
+    directory.mkdir(parents=True, exist_ok=True)
+    experiment = Experiment(
+        dataset=dataset(augment=(random_crop(2),)),
+        task=Wide(ConvNet()),
+        optimizer=OptimizerConfig(learning_rate=0.1, l2=5e-4),
+        training=TrainingConfig(
+            duration=f"{steps} steps",
+            batch_size=16,
+            log_every="5 steps",  # the end of the shorter run, too
+            evaluate_every="5 steps",
+            save_every="5 steps",
+            eval_batch_size=8,
+        ),
+    )
+    result = train(experiment, directory, parallel, seed=3, title="test")
+    leaves = jax.tree_util.tree_leaves_with_path(result.params)
+    found = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+    metrics = [[row["loss"], row["accuracy"]] for row in result.rows]
+    validation = result.summary["validation"]
+    return found | {
+        "rows": np.array(metrics),
+        "validation": np.array([validation["loss"], validation["accuracy"]]),
+        "outputs": result.outputs("validation"),
+    }
+
+
+if __name__ == "__main__":
+    initialize_processes()
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    for mode in ("jit", "pmap"):
+        there = Path(sys.argv[1]) / mode
+        parallel = make_parallel(mode)
+        trained(there, parallel, steps=5)
+        arrays = trained(there, parallel)
+        if is_primary():
+            np.savez(there / "trained.npz", **arrays)
+            counts = f"{jax.process_count()} processes {jax.device_count()} devices"
+            print(mode, counts, flush=True)

@@ -1,0 +1,131 @@
+"""Checkpoints come back to the bit, the best and the latest two stay, others are refused."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnn_jax.tasks import Classification
+from cnn_jax.training import CheckpointMismatch, Checkpoints, Parallel, make_parallel
+from tests.training.small import ConvNet, dataset, make_feed, one_device, start, ways
+
+TASK = Classification(ConvNet())
+
+
+def fresh(parallel: Parallel, seed: int = 0, ema: bool = True) -> Any:
+    return parallel.replicate(start(TASK, dataset(), seed=seed, ema=ema))
+
+
+def host(tree: Any) -> list[np.ndarray]:
+    def words(leaf: Any) -> np.ndarray:
+        typed = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return np.asarray(jax.random.key_data(leaf) if typed else leaf)
+
+    return [words(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def assert_equal(actual: Any, expected: Any) -> None:
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for a, b in zip(host(actual), host(expected), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("there", ["one device", "jit"])
+def test_a_state_comes_back_to_the_bit_on_any_number_of_devices(tmp_path: Path, there: str) -> None:
+    saved = fresh(one_device(), seed=1)
+    checkpoints = Checkpoints(tmp_path, best_metric="accuracy")
+    assert checkpoints.latest_step() is None
+    checkpoints.save(7, {"state": saved, "seconds": jnp.float32(1.5)})
+    checkpoints.close()
+
+    again = Checkpoints(tmp_path, best_metric="accuracy")
+    parallel = ways()[there]
+    target = parallel.replicate({"state": fresh(parallel), "seconds": np.float32(0)})
+    restored = again.restore(again.latest_step(), target)
+    again.close()
+    assert_equal(restored["state"], saved)
+    assert float(restored["seconds"]) == 1.5
+    assert jnp.issubdtype(restored["state"].key.dtype, jax.dtypes.prng_key)
+    for leaf, wanted in zip(jax.tree.leaves(restored), jax.tree.leaves(target), strict=True):
+        assert leaf.sharding.is_equivalent_to(wanted.sharding, leaf.ndim)
+
+
+def test_from_eight_devices_on_one(tmp_path: Path) -> None:
+    saved = fresh(make_parallel("jit"), seed=1)
+    checkpoints = Checkpoints(tmp_path, best_metric="accuracy")
+    checkpoints.save(1, saved)
+    checkpoints.wait()
+    restored = checkpoints.restore(1, fresh(one_device()))
+    checkpoints.close()
+    assert_equal(restored, saved)
+    assert all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(restored))
+
+
+def test_the_best_and_the_latest_two_are_kept(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, best_metric="accuracy")
+    accuracy = {1: 0.5, 2: 0.9, 3: 0.7, 5: 0.8, 6: 0.1}
+    for step in range(1, 7):
+        metrics = {"loss": 1.0, "accuracy": accuracy[step]} if step in accuracy else None
+        checkpoints.save(step, {"w": jnp.full(3, step)}, metrics)
+        if step == 4:
+            # A run is often continued: another process knows the best one from the disk.
+            checkpoints.close()
+            checkpoints = Checkpoints(tmp_path, best_metric="accuracy")
+    checkpoints.wait()
+    assert checkpoints.latest_step() == 6
+    assert checkpoints.best_step() == 2
+    assert sorted(int(p.name) for p in tmp_path.iterdir() if p.name.isdigit()) == [2, 5, 6]
+    best = checkpoints.restore(2, {"w": jnp.zeros(3, int)})
+    checkpoints.close()
+    np.testing.assert_array_equal(best["w"], [2, 2, 2])
+
+
+def test_training_may_consume_what_is_being_saved(tmp_path: Path) -> None:
+    parallel = make_parallel("jit")
+    feed = make_feed(parallel, TASK, dataset())
+    state = fresh(parallel, ema=False)
+    sums = parallel.replicate(feed.zero_sums(state))
+    checkpoints = Checkpoints(tmp_path, best_metric="accuracy")
+    expected = []
+    for step in range(1, 6):
+        state, sums = feed.advance(state, sums, 1)
+        expected = [*expected, host(state)][-2:]
+        checkpoints.save(step, state)
+        state, sums = feed.advance(state, sums, 1)
+    checkpoints.wait()
+    for step, wanted in zip((4, 5), expected, strict=True):
+        restored = checkpoints.restore(step, fresh(parallel, ema=False))
+        for a, b in zip(host(restored), wanted, strict=True):
+            np.testing.assert_array_equal(a, b)
+    checkpoints.close()
+
+
+def test_another_model_is_refused_with_everything_that_differs(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, best_metric="accuracy")
+    checkpoints.save(3, {"body": {"old": jnp.zeros(2), "same": jnp.zeros(1)}, "w": jnp.ones((2, 3))})
+    checkpoints.wait()
+    target = {"body": {"new": jnp.zeros(4), "same": jnp.zeros(1)}, "w": jnp.zeros((2, 4))}
+    with pytest.raises(CheckpointMismatch) as caught:
+        checkpoints.restore(3, target)
+    checkpoints.close()
+    assert str(caught.value) == (
+        f"the checkpoint {tmp_path.resolve() / '3'} is of another model or optimizer; "
+        "nothing was loaded:\n"
+        "  missing     body/new (4,)\n"
+        "  unexpected  body/old (2,)\n"
+        "  shape       w: saved (2, 3), wanted (2, 4)"
+    )
+    assert float(target["w"].sum()) == 0
+
+
+def test_a_long_list_of_differences_is_cut(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, best_metric="accuracy")
+    checkpoints.save(1, {f"w{i:02}": jnp.zeros(1) for i in range(30)})
+    checkpoints.wait()
+    with pytest.raises(CheckpointMismatch, match="… and 11 more$"):
+        checkpoints.restore(1, {"new": jnp.zeros(1)})
+    checkpoints.close()
