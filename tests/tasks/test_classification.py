@@ -1,143 +1,129 @@
-"""The softmax loss and the sums of a classification task."""
+"""The loss against its formula in float64, its weights, and the metrics."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
-from jax.test_util import check_grads
 
-from cnn_jax.models import cifar_resnet
 from cnn_jax.tasks import Classification, softmax_cross_entropy
 from tests.tolerance import assert_close
-
-RNG = np.random.default_rng(0)
-
-
-class Pixels(nn.Module):
-    """One linear layer of all pixels; ``dropped`` leaves a trace of the random key."""
-
-    axis_name: str | None = None
-    dropped: bool = False
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        x = nn.Dropout(0.5, deterministic=not (train and self.dropped))(x)
-        return nn.Dense(3)(x.reshape(len(x), -1))
+from tests.training.small import ConvNet
 
 
-def batch(n: int = 6) -> dict[str, jax.Array]:
-    return {
-        "image": jnp.asarray(RNG.normal(size=(n, 2, 2, 1)), jnp.float32),
-        "label": jnp.asarray(RNG.integers(0, 3, n), jnp.int32),
-        "weight": jnp.ones(n),
-        "index": jnp.arange(n, dtype=jnp.int32),
-    }
+def by_hand(logits: np.ndarray, labels: np.ndarray, smoothing: float = 0.0) -> np.ndarray:
+    """PyTorch's documented formula: targets (1 - s) * one hot + s / classes."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    targets = np.eye(logits.shape[1])[labels] * (1 - smoothing) + smoothing / logits.shape[1]
+    return -(targets * log_p).sum(axis=1)
 
 
-EXAMPLES = batch()
+LOGITS = np.array([[1.0, 2.0, 3.0], [1e3, -1e3, 0.0], [-1e4, 1e4, 1e4], [0.0, 0.0, 0.0]])
+LABELS = np.array([2, 1, 0, 1], np.int32)
 
 
-def log_likelihoods(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+def test_loss_at_extreme_logits(smoothing: float) -> None:
+    with jax.enable_x64(True):
+        actual = softmax_cross_entropy(
+            jnp.asarray(LOGITS), jnp.asarray(LABELS), label_smoothing=smoothing
+        )
+        assert_close(actual, by_hand(LOGITS, LABELS, smoothing))
+    narrow = softmax_cross_entropy(
+        jnp.asarray(LOGITS, jnp.float32), jnp.asarray(LABELS), label_smoothing=smoothing
+    )
+    assert_close(narrow, by_hand(LOGITS, LABELS, smoothing), rtol=1e-6)
+
+
+def test_values_worked_out_by_hand() -> None:
+    uniform = softmax_cross_entropy(jnp.zeros((1, 10)), jnp.array([3]))
+    assert_close(uniform, np.array([np.log(10)]), rtol=1e-6)
+    # torch.nn.functional.cross_entropy(tensor([[1., 2., 3.]]), tensor([2]), label_smoothing=0.1)
+    smooth = softmax_cross_entropy(
+        jnp.array([[1.0, 2.0, 3.0]]), jnp.array([2]), label_smoothing=0.1
+    )
+    assert_close(smooth, np.array([0.5076060]), rtol=1e-6)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_loss_is_the_definition(smoothing: float) -> None:
+def test_gradient_is_softmax_minus_target(smoothing: float) -> None:
     with jax.enable_x64(True):
-        logits, labels = RNG.normal(size=(5, 4)), np.array([0, 3, 1, 1, 2])
-        target = np.full((5, 4), smoothing / 4)
-        target[np.arange(5), labels] += 1 - smoothing
-        loss = softmax_cross_entropy(
-            jnp.asarray(logits), jnp.asarray(labels), label_smoothing=smoothing
+        gradient = jax.grad(
+            lambda z: softmax_cross_entropy(
+                z, jnp.asarray(LABELS), label_smoothing=smoothing
+            ).sum()
+        )(jnp.asarray(LOGITS))
+    shifted = np.exp(LOGITS - LOGITS.max(axis=1, keepdims=True))
+    targets = np.eye(3)[LABELS] * (1 - smoothing) + smoothing / 3
+    assert_close(gradient, shifted / shifted.sum(axis=1, keepdims=True) - targets)
+
+
+def test_it_is_pytorchs() -> None:
+    torch = pytest.importorskip("torch")
+    with jax.enable_x64(True):
+        actual = softmax_cross_entropy(
+            jnp.asarray(LOGITS), jnp.asarray(LABELS), label_smoothing=0.2
         )
-        assert_close(loss, -(target * log_likelihoods(logits)).sum(-1))
-
-
-def test_loss_equals_pytorch() -> None:
-    torch = pytest.importorskip("torch", reason="compares with PyTorch where it is installed")
-    with jax.enable_x64(True):
-        logits, labels = RNG.normal(size=(5, 4)), np.array([0, 3, 1, 1, 2])
-        ours = softmax_cross_entropy(jnp.asarray(logits), jnp.asarray(labels), label_smoothing=0.1)
-        theirs = torch.nn.functional.cross_entropy(
-            torch.tensor(logits), torch.tensor(labels), label_smoothing=0.1, reduction="none"
+        expected = torch.nn.functional.cross_entropy(
+            torch.tensor(LOGITS),
+            torch.tensor(LABELS, dtype=torch.long),
+            label_smoothing=0.2,
+            reduction="none",
         )
-        assert_close(ours, theirs.numpy())
+        assert_close(actual, expected.numpy())
 
 
-def test_loss_is_finite_at_extreme_logits() -> None:
-    logits = jnp.array([[1e4, -1e4, 0.0], [-1e4, -1e4, 1e4]])
-    loss, gradient = jax.value_and_grad(
-        lambda z: jnp.sum(softmax_cross_entropy(z, jnp.array([0, 1])))
-    )(logits)
-    assert float(loss) == 2e4
-    assert_close(gradient, jnp.array([[0.0, 0, 0], [0, -1, 1]]))
-
-
-def test_gradient() -> None:
-    labels = jnp.array([0, 3, 1])
-
-    def loss(logits: np.ndarray) -> jax.Array:
-        return softmax_cross_entropy(jnp.asarray(logits), labels, label_smoothing=0.2)
-
-    with jax.enable_x64(True):
-        check_grads(loss, (jnp.asarray(RNG.normal(size=(3, 4))),), 1, ["rev"])
-
-
-def test_sums_leave_out_examples_of_weight_zero() -> None:
-    task = Classification(Pixels(), label_smoothing=0.1)
-    params, model_state = task.init(jax.random.key(0), (2, 2, 1))
-    whole = batch()
-    padded = whole | {"weight": jnp.array([1.0, 1, 1, 1, 0, 0])}
-    first = jax.tree.map(lambda a: a[:4], whole)
-    for train in (True, False):
-        of_padded = task.loss_fn(params, model_state, padded, jax.random.key(1), train)
-        of_first = task.loss_fn(params, model_state, first, jax.random.key(1), train)
-        assert_close(of_padded, of_first, rtol=1e-6)
-        assert float(of_padded[1][1]["weight"]) == 4
-
-
-def test_smoothing_and_dropout_are_for_training_alone() -> None:
-    task = Classification(Pixels(dropped=True), label_smoothing=0.5)
-    params, model_state = task.init(jax.random.key(0), (2, 2, 1))
-
-    def loss(task: Classification, key: int, train: bool) -> float:
-        return float(task.loss_fn(params, model_state, EXAMPLES, jax.random.key(key), train)[0])
-
-    plain = Classification(Pixels())
-    assert loss(task, 1, False) == loss(task, 2, False) == loss(plain, 1, False)
-    assert loss(task, 1, True) != loss(task, 2, True)
-
-
-def test_summary_is_mean_loss_and_accuracy() -> None:
-    summary = Classification.summarize({"loss": 6.0, "correct": 3.0, "weight": 4.0})
-    assert summary == {"loss": 1.5, "accuracy": 0.75}
-
-
-def test_accuracy_counts_the_largest_logit() -> None:
-    task = Classification(Pixels())
-    params, model_state = task.init(jax.random.key(0), (2, 2, 1))
-    logits = task.predict(params, model_state, EXAMPLES)
-    _, (_, sums) = task.loss_fn(params, model_state, EXAMPLES, jax.random.key(0), False)
-    assert int(sums["correct"]) == int(np.sum(np.argmax(logits, -1) == EXAMPLES["label"]))
-
-
-def test_bfloat16_keeps_parameters_and_loss_in_float32() -> None:
-    examples = {
-        "image": jnp.asarray(RNG.normal(size=(8, 8, 8, 3)), jnp.float32),
-        "label": jnp.arange(8) % 3,
-        "weight": jnp.ones(8),
+def batch_of(n: int, weight: np.ndarray) -> dict:
+    rng = np.random.default_rng(0)
+    return {
+        "image": jnp.asarray(rng.normal(size=(n, 8, 8, 1)), jnp.float32),
+        "label": jnp.asarray(rng.integers(4, size=n), jnp.int32),
+        "weight": jnp.asarray(weight, jnp.float32),
     }
-    losses = {}
-    for dtype in (None, jnp.bfloat16):
-        task = Classification(cifar_resnet(8, num_classes=3, dtype=dtype))
-        params, state = task.init(jax.random.key(0), (8, 8, 3))
-        (loss, (state, _)), grads = jax.jit(
-            jax.value_and_grad(task.loss_fn, has_aux=True), static_argnums=4
-        )(params, state, examples, jax.random.key(1), True)
-        assert {leaf.dtype for leaf in jax.tree.leaves((params, state, grads, loss))} == {
-            jnp.dtype("float32")
-        }
-        losses[dtype] = float(loss)
-    assert losses[jnp.bfloat16] == pytest.approx(losses[None], rel=0.03)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_examples_of_weight_zero_count_for_nothing(train: bool) -> None:
+    task = Classification(ConvNet(norm="frozen"), label_smoothing=0.1)
+    params, model_state = task.init(jax.random.key(0), (8, 8, 1))
+    weight = np.array([1, 0, 1, 1, 0, 1])
+    whole = batch_of(6, weight)
+    rest = {name: array[weight > 0] for name, array in whole.items()}
+    results = [
+        jax.value_and_grad(task.loss_fn, has_aux=True)(
+            params, model_state, batch, jax.random.key(1), train
+        )
+        for batch in (whole, rest)
+    ]
+    assert_close(results[0], results[1], rtol=1e-5, atol=1e-7)
+    (_, (_, sums)), _ = results[0]
+    assert float(sums["weight"]) == 4
+
+
+def test_smoothing_is_for_training_alone() -> None:
+    smooth = Classification(ConvNet(norm="frozen"), label_smoothing=0.3)
+    sharp = Classification(ConvNet(norm="frozen"))
+    params, model_state = smooth.init(jax.random.key(0), (8, 8, 1))
+    batch, key = batch_of(6, np.ones(6)), jax.random.key(1)
+    at_test = [task.loss_fn(params, model_state, batch, key, False)[0] for task in (smooth, sharp)]
+    in_training = [
+        task.loss_fn(params, model_state, batch, key, True)[0] for task in (smooth, sharp)
+    ]
+    assert at_test[0] == at_test[1] == in_training[1] != in_training[0]
+
+
+def test_accuracy_and_summary() -> None:
+    task = Classification(ConvNet(norm="frozen"))
+    params, model_state = task.init(jax.random.key(0), (8, 8, 1))
+    batch = batch_of(6, np.array([1, 1, 0, 1, 1, 1]))
+    logits = task.predict(params, model_state, batch)
+    assert logits.shape == (6, 4)
+    batch["label"] = jnp.argmax(logits, axis=-1).at[0].add(1) % 4
+    loss, (_, sums) = task.loss_fn(params, model_state, batch, jax.random.key(1), False)
+    assert float(sums["correct"]) == 4
+    assert task.summarize({name: np.float64(v) for name, v in (sums | {"loss": loss}).items()}) == {
+        "loss": pytest.approx(float(loss) / 5),
+        "accuracy": 0.8,
+    }
+    nothing = {"loss": 0.0, "weight": 0.0, "correct": 0.0}
+    assert task.summarize(nothing) == {"loss": 0.0, "accuracy": 0.0}

@@ -1,0 +1,131 @@
+"""The loop, driven by a training that only counts."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from cnn_jax.training import (
+    ControlConfig,
+    Interrupted,
+    Plan,
+    TrainingDiverged,
+    TrainState,
+    fit,
+    init_state,
+    loop,
+)
+
+
+def test_events_of_a_plan() -> None:
+    plan = Plan(total=20, log_every=4, evaluate_every=10, save_every=7)
+    assert [s for s in range(1, 21) if plan.logs(s)] == [4, 8, 12, 16, 20]
+    assert [s for s in range(1, 21) if plan.evaluates(s)] == [10, 20]
+    assert [s for s in range(1, 21) if plan.saves(s)] == [7, 14, 20]
+    step, events = 0, []
+    while step < 20:
+        step = plan.next_event(step)
+        events.append(step)
+    assert events == [4, 7, 8, 10, 12, 14, 16, 20]
+
+
+class Counting:
+    """A training whose loss is the step's number, and all that a loop calls."""
+
+    def __init__(self, losses: list[float] | None = None, bad_from: int = 10**9) -> None:
+        self.losses, self.bad_from = losses or [], bad_from
+        self.events: list[Any] = []
+        self.chunks: list[int] = []
+
+    def advance(self, state: TrainState, sums: Any, n: int) -> tuple[TrainState, Any]:
+        self.chunks.append(n)
+        for _ in range(n):
+            step = int(state.step) + 1
+            state = state.replace(step=jnp.int32(step))
+            parts = {"loss": step, "weight": 2.0, "steps": 1.0, "finite_steps": step < self.bad_from}
+            sums = {name: value + parts[name] for name, value in sums.items()}
+        return state, sums
+
+    def evaluate(self, state: TrainState) -> dict[str, float]:
+        return {"loss": self.losses.pop(0) if self.losses else 1.0}
+
+    def chunk(self, step: int, sums: Any, examples_per_second: float) -> None:
+        assert examples_per_second > 0
+
+    def train(self, step: int, sums: Any, scale: float) -> None:
+        self.events.append(("train", step, float(sums["loss"]), float(sums["steps"]), scale))
+
+    def validation(self, step: int, summary: dict[str, float]) -> None:
+        self.events.append(("validation", step, summary["loss"]))
+
+    def save(self, step: int, state: TrainState, sums: Any, summary: Any) -> None:
+        assert int(state.step) == step
+        self.events.append(("save", step, float(sums["loss"])))
+
+    def fit(self, plan: Plan, control: ControlConfig = ControlConfig(), stop: int = -1) -> Any:
+        state = init_state({}, {}, optax.identity(), jax.random.key(0))
+        zeros = {name: np.zeros(()) for name in ("loss", "weight", "steps", "finite_steps")}
+        return fit(
+            state,
+            zeros,
+            plan=plan,
+            control=control,
+            advance=self.advance,
+            evaluate=self.evaluate,
+            replicate=lambda tree: tree,
+            observer=self,
+            save=self.save,
+            stop_requested=lambda step: step >= stop > 0,
+        )
+
+
+PLAN = Plan(total=10, log_every=4, evaluate_every=5, save_every=5)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_what_happens_does_not_depend_on_the_chunks(
+    monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr(loop, "CHUNK_SECONDS", seconds)
+    run = Counting([2.0, 1.0])
+    assert int(run.fit(PLAN).step) == 10
+    assert run.events == [
+        ("train", 4, 1 + 2 + 3 + 4, 4, 1.0),
+        ("validation", 5, 2.0),
+        ("save", 5, 5.0),  # with the sums of the row that is not yet due
+        ("train", 8, 5 + 6 + 7 + 8, 4, 1.0),
+        ("train", 10, 9 + 10, 2, 1.0),
+        ("validation", 10, 1.0),
+        ("save", 10, 0.0),
+    ]
+    assert run.chunks == ([1] * 10 if seconds == 0 else [1, 3, 1, 3, 2])
+
+
+def test_the_rate_decreases_and_the_run_stops_early() -> None:
+    run = Counting([1.0, 1.0, 1.0, 1.0])
+    control = ControlConfig(plateau_patience=1, plateau_factor=0.5, stop_patience=3)
+    state = run.fit(Plan(total=100, log_every=2, evaluate_every=2, save_every=50), control)
+    assert int(state.step) == 8
+    assert [event[4] for event in run.events if event[0] == "train"] == [1.0, 1.0, 0.5, 0.25]
+    assert [event[:2] for event in run.events if event[0] == "save"] == [("save", 8)]
+
+
+@pytest.mark.parametrize("bad", [1, 3, 6])
+def test_a_diverged_run_names_its_step_and_saves_nothing_of_it(bad: int) -> None:
+    run = Counting(bad_from=bad)
+    with pytest.raises(TrainingDiverged, match=f"became non-finite at step {bad}$"):
+        run.fit(PLAN)
+    assert [event[1] for event in run.events if event[0] == "save"] == ([5] if bad > 5 else [])
+
+
+def test_a_run_that_is_asked_to_stop_saves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.0)
+    run = Counting()
+    with pytest.raises(Interrupted, match="stopped at step 3 of 10; the state is saved"):
+        run.fit(PLAN, stop=3)
+    assert run.events == [("save", 3, 6.0)]
+    # Asked at the very end it is simply done.
+    assert int(Counting().fit(PLAN, stop=10).step) == 10
