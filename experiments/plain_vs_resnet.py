@@ -43,7 +43,7 @@ PAPER = Config(
 )
 RECIPES = {"fast": FAST, "paper": PAPER}
 SMOKE = replace(
-    FAST, depths=(8, 14), data=resnet_cifar.SMOKE.data, training=resnet_cifar.SMOKE.training
+    FAST, depths=(8,), data=resnet_cifar.SMOKE.data, training=resnet_cifar.SMOKE.training
 )
 
 

@@ -119,13 +119,13 @@ def train(
         total = eval_feeds[name].total(eval_step)
         return lambda state: task.summarize(total(state))
 
-    before, started = float(carry["seconds"]), time.perf_counter()
-
-    def seconds() -> Any:
-        return np.float32(before + time.perf_counter() - started)
+    seconds, started = float(carry["seconds"]), time.perf_counter()
 
     def save(step: int, state: Any, sums: Any, summary: dict[str, float] | None) -> None:
-        clock = parallel.replicate(seconds())
+        nonlocal seconds, started
+        now = time.perf_counter()
+        seconds, started = seconds + now - started, now
+        clock = parallel.replicate(np.float32(seconds))
         checkpoints.save(step, {"state": state, "sums": sums, "seconds": clock}, summary)
 
     log = RunLog(
@@ -171,7 +171,7 @@ def train(
         "epochs": round(step / steps_per_epoch, 4),
         "stopped_early": bool(state.control.stopped),
         "parameters": sum(p.size for p in jax.tree.leaves(state.params)),
-        "train_seconds": round(float(before if first == step else seconds()), 2),
+        "train_seconds": round(float(np.float32(seconds)), 2),
         **{name: evaluate(name)(state) for name in splits},
     }
 
