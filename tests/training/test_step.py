@@ -1,93 +1,129 @@
-"""The pure training step: what it adds to loss and optimizer."""
+"""One training step: averages, penalties, weights, precision."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from cnn_jax.tasks import Classification
-from cnn_jax.training import init_state, make_eval_step, make_train_step
+from cnn_jax.training import OptimizerConfig, l2_penalty, make_optimizer, make_train_step
 from tests.tolerance import assert_close
-from tests.training.small import ConvNet
+from tests.training.small import ConvNet, advance, blobs, dataset, one_device, start, ways
 
-TASK = Classification(ConvNet(norm="frozen"))
+FROZEN = Classification(ConvNet(norm="frozen"))
+PLAIN = OptimizerConfig(learning_rate=0.5, momentum=0.0, nesterov=False)
 
 
-def batch(n: int = 8) -> dict[str, jax.Array]:
-    rng = np.random.default_rng(0)
+def step_of(task: Any, optimizer: OptimizerConfig = PLAIN, **options: Any) -> Any:
+    step = make_train_step(
+        task.loss_fn,
+        make_optimizer(optimizer, lambda step: optimizer.learning_rate),
+        prepare=lambda batch, key, train: batch,
+        penalty=l2_penalty(optimizer),
+        **options,
+    )
+    # Under pmap it is compiled with its axis.
+    return step if "axis_name" in options else jax.jit(step)
+
+
+def a_batch(n: int = 8, weight: Any = None) -> dict[str, Any]:
+    split = blobs(0, n)
     return {
-        "image": jnp.asarray(rng.normal(size=(n, 8, 8, 1)), jnp.float32),
-        "label": jnp.asarray(rng.integers(0, 4, n), jnp.int32),
-        "weight": jnp.ones(n),
-        "index": jnp.arange(n, dtype=jnp.int32),
+        "image": jnp.asarray(split.images / 255.0),
+        "label": jnp.asarray(split.labels),
+        "index": jnp.arange(n),
+        "weight": jnp.asarray(np.ones(n) if weight is None else weight),
     }
 
 
-def as_it_is(batch: dict, key: jax.Array, train: bool) -> dict:
-    return batch
+def mean_loss(params: Any, state: Any, batch: Any) -> Any:
+    loss, (_, sums) = FROZEN.loss_fn(params, state.model_state, batch, state.key, True)
+    return loss / sums["weight"]
 
 
-def state(ema: bool = False):
-    params, model_state = TASK.init(jax.random.key(0), (8, 8, 1))
-    return init_state(params, model_state, optax.sgd(0.1), jax.random.key(1), ema=ema)
-
-
-def step(**settings):
-    return jax.jit(make_train_step(TASK.loss_fn, optax.sgd(0.1), prepare=as_it_is, **settings))
-
-
-def test_a_step_follows_the_mean_gradient() -> None:
-    before = state()
-
-    def mean_loss(params: dict) -> jax.Array:
-        return TASK.loss_fn(params, before.model_state, batch(), before.key, True)[0] / 8
-
-    after, sums = step()(before, batch())
-    gradient = jax.grad(mean_loss)(before.params)
-    expected = jax.tree.map(lambda p, g: p - 0.1 * g, before.params, gradient)
-    assert_close(after.params, expected, rtol=1e-5, atol=1e-7)
+def test_a_step_is_gradient_descent_on_the_mean_loss_and_the_penalty() -> None:
+    with jax.enable_x64(True):
+        config = OptimizerConfig(
+            learning_rate=0.5, momentum=0.0, nesterov=False, l2=0.1, decay_all=True
+        )
+        state, batch = start(FROZEN, dataset(), config), a_batch()
+        after, sums = step_of(FROZEN, config)(state, batch)
+        gradient = jax.grad(mean_loss)(state.params, state, batch)
+        total = jax.tree.map(lambda g, w: g + 0.1 * w, gradient, state.params)
+        expected = jax.tree.map(lambda w, g: w - 0.5 * g, state.params, total)
+        assert_close(after.params, expected)
+        norm = np.sqrt(sum(np.sum(np.square(g)) for g in jax.tree.leaves(total)))
+        assert_close(sums["grad_norm"], norm)
     assert int(after.step) == 1
-    assert float(sums["grad_norm"]) == pytest.approx(float(optax.tree.norm(gradient)), rel=1e-4)
-    assert float(sums["weight"]) == 8 and float(sums["steps"]) == float(sums["finite_steps"]) == 1
+    assert float(sums["weight"]) == 8
+    assert float(sums["steps"]) == float(sums["finite_steps"]) == 1
 
 
-def test_the_penalty_adds_its_gradient() -> None:
-    def penalty(params: dict) -> jax.Array:
-        return 3.0 * sum(jnp.sum(leaf) for leaf in jax.tree.leaves(params))
-
-    plain, _ = step()(state(), batch())
-    penalized, _ = step(penalty=penalty)(state(), batch())
-    difference = jax.tree.map(jnp.subtract, plain.params, penalized.params)
-    expected = jax.tree.map(lambda p: jnp.full(p.shape, 0.3), plain.params)
-    assert_close(difference, expected, rtol=1e-4)
-
-
-def test_the_plateau_factor_scales_the_update() -> None:
-    before = state()
-    halved = before.replace(control=before.control.replace(scale=jnp.float32(0.5)))
-    whole, half = (step()(start, batch())[0].params for start in (before, halved))
-    moved = jax.tree.map(jnp.subtract, whole, before.params)
-    assert_close(
-        jax.tree.map(lambda a, b: 2 * (a - b), half, before.params), moved, rtol=1e-4, atol=1e-6
-    )
+def test_the_plateaus_factor_scales_the_update() -> None:
+    state, batch = start(FROZEN, dataset(), PLAIN), a_batch()
+    slower = state.replace(control=state.control.replace(scale=jnp.float32(0.25)))
+    moves = [
+        jax.tree.map(jnp.subtract, step_of(FROZEN)(one, batch)[0].params, one.params)
+        for one in (slower, state)
+    ]
+    assert_close(moves[0], jax.tree.map(lambda u: 0.25 * u, moves[1]), rtol=1e-4, atol=1e-7)
 
 
-def test_moving_average() -> None:
-    one = state(ema=True)
-    two, _ = step(ema_decay=0.5)(one, batch())
-    three, _ = step(ema_decay=0.5)(two, batch())
-    # The decay is (1 + step) / (10 + step) until it reaches 0.5: 1/10, then 2/11.
-    first = jax.tree.map(lambda e, p: 0.1 * e + 0.9 * p, one.ema, two.params)
-    assert_close(two.ema, first, rtol=1e-5)
-    second = jax.tree.map(lambda e, p: 2 / 11 * e + 9 / 11 * p, first, three.params)
-    assert_close(three.ema, second, rtol=1e-5)
-    sums = make_eval_step(TASK.loss_fn, prepare=as_it_is)(three, batch())
-    averaged = TASK.loss_fn(three.ema, three.model_state, batch(), three.key, False)[0]
-    assert float(sums["loss"]) == pytest.approx(float(averaged), rel=1e-5)
+@pytest.mark.parametrize("mode", ["one device", "jit", "pmap"])
+def test_examples_of_weight_zero_leave_the_gradient_of_the_rest(mode: str) -> None:
+    # Whole devices have nothing to do, and others have more than their share.
+    weight = np.array([1, 0, 0, 0, 1, 1, 0, 1, 1, 1, 1, 1, 0, 0, 0, 0.0])
+    with jax.enable_x64(True):
+        parallel, state = ways()[mode], start(FROZEN, dataset(), PLAIN)
+        batch = a_batch(16, weight)
+        rest = {name: array[weight > 0] for name, array in batch.items()}
+        expected, _ = step_of(FROZEN)(state, rest)
+        axis = parallel.axis_name
+        step = parallel.compile(step_of(FROZEN.with_axis(axis), axis_name=axis), batch=1)
+        host = {name: np.asarray(array) for name, array in batch.items()}
+        after, sums = step(parallel.replicate(state), parallel.place_batch(host))
+        assert_close(after.params, expected.params)
+        assert float(sums["weight"]) == 8
 
 
-def test_a_step_that_is_not_finite_is_counted() -> None:
-    broken = batch() | {"image": batch()["image"].at[0, 0, 0, 0].set(jnp.nan)}
-    _, sums = step()(state(), broken)
-    assert float(sums["steps"]) == 1 and float(sums["finite_steps"]) == 0
+def test_a_batch_that_is_all_padding_changes_nothing() -> None:
+    state = start(FROZEN, dataset(), PLAIN)
+    after, _ = step_of(FROZEN)(state, a_batch(8, np.zeros(8)))
+    assert_close(after.params, state.params, rtol=0, atol=0)
+
+
+def test_moving_average_of_the_parameters() -> None:
+    with jax.enable_x64(True):
+        state = start(FROZEN, dataset(), PLAIN, ema=True)
+        step, expected = step_of(FROZEN, ema_decay=0.15), state.params
+        for number in range(4):
+            state, _ = step(state, a_batch())
+            # (1 + t) / (10 + t): 0.1, 2/11; then the decay itself
+            decay = min(0.15, (1 + number) / (10 + number))
+            expected = jax.tree.map(
+                lambda e, p, d=decay: d * e + (1 - d) * p, expected, state.params
+            )
+        assert_close(state.ema, expected)
+
+
+def test_a_loss_that_is_not_finite_is_counted() -> None:
+    state, batch = start(FROZEN, dataset(), PLAIN), a_batch()
+    batch["image"] = batch["image"].at[0, 0, 0, 0].set(jnp.nan)
+    _, sums = step_of(FROZEN)(state, batch)
+    assert (float(sums["steps"]), float(sums["finite_steps"])) == (1, 0)
+
+
+def test_bfloat16_computes_narrow_and_keeps_wide() -> None:
+    results = {
+        dtype: advance(one_device(), Classification(ConvNet(dtype=dtype)), dataset(), 1)
+        for dtype in (None, jnp.bfloat16)
+    }
+    (wide, wide_sums), (narrow, narrow_sums) = results.values()
+    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(narrow))
+    assert narrow_sums["loss"].dtype == np.float32
+    assert np.isfinite(narrow_sums["loss"])
+    assert narrow_sums["loss"] == pytest.approx(wide_sums["loss"], rel=0.02)
+    assert narrow_sums["loss"] != wide_sums["loss"]
+    assert_close(narrow["statistics"], wide["statistics"], rtol=0.05, atol=1e-3)
