@@ -1,8 +1,10 @@
 """Trains a small network in both ways, with a stop in the middle; run by test_local.py.
 
-    python -m launch.local --processes 2 --devices 2 -m tests.launch.trained DIRECTORY
+python -m launch.local --processes 2 --devices 2 -m tests.launch.trained DIRECTORY
 """
 
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from cnn_jax.data import random_crop
 from cnn_jax.tasks import Classification
 from cnn_jax.training import (
     Experiment,
+    Interrupted,
     OptimizerConfig,
     Parallel,
     TrainingConfig,
@@ -24,8 +27,6 @@ from cnn_jax.training import (
 )
 from tests.training.small import ConvNet, dataset, wide
 
-STEPS = 10
-
 
 class Wide(Classification):
     """Classification whose parameters are all float64."""
@@ -35,22 +36,22 @@ class Wide(Classification):
 
 
 def trained(directory: Path, parallel: Parallel, steps: int = STEPS) -> dict[str, np.ndarray]:
-    """Parameters and metrics, by name, after a run in the directory; it goes on with what is there."""
+    """Parameters and metrics, by name, after a run that goes on with what is in the directory."""
     directory.mkdir(parents=True, exist_ok=True)
     experiment = Experiment(
         dataset=dataset(augment=(random_crop(2),)),
         task=Wide(ConvNet()),
         optimizer=OptimizerConfig(learning_rate=0.1, l2=5e-4),
         training=TrainingConfig(
-            duration=f"{steps} steps",
+            duration="10 steps",
             batch_size=16,
-            log_every="5 steps",  # the end of the shorter run, too
+            log_every="2 steps",
             evaluate_every="5 steps",
             save_every="5 steps",
             eval_batch_size=8,
         ),
     )
-    result = train(experiment, directory, parallel, seed=3, title="test")
+    result = train(experiment, directory, parallel, seed=3, title="test", writer=writer)
     leaves = jax.tree_util.tree_leaves_with_path(result.params)
     found = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
     metrics = [[row["loss"], row["accuracy"]] for row in result.rows]
@@ -62,6 +63,11 @@ def trained(directory: Path, parallel: Parallel, steps: int = STEPS) -> dict[str
     }
 
 
+def ask_one_process_to_stop(step: int, _: Any) -> None:
+    if step == 4 and jax.process_index() == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 if __name__ == "__main__":
     initialize_processes()
     jax.config.update("jax_enable_x64", True)
@@ -69,7 +75,10 @@ if __name__ == "__main__":
     for mode in ("jit", "pmap"):
         there = Path(sys.argv[1]) / mode
         parallel = make_parallel(mode)
-        trained(there, parallel, steps=5)
+        try:
+            trained(there, parallel, ask_one_process_to_stop)
+        except Interrupted as interrupted:
+            print(mode, interrupted, flush=True)
         arrays = trained(there, parallel)
         if is_primary():
             np.savez(there / "trained.npz", **arrays)

@@ -49,9 +49,7 @@ def test_values_worked_out_by_hand() -> None:
 def test_gradient_is_softmax_minus_target(smoothing: float) -> None:
     with jax.enable_x64(True):
         gradient = jax.grad(
-            lambda z: softmax_cross_entropy(
-                z, jnp.asarray(LABELS), label_smoothing=smoothing
-            ).sum()
+            lambda z: softmax_cross_entropy(z, jnp.asarray(LABELS), label_smoothing=smoothing).sum()
         )(jnp.asarray(LOGITS))
     shifted = np.exp(LOGITS - LOGITS.max(axis=1, keepdims=True))
     targets = np.eye(3)[LABELS] * (1 - smoothing) + smoothing / 3

@@ -106,7 +106,9 @@ def test_training_may_consume_what_is_being_saved(tmp_path: Path) -> None:
 
 def test_another_model_is_refused_with_everything_that_differs(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, best_metric="accuracy")
-    checkpoints.save(3, {"body": {"old": jnp.zeros(2), "same": jnp.zeros(1)}, "w": jnp.ones((2, 3))})
+    checkpoints.save(
+        3, {"body": {"old": jnp.zeros(2), "same": jnp.zeros(1)}, "w": jnp.ones((2, 3))}
+    )
     checkpoints.wait()
     target = {"body": {"new": jnp.zeros(4), "same": jnp.zeros(1)}, "w": jnp.zeros((2, 4))}
     with pytest.raises(CheckpointMismatch) as caught:

@@ -26,7 +26,9 @@ def test_steps_of_a_duration(duration: str, steps: int) -> None:
     assert to_steps(duration, batch_size=128, steps_per_epoch=351) == steps
 
 
-@pytest.mark.parametrize("duration", ["10", "ten epochs", "-1 steps", "5 minutes", "", "1.2.3 steps"])
+@pytest.mark.parametrize(
+    "duration", ["10", "ten epochs", "-1 steps", "5 minutes", "", "1.2.3 steps"]
+)
 def test_what_is_no_duration(duration: str) -> None:
     with pytest.raises(ConfigError) as caught:
         to_steps(duration, batch_size=128, steps_per_epoch=351)

@@ -17,7 +17,10 @@ def row(step: int, split: str = "train", **values: float) -> dict:
 def test_rows_are_on_disk_at_once_and_come_back_as_they_were(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     file = MetricsFile(path, METRICS)
-    rows = [row(5, loss=0.1 + 0.2, accuracy=1 / 3, learning_rate=0.1), row(10, "validation", loss=2.0)]
+    rows = [
+        row(5, loss=0.1 + 0.2, accuracy=1 / 3, learning_rate=0.1),
+        row(10, "validation", loss=2.0),
+    ]
     for number, one in enumerate(rows, 1):
         file.append(one)
         assert read_metrics(path) == rows[:number] == file.rows
@@ -82,9 +85,7 @@ def test_rows_of_the_loop(tmp_path: Path) -> None:
     train = {"loss": 1.5, "accuracy": 0.5, "learning_rate": 0.005, "grad_norm": 1.5}
     assert file.rows == [
         {"step": 2, "epoch": 0.5, "split": "train"} | train,
-        {"step": 2, "epoch": 0.5, "split": "validation"}
-        | EMPTY
-        | {"loss": 0.75, "accuracy": 0.25},
+        {"step": 2, "epoch": 0.5, "split": "validation"} | EMPTY | {"loss": 0.75, "accuracy": 0.25},
     ]
     assert read_metrics(file.path) == file.rows
     assert written[0] == (2, {f"train/{name}": value for name, value in train.items()})

@@ -32,6 +32,9 @@ def test_events_of_a_plan() -> None:
     assert events == [4, 7, 8, 10, 12, 14, 16, 20]
 
 
+NEVER = ControlConfig()
+
+
 class Counting:
     """A training whose loss is the step's number, and all that a loop calls."""
 
@@ -45,7 +48,12 @@ class Counting:
         for _ in range(n):
             step = int(state.step) + 1
             state = state.replace(step=jnp.int32(step))
-            parts = {"loss": step, "weight": 2.0, "steps": 1.0, "finite_steps": step < self.bad_from}
+            parts = {
+                "loss": step,
+                "weight": 2.0,
+                "steps": 1.0,
+                "finite_steps": step < self.bad_from,
+            }
             sums = {name: value + parts[name] for name, value in sums.items()}
         return state, sums
 
@@ -65,7 +73,7 @@ class Counting:
         assert int(state.step) == step
         self.events.append(("save", step, float(sums["loss"])))
 
-    def fit(self, plan: Plan, control: ControlConfig = ControlConfig(), stop: int = -1) -> Any:
+    def fit(self, plan: Plan, control: ControlConfig = NEVER, stop: int = -1) -> Any:
         state = init_state({}, {}, optax.identity(), jax.random.key(0))
         zeros = {name: np.zeros(()) for name in ("loss", "weight", "steps", "finite_steps")}
         return fit(
