@@ -239,8 +239,9 @@ def _stop_signals() -> Iterator[Callable[[int], bool]]:
 
     def stop_requested(step: int) -> bool:
         if jax.process_count() > 1:
-            # JAX's own notifier has taken SIGTERM; it finds a step that all processes reach.
-            return multihost_utils.reached_preemption_sync_point(step)
+            # They stop together when one is asked. (JAX's own notifier of SIGTERM, which finds
+            # such a step too, lost the signal to the handler above.)
+            return bool(np.any(multihost_utils.process_allgather(np.bool_(requested.is_set()))))
         return requested.is_set()
 
     if threading.current_thread() is not threading.main_thread():

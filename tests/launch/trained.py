@@ -6,6 +6,7 @@ python -m launch.local --processes 2 --devices 2 -m tests.launch.trained DIRECTO
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,10 @@ class Wide(Classification):
         return wide(super().init(key, image_shape))
 
 
-def trained(directory: Path, parallel: Parallel, steps: int = STEPS) -> dict[str, np.ndarray]:
-    """Parameters and metrics, by name, after a run that goes on with what is in the directory."""
+def trained(
+    directory: Path, parallel: Parallel, writer: Callable[[int, Any], None] | None = None
+) -> dict[str, np.ndarray]:
+    """Parameters and metrics, by name, after a run that goes on with what is there."""
     directory.mkdir(parents=True, exist_ok=True)
     experiment = Experiment(
         dataset=dataset(augment=(random_crop(2),)),
@@ -78,7 +81,8 @@ if __name__ == "__main__":
         try:
             trained(there, parallel, ask_one_process_to_stop)
         except Interrupted as interrupted:
-            print(mode, interrupted, flush=True)
+            # One write, or the lines of two processes would mix.
+            os.write(1, f"{mode} {interrupted}\n".encode())
         arrays = trained(there, parallel)
         if is_primary():
             np.savez(there / "trained.npz", **arrays)

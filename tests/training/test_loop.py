@@ -35,6 +35,9 @@ def test_events_of_a_plan() -> None:
 NEVER = ControlConfig()
 
 
+NO_CONTROL = ControlConfig()
+
+
 class Counting:
     """A training whose loss is the step's number, and all that a loop calls."""
 
