@@ -25,8 +25,18 @@ StepFn = Callable[[TrainState, Batch], tuple[TrainState, Sums]]
 Advance = Callable[[TrainState, Sums, int], tuple[TrainState, Sums]]
 EvalFn = Callable[[TrainState, Batch], Any]
 
-BLOCK_EVERY = 8
-"""Steps after which Python waits for the devices: longer queues stall collectives on CPU."""
+STEPS_AHEAD = 8
+"""Steps that Python may queue on CPU: longer queues stall collectives."""
+
+
+def _wait(sums: Sums, number: int) -> None:
+    """Wait for the devices, after every step where processes exchange values over gloo.
+
+    Collectives of two steps in flight may meet each other there ("distributed collective
+    mismatch").
+    """
+    if jax.process_count() > 1 or number % STEPS_AHEAD == 0:
+        jax.block_until_ready(sums)
 
 
 class TrainFeed:
@@ -128,8 +138,7 @@ def _resident(
             else:
                 for i in range(here):
                     state, sums = run(state, sums, data, order)
-                    if i % BLOCK_EVERY == 0:
-                        jax.block_until_ready(sums)
+                    _wait(sums, i)
             now += here
         return state, sums
 
@@ -168,8 +177,7 @@ def _streamed(
         )
         for i in range(n):
             state, sums = run(state, sums, parallel.place_batch(next(batches)))
-            if i % BLOCK_EVERY == 0:
-                jax.block_until_ready(sums)
+            _wait(sums, i)
         return state, sums
 
     return advance

@@ -65,7 +65,7 @@ def make_schedule(
             f"milestones are for the step schedule, and schedule is {config.schedule!r}"
         )
     if config.schedule == "one_cycle":
-        # PyTorch's OneCycleLR: cosine up over 30% of the run, cosine down to nearly nothing.
+        # As PyTorch's OneCycleLR (peak and end one step later): cosine up over 30%, then down.
         return optax.cosine_onecycle_schedule(
             total, peak, pct_start=0.3, div_factor=25.0, final_div_factor=1e4
         )

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -145,7 +146,7 @@ def _run(
 
 def _check_agreement(identity: dict[str, Any]) -> None:
     """Raise ConfigError where the processes of a job would train different things."""
-    number = np.int64(int(run_directory.default_name(identity), 16))
+    number = np.uint32(int(run_directory.default_name(identity), 16))
     numbers = multihost_utils.process_allgather(number)
     if np.any(numbers != number):
         raise ConfigError(
@@ -208,6 +209,8 @@ def _resumed(
 def set_up_jax(*, deterministic: bool = False) -> None:
     """Keep compiled programs in the user's cache directory, and a CPU step's memory in hand."""
     keep_freed_memory()
+    # Orbax and TFDS warn through absl of what is meant, such as a save between evaluations.
+    logging.getLogger("absl").setLevel(logging.ERROR)
     if deterministic:
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
