@@ -1,6 +1,5 @@
 """From an experiment file to a finished run: command line, training, table, figures."""
 
-import contextlib
 import errno
 import logging
 import os
@@ -230,10 +229,8 @@ def _announce(
 
 
 def _say(console: Console, text: str) -> None:
-    with contextlib.suppress(RuntimeError):
-        if not is_primary():
-            return
-    console.print(text, highlight=False, soft_wrap=True)
+    if is_primary():
+        console.print(text, highlight=False, soft_wrap=True)
 
 
 def _table(title: str, results: Mapping[str, Result]) -> Table:
