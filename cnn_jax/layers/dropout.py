@@ -1,0 +1,95 @@
+"""DropOut: in training, values or whole channels are set to zero at random.
+
+What stays is divided by the probability of staying ("inverted" scaling), so the expectation is the
+input and nothing is to be done in evaluation. Source: Srivastava et al. 2014; whole channels,
+because neighbouring pixels are alike: Tompson et al. 2015, section 3.2.
+
+One key draws the mask of a whole batch. Under `jit` over a mesh that is the global batch; under
+`pmap` every device needs a key of its own, as the training step gives it.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, PRNGKeyArray
+
+
+def dropout(
+    key: PRNGKeyArray, x: Float[Array, "*shape"], rate: float, *, train: bool
+) -> Float[Array, "*shape"]:
+    """Set each value to zero with probability `rate`, as `torch.nn.functional.dropout`.
+
+    Args:
+        key: a key for this call alone; layers that share one drop alike.
+        x: any shape.
+        rate: probability of being dropped, in [0, 1]; what stays is divided by 1 - rate.
+        train: False gives x back.
+
+    Raises:
+        ValueError: a rate outside [0, 1].
+    """
+    return _drop(key, x, rate, x.shape, train)
+
+
+def spatial_dropout(
+    key: PRNGKeyArray,
+    x: Float[Array, "batch height width channels"],
+    rate: float,
+    *,
+    train: bool,
+) -> Float[Array, "batch height width channels"]:
+    """Set whole channels of each image to zero, as `torch.nn.functional.dropout2d`.
+
+    Args:
+        key: a key for this call alone.
+        x: images.
+        rate: probability that a channel of an image is dropped, in [0, 1].
+        train: False gives x back.
+
+    Raises:
+        ValueError: a rate outside [0, 1].
+    """
+    return _drop(key, x, rate, (x.shape[0], 1, 1, x.shape[3]), train)
+
+
+def _drop(key: Array, x: Array, rate: float, shape: tuple[int, ...], train: bool) -> Array:
+    if not 0 <= rate <= 1:
+        raise ValueError(f"the dropout rate is a probability in [0, 1], got {rate}")
+    if not train or rate == 0:
+        return x
+    scale = 1 / (1 - rate) if rate < 1 else 0.0
+    kept = jax.random.bernoulli(key, 1 - rate, shape)
+    # A product, not a choice between x and zero: NaN and infinity are not hidden, as in PyTorch.
+    return x * jnp.where(kept, scale, 0.0).astype(x.dtype)
+
+
+class Dropout(nn.Module):
+    """`dropout` with keys from the stream of random numbers "dropout", as `torch.nn.Dropout`.
+
+    Pass `rngs={"dropout": key}` to `apply` in training; every layer draws its own key from it.
+
+    Attributes:
+        rate: probability of being dropped, in [0, 1].
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*shape"], *, train: bool) -> Float[Array, "*shape"]:
+        return dropout(self.make_rng("dropout"), x, self.rate, train=train) if train else x
+
+
+class SpatialDropout(nn.Module):
+    """`spatial_dropout` with keys from the stream "dropout", as `torch.nn.Dropout2d`.
+
+    Attributes:
+        rate: probability that a channel of an image is dropped, in [0, 1].
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], *, train: bool
+    ) -> Float[Array, "batch height width channels"]:
+        return spatial_dropout(self.make_rng("dropout"), x, self.rate, train=train) if train else x

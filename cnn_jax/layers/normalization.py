@@ -1,0 +1,170 @@
+"""Normalizations that see one example at a time: layer, group and local response normalization.
+
+What they give does not depend on the batch, its size, or whether it is training; batch
+normalization, which does, is in `batch_norm`. Statistics are float32 or wider whatever the input.
+"""
+
+import math
+
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.typing import Dtype
+from jax import lax
+from jaxtyping import Array, DTypeLike, Float
+
+
+def layer_norm(
+    x: Float[Array, "*batch channels"],
+    scale: Float[Array, " channels"],
+    bias: Float[Array, " channels"],
+    eps: float = 1e-5,
+) -> Float[Array, "*batch channels"]:
+    """Normalize the channels at each position, as `torch.nn.functional.layer_norm`.
+
+    (x - mean) / sqrt(variance + eps) * scale + bias, with mean and biased variance over the last
+    axis. Source: Ba et al. 2016, equation 4.
+
+    Args:
+        x: activations.
+        scale: factor of each channel after normalization.
+        bias: addend of each channel after normalization.
+        eps: added to the variance.
+    """
+    wide = _wide(x, scale)
+    y = _standardize(x.astype(wide), (-1,), eps)
+    return _affine(y, scale, bias).astype(jnp.result_type(x, scale))
+
+
+def group_norm(
+    x: Float[Array, "batch *space channels"],
+    groups: int,
+    scale: Float[Array, " channels"],
+    bias: Float[Array, " channels"],
+    eps: float = 1e-5,
+) -> Float[Array, "batch *space channels"]:
+    """Normalize groups of neighbouring channels, as `torch.nn.functional.group_norm`.
+
+    Mean and biased variance are those of one example's pixels and channels / groups channels: one
+    group normalizes the whole example, a group for each channel is instance normalization.
+    Source: Wu and He 2018, section 3.1.
+
+    Args:
+        x: activations.
+        groups: number of groups, a divisor of the number of channels.
+        scale: factor of each channel after normalization.
+        bias: addend of each channel after normalization.
+        eps: added to the variance.
+
+    Raises:
+        ValueError: channels that cannot be split into that many groups.
+    """
+    batch, *space, channels = x.shape
+    if groups < 1 or channels % groups:
+        raise ValueError(
+            f"{channels} channels (input {x.shape}) cannot be split into {groups} groups; "
+            "the number of groups must be a divisor of the number of channels"
+        )
+    wide = _wide(x, scale)
+    grouped = x.astype(wide).reshape(batch, math.prod(space), groups, channels // groups)
+    y = _standardize(grouped, (1, 3), eps).reshape(x.shape)
+    return _affine(y, scale, bias).astype(jnp.result_type(x, scale))
+
+
+def local_response_normalization(
+    x: Float[Array, "*batch channels"],
+    size: int,
+    alpha: float = 1e-4,
+    beta: float = 0.75,
+    k: float = 1.0,
+) -> Float[Array, "*batch channels"]:
+    """Divide by the activity of near channels, as `torch.nn.functional.local_response_norm`.
+
+    x / (k + alpha / size * sum of x² over `size` channels)^beta, where the window begins size // 2
+    channels below its own and channels that do not exist count as zeros.
+
+    AlexNet (Krizhevsky et al. 2012, section 3.3) does not divide alpha by the size: its
+    alpha = 1e-4, size = 5, beta = 0.75 and k = 2 are `alpha=5e-4, size=5, k=2` here. (torchvision's
+    AlexNet has no such layer.)
+
+    Args:
+        x: activations.
+        size: number of channels in a window.
+        alpha: factor of the mean square in a window.
+        beta: exponent.
+        k: added to it.
+
+    Raises:
+        ValueError: a size below one.
+    """
+    if size < 1:
+        raise ValueError(f"the window must have at least 1 channel, got size {size}")
+    wide = _wide(x)
+    window = (*[1] * (x.ndim - 1), size)
+    padding = [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)]
+    strides = (1,) * x.ndim
+    squares = jnp.square(x.astype(wide))
+    sums = lax.reduce_window(squares, 0.0, lax.add, window, strides, padding)
+    return (x.astype(wide) / (k + alpha / size * sums) ** beta).astype(x.dtype)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalization over the last axis, as `torch.nn.LayerNorm`.
+
+    Parameters `scale` and `bias` [channels].
+
+    Attributes:
+        eps: added to the variance.
+        dtype: dtype of the output; None promotes input and parameters.
+    """
+
+    eps: float = 1e-5
+    dtype: Dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
+        scale = self.param("scale", nn.initializers.ones_init(), (x.shape[-1],))
+        bias = self.param("bias", nn.initializers.zeros_init(), (x.shape[-1],))
+        y = layer_norm(x, scale, bias, self.eps)
+        return y if self.dtype is None else y.astype(self.dtype)
+
+
+class GroupNorm(nn.Module):
+    """Group normalization, as `torch.nn.GroupNorm`.
+
+    Parameters `scale` and `bias` [channels].
+
+    Attributes:
+        groups: number of groups, a divisor of the number of channels.
+        eps: added to the variance.
+        dtype: dtype of the output; None promotes input and parameters.
+    """
+
+    groups: int
+    eps: float = 1e-5
+    dtype: Dtype | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch *space channels"]
+    ) -> Float[Array, "batch *space channels"]:
+        scale = self.param("scale", nn.initializers.ones_init(), (x.shape[-1],))
+        bias = self.param("bias", nn.initializers.zeros_init(), (x.shape[-1],))
+        y = group_norm(x, self.groups, scale, bias, self.eps)
+        return y if self.dtype is None else y.astype(self.dtype)
+
+
+def _wide(*arrays: Array) -> DTypeLike:
+    return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
+
+
+def _standardize(x: Array, axes: tuple[int, ...], eps: float) -> Array:
+    """Mean 0 and variance 1 over the axes; mean first, because E[x²] - E[x]² cancels."""
+    centered = x - jnp.mean(x, axes, keepdims=True)
+    variance = jnp.mean(jnp.square(centered), axes, keepdims=True)
+    return centered * lax.rsqrt(variance + eps)
+
+
+def _affine(x: Array, scale: Array, bias: Array) -> Array:
+    before = tuple(range(x.ndim - 1))
+    scale, bias = scale.astype(x.dtype), bias.astype(x.dtype)
+    return x * jnp.expand_dims(scale, before) + jnp.expand_dims(bias, before)
