@@ -1,0 +1,149 @@
+"""Multilayer perceptrons of any depth and width, for classification and for regression."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.typing import Dtype, Initializer
+from jaxtyping import Array, Float
+
+from cnn_jax.errors import ConfigError
+from cnn_jax.layers import BatchNorm, Dropout, Linear, activation
+from cnn_jax.layers.initializers import torch_kernel_init
+from cnn_jax.models.checks import check_choice
+from cnn_jax.models.registry import register
+
+Inputs = Float[Array | np.ndarray, "batch *features"]
+Hidden = Float[Array, "batch _"]
+Norm = Literal["none", "batch", "frozen"]
+KernelInit = Literal["torch", "he", "glorot"]
+Layer = Callable[..., nn.Module]
+
+KERNEL_INITS: dict[str, Initializer] = {
+    "torch": torch_kernel_init,
+    "he": nn.initializers.variance_scaling(2.0, "fan_in", "normal"),
+    "glorot": nn.initializers.glorot_uniform(),
+}
+
+
+def initialized_linear(kernel_init: KernelInit) -> Layer:
+    """`Linear` with an initialization by name.
+
+    "torch" is PyTorch's default (kernel and bias uniform in ±1/sqrt(inputs)); "he" is normal with
+    variance 2/inputs, made for ReLU (He et al. 2015, "Delving Deep into Rectifiers", equation 10);
+    "glorot" is uniform with variance 2/(inputs + outputs), made for tanh (Glorot and Bengio 2010,
+    equation 16). The last two start with biases of zero.
+    """
+    check_choice("kernel_init", kernel_init, tuple(KERNEL_INITS))
+    bias_init = None if kernel_init == "torch" else nn.initializers.zeros_init()
+    return partial(Linear, kernel_init=KERNEL_INITS[kernel_init], bias_init=bias_init)
+
+
+def flatten(x: Inputs) -> Hidden:
+    """Every example as one vector."""
+    if x.ndim < 2:
+        raise ConfigError(f"expected a batch of examples, [batch, …], got shape {x.shape}")
+    # Not -1, which an empty batch leaves undecided.
+    return jnp.asarray(x).reshape(len(x), math.prod(x.shape[1:]))
+
+
+class MLPBody(nn.Module):
+    """The hidden layers; gives their outputs `hidden1`, `hidden2` and so on."""
+
+    hidden: tuple[int, ...]
+    activation: str
+    dropout: float
+    kernel_init: KernelInit
+    norm: Norm
+    dtype: Dtype | None
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, inputs: Inputs, *, train: bool) -> dict[str, Hidden]:
+        linear = partial(
+            initialized_linear(self.kernel_init), use_bias=self.norm == "none", dtype=self.dtype
+        )
+        norm = partial(
+            BatchNorm, frozen=self.norm == "frozen", axis_name=self.axis_name, dtype=self.dtype
+        )
+        activate = activation(self.activation)
+        x, features = flatten(inputs), {}
+        for number, width in enumerate(self.hidden, start=1):
+            x = linear(width, name=f"hidden{number}")(x)
+            if self.norm != "none":
+                x = norm(name=f"norm{number}")(x, train=train)
+            x = activate(x)
+            if self.dropout:
+                x = Dropout(self.dropout)(x, train=train)
+            features[f"hidden{number}"] = x
+        return features
+
+
+class MLP(nn.Module):
+    """Multilayer perceptron: examples of any shape to [batch, num_classes], float32 or wider.
+
+    Each hidden layer is linear, BatchNorm (where asked for), activation and dropout; the output
+    layer is linear. As the `torch.nn.Sequential` of these. `features` gives the hidden layers'
+    outputs `hidden1`, `hidden2`, ….
+
+    Attributes:
+        hidden: number of neurons of each hidden layer; () is a linear model.
+        num_classes: number of outputs; for regression, of targets.
+        activation: name of the hidden layers' activation, see `cnn_jax.layers.activation`.
+        dropout: probability of a zero after each hidden layer in training (rng "dropout").
+        kernel_init: "torch", "he" or "glorot", see `initialized_linear`.
+        norm: "batch" puts BatchNorm before each activation; "frozen" normalizes with the running
+            statistics, in training too.
+        dtype: dtype of the hidden layers' computation, such as bfloat16; parameters, statistics
+            and the output layer stay float32. None is that of input and parameters.
+        axis_name: mapped axis (`pmap`) over whose devices BatchNorm's statistics are taken.
+
+    Raises:
+        ConfigError: attributes that make no sense; an input without a batch axis.
+    """
+
+    hidden: tuple[int, ...] = (256, 128, 100)
+    num_classes: int = 10
+    activation: str = "relu"
+    dropout: float = 0.0
+    kernel_init: KernelInit = "torch"
+    norm: Norm = "none"
+    dtype: Dtype | None = None
+    axis_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.hidden, default=1) < 1:
+            raise ConfigError(
+                f"every hidden layer needs at least one neuron, got hidden={self.hidden}"
+            )
+        activation(self.activation)
+        check_choice("kernel_init", self.kernel_init, tuple(KERNEL_INITS))
+        check_choice("norm", self.norm, ("none", "batch", "frozen"))
+        super().__post_init__()
+
+    def setup(self) -> None:
+        self.body = MLPBody(
+            self.hidden,
+            self.activation,
+            self.dropout,
+            self.kernel_init,
+            self.norm,
+            self.dtype,
+            self.axis_name,
+        )
+        self.head = initialized_linear(self.kernel_init)(self.num_classes)
+
+    def features(self, x: Inputs, *, train: bool = False) -> dict[str, Hidden]:
+        """The hidden layers' outputs, in forward order."""
+        return self.body(x, train=train)
+
+    def __call__(self, x: Inputs, *, train: bool = False) -> Float[Array, "batch outputs"]:
+        *_, last = (flatten(x), *self.body(x, train=train).values())
+        return self.head(last.astype(jnp.promote_types(last.dtype, jnp.float32)))
+
+
+register("mlp", MLP)
