@@ -3,9 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax.data import RandomCrop, RandomFlip, apply_augment, normalize, random_crop, random_flip
-from cnn_jax.data.augment import suited_to
+from cnn_jax.data import apply_augment, normalize, random_crop, random_flip
 from tests.tolerance import assert_close
+
+
+def on_images(augment):
+    """The augmentation as a function of a key and an image alone."""
+    return lambda key, image: augment(key, {"image": image})["image"]
 
 
 def images(count=4, height=5, width=7, channels=3):
@@ -23,7 +27,7 @@ def test_a_crop_is_one_of_the_windows_of_the_padded_image(mode):
         image, ((2, 2), (2, 2), (0, 0)), mode={"zeros": "constant", "reflect": "reflect"}[mode]
     )
     windows = [padded[top : top + 5, left : left + 7] for top in range(5) for left in range(5)]
-    crop = jax.jit(random_crop(padding=2, mode=mode))
+    crop = jax.jit(on_images(random_crop(padding=2, mode=mode)))
     for key in keys(20):
         result = np.asarray(crop(key, image))
         assert any(np.array_equal(result, window) for window in windows)
@@ -33,7 +37,7 @@ def test_the_places_of_crops_are_uniform():
     # The image holds its own coordinates, so that the crop tells where it was taken.
     place = jnp.stack(jnp.meshgrid(jnp.arange(1.0, 9), jnp.arange(1.0, 9), indexing="ij"), axis=-1)
     count = 5_000
-    crops = jax.vmap(random_crop(padding=1), in_axes=(0, None))(keys(count), place)
+    crops = jax.vmap(on_images(random_crop(padding=1)), in_axes=(0, None))(keys(count), place)
     offsets = np.asarray(crops[:, 4, 4]).astype(int) - 4
     hits = np.zeros((3, 3))
     np.add.at(hits, tuple(offsets.T), 1)
@@ -49,7 +53,7 @@ def test_a_crop_without_padding_changes_nothing():
 
 def test_a_flip_exchanges_left_and_right_in_half_of_all_cases():
     image = images(1)[0]
-    flips = jax.vmap(random_flip(), in_axes=(0, None))(keys(2_000), image)
+    flips = jax.vmap(on_images(random_flip()), in_axes=(0, None))(keys(2_000), image)
     mirrored = np.all(np.asarray(flips) == np.asarray(image[:, ::-1]), axis=(1, 2, 3))
     same = np.all(np.asarray(flips) == np.asarray(image), axis=(1, 2, 3))
     assert np.all(mirrored ^ same)
@@ -57,9 +61,10 @@ def test_a_flip_exchanges_left_and_right_in_half_of_all_cases():
 
 
 def test_two_flips_with_the_same_key_give_the_image_back():
+    flip = on_images(random_flip())
     for key in keys(8):
         image = images(1)[0]
-        assert_close(random_flip()(key, random_flip()(key, image)), image, rtol=0, atol=0)
+        assert_close(flip(key, flip(key, image)), image, rtol=0, atol=0)
 
 
 def test_what_happens_to_an_example_depends_on_its_key_alone():
@@ -100,15 +105,9 @@ def test_wrong_arguments_are_named():
         random_crop(mode="wrap")
 
 
-def test_characters_are_not_mirrored_and_small_images_not_shifted_far():
-    offered = [random_crop(4), random_flip()]
-    assert suited_to(offered, "cifar10", (32, 32, 3)) == (tuple(offered), ())
-    assert suited_to(offered, "fashion_mnist", (28, 28, 1)) == (tuple(offered), ())
-    for name in ("mnist", "emnist/letters"):
-        kept, notes = suited_to(offered, name, (28, 28, 1))
-        assert kept == (RandomCrop(4),)
-        assert len(notes) == 1 and name in notes[0]
-    kept, notes = suited_to(offered, "digits", (8, 8, 1))
-    assert kept == (RandomCrop(1),)
-    assert "padding 1 in place of 4" in notes[0] and "mirror" in notes[1]
-    assert suited_to([RandomFlip()], "./my_photos", (8, 8, 3)) == ((RandomFlip(),), ())
+def test_crops_and_flips_are_those_of_recorded_runs():
+    # RESULTS.md was measured with these draws: a key gives the same ones for ever.
+    batch = jnp.arange(8 * 5 * 7, dtype=jnp.float32).reshape(8, 5, 7, 1) / 512
+    result = 512 * np.asarray(apply_augment([random_crop(2), random_flip()], keys(8), batch))
+    assert result[:, 2, 2, 0].tolist() == [11, 52, 101, 109, 140, 197, 223, 257]
+    assert result[:, 2, 3, 0].tolist() == [10, 51, 102, 110, 141, 198, 222, 256]

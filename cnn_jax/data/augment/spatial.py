@@ -1,0 +1,203 @@
+"""Random crops, flips, rotations, translations and scales: image, boxes and mask move together.
+
+The lower-case names are how a data set's augmentations are written down.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from cnn_jax.data.augment import geometry
+from cnn_jax.data.augment.example import Example
+
+TRIES = 10
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """Pads with `padding` pixels on every side and crops the old size at a random place.
+
+    He et al. 2015, section 4.2, with 4 zeros; "reflect" (airbench) mirrors the border pixels.
+
+    Raises:
+        ValueError: `padding` is negative, `mode` is unknown.
+    """
+
+    padding: int = 4
+    mode: Literal["zeros", "reflect"] = "zeros"
+
+    def __post_init__(self) -> None:
+        if self.padding < 0:
+            raise ValueError(f"random_crop: padding={self.padding}, expected 0 or more pixels")
+        if self.mode not in ("zeros", "reflect"):
+            raise ValueError(f"random_crop: mode={self.mode!r}, expected 'zeros' or 'reflect'")
+
+    def __call__(self, key: PRNGKeyArray, example: Example) -> Example:
+        if self.padding == 0:
+            return example
+        height, width, _ = example["image"].shape
+        padded = geometry.pad(example, self.padding, self.mode)
+        top, left = jax.random.randint(key, (2,), 0, 2 * self.padding + 1)
+        return geometry.crop(padded, top, left, (height, width))
+
+
+@dataclass(frozen=True)
+class RandomFlip:
+    """Exchanges left and right with probability 1/2."""
+
+    def __call__(self, key: PRNGKeyArray, example: Example) -> Example:
+        flipped = jax.random.bernoulli(key)
+        return jax.tree.map(
+            lambda mirrored, values: jnp.where(flipped, mirrored, values),
+            geometry.flip(example),
+            example,
+        )
+
+
+@dataclass(frozen=True)
+class RandomResizedCrop:
+    """Scale and crop: a part of random area and shape, resized (bilinear, antialiased).
+
+    Szegedy et al. 2015, section 6, with the draws of `torchvision.transforms.RandomResizedCrop`:
+    the first of ten parts that lies within the image, or else the largest one in its middle whose
+    shape is allowed.
+
+    Attributes:
+        size: (height, width) of the result in pixels; None is the image's own.
+        scale: least and largest area, as a share of the image's.
+        ratio: least and largest width over height; its logarithm is uniform.
+
+    Raises:
+        ValueError: a size below one pixel; a scale or ratio that is not positive and ascending.
+    """
+
+    size: tuple[int, int] | None = None
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+
+    def __post_init__(self) -> None:
+        if self.size is not None and min(self.size) < 1:
+            raise ValueError(f"random_resized_crop: size={self.size}, expected at least one pixel")
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError(
+                f"random_resized_crop: scale={self.scale}, expected 0 < least <= largest <= 1"
+            )
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise ValueError(
+                f"random_resized_crop: ratio={self.ratio}, expected 0 < least <= largest"
+            )
+
+    def __call__(self, key: PRNGKeyArray, example: Example) -> Example:
+        height, width, _ = example["image"].shape
+        top, left, part_height, part_width = self.part(key, height, width)
+        return geometry.crop_and_resize(
+            example, top, left, part_height, part_width, self.size or (height, width)
+        )
+
+    def part(self, key: PRNGKeyArray, height: int, width: int) -> Int[Array, "4"]:
+        """Top, left, height and width of the part of an image that is taken, in pixels."""
+        scale_key, ratio_key, place_key = jax.random.split(key, 3)
+        area = (
+            height
+            * width
+            * jax.random.uniform(scale_key, (TRIES,), minval=self.scale[0], maxval=self.scale[1])
+        )
+        low, high = np.log(self.ratio)
+        ratio = jnp.exp(jax.random.uniform(ratio_key, (TRIES,), minval=low, maxval=high))
+        widths = jnp.round(jnp.sqrt(area * ratio)).astype(int)
+        heights = jnp.round(jnp.sqrt(area / ratio)).astype(int)
+        fits = (widths > 0) & (widths <= width) & (heights > 0) & (heights <= height)
+        first = jnp.argmax(fits)
+        size = jnp.stack([heights[first], widths[first]])
+        room = jnp.array([height, width]) - size + 1
+        place = jax.random.randint(place_key, (2,), 0, jnp.maximum(room, 1))
+        middle = jnp.array(self._middle(height, width))
+        return jnp.where(fits.any(), jnp.concatenate([place, size]), middle)
+
+    def _middle(self, height: int, width: int) -> tuple[int, int, int, int]:
+        part_height = min(height, max(1, round(width / self.ratio[0])))
+        part_width = min(width, max(1, round(height * self.ratio[1])))
+        return (height - part_height) // 2, (width - part_width) // 2, part_height, part_width
+
+
+@dataclass(frozen=True)
+class RandomRotation:
+    """Rotates by an angle uniform in [-degrees, degrees].
+
+    Raises:
+        ValueError: `degrees` is negative.
+    """
+
+    degrees: float
+
+    def __post_init__(self) -> None:
+        if self.degrees < 0:
+            raise ValueError(f"random_rotation: degrees={self.degrees}, expected 0 or more")
+
+    def __call__(self, key: PRNGKeyArray, example: Example) -> Example:
+        angle = jax.random.uniform(
+            key, (), example["image"].dtype, minval=-self.degrees, maxval=self.degrees
+        )
+        return geometry.rotate(example, angle)
+
+
+@dataclass(frozen=True)
+class RandomTranslation:
+    """Moves by up to `fraction` of width and height in each direction, in whole pixels.
+
+    `torchvision.transforms.RandomAffine` with `translate=(fraction, fraction)`.
+
+    Raises:
+        ValueError: `fraction` is not in [0, 1].
+    """
+
+    fraction: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fraction <= 1:
+            raise ValueError(f"random_translation: fraction={self.fraction}, expected 0 to 1")
+
+    def __call__(self, key: PRNGKeyArray, example: Example) -> Example:
+        height, width, _ = example["image"].shape
+        shares = jax.random.uniform(
+            key, (2,), example["image"].dtype, minval=-self.fraction, maxval=self.fraction
+        )
+        return geometry.translate(
+            example, jnp.round(shares[0] * width), jnp.round(shares[1] * height)
+        )
+
+
+@dataclass(frozen=True)
+class RandomScale:
+    """Enlarges or shrinks about the centre by a factor uniform in [low, high], at the same size.
+
+    Raises:
+        ValueError: not 0 < low <= high.
+    """
+
+    low: float = 0.8
+    high: float = 1.25
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low <= self.high:
+            raise ValueError(
+                f"random_scale: low={self.low}, high={self.high}, expected 0 < low <= high"
+            )
+
+    def __call__(self, key: PRNGKeyArray, example: Example) -> Example:
+        factor = jax.random.uniform(
+            key, (), example["image"].dtype, minval=self.low, maxval=self.high
+        )
+        return geometry.zoom(example, factor)
+
+
+random_crop = RandomCrop
+random_flip = RandomFlip
+random_resized_crop = RandomResizedCrop
+random_rotation = RandomRotation
+random_translation = RandomTranslation
+random_scale = RandomScale
