@@ -29,6 +29,9 @@ def layer_norm(
         scale: factor of each channel after normalization.
         bias: addend of each channel after normalization.
         eps: added to the variance.
+
+    Raises:
+        ValueError: a scale or bias that does not fit the channels.
     """
     wide = _wide(x, scale)
     y = _standardize(x.astype(wide), (-1,), eps)
@@ -56,7 +59,8 @@ def group_norm(
         eps: added to the variance.
 
     Raises:
-        ValueError: channels that cannot be split into that many groups.
+        ValueError: channels that cannot be split into that many groups, or that scale or bias do
+            not fit.
     """
     batch, *space, channels = x.shape
     if groups < 1 or channels % groups:
@@ -165,6 +169,11 @@ def _standardize(x: Array, axes: tuple[int, ...], eps: float) -> Array:
 
 
 def _affine(x: Array, scale: Array, bias: Array) -> Array:
+    if not scale.shape == bias.shape == x.shape[-1:]:
+        raise ValueError(
+            f"scale and bias must have one value for each of the {x.shape[-1]} channels "
+            f"(input {x.shape}), got shapes {scale.shape} and {bias.shape}"
+        )
     before = tuple(range(x.ndim - 1))
     scale, bias = scale.astype(x.dtype), bias.astype(x.dtype)
     return x * jnp.expand_dims(scale, before) + jnp.expand_dims(bias, before)
