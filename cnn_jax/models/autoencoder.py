@@ -1,0 +1,203 @@
+"""Autoencoders, the dense one, and classifiers that begin as an encoder.
+
+Source: Hinton and Salakhutdinov: "Reducing the Dimensionality of Data with Neural Networks", 2006.
+Outputs are raw: pixels where the loss is the squared error, logits of pixels where it is the
+Bernoulli likelihood.
+"""
+
+import math
+from collections.abc import Mapping
+from functools import partial
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
+from flax.typing import Dtype
+from jaxtyping import Array, Float
+
+from cnn_jax.errors import ConfigError
+from cnn_jax.layers import Linear, activation
+from cnn_jax.models.mlp import KernelInit, flatten, initialized_linear
+from cnn_jax.models.registry import register
+
+Images = Float[Array | np.ndarray, "batch height width channels"]
+Codes = Float[Array | np.ndarray, "batch code"]
+Feature = Float[Array, "batch *shape"]
+Parameters = Mapping[str, Mapping[str, Array]]
+
+
+class Bias(nn.Module):
+    """x + bias over the last axis: what a layer owns whose kernel is another layer's."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch features"]) -> Float[Array, "*batch features"]:
+        bias = self.param("bias", nn.initializers.zeros_init(), x.shape[-1:])
+        return x + jnp.expand_dims(bias, tuple(range(x.ndim - 1))).astype(x.dtype)
+
+
+class DenseEncoder(nn.Module):
+    """Images to hidden layers `hidden1`, `hidden2`, … and the `code`, which is linear."""
+
+    hidden: tuple[int, ...]
+    code: int
+    activation: str
+    kernel_init: KernelInit
+    dtype: Dtype | None
+
+    @nn.compact
+    def __call__(self, images: Images) -> dict[str, Feature]:
+        linear = partial(initialized_linear(self.kernel_init), dtype=self.dtype)
+        activate = activation(self.activation)
+        x, features = flatten(images), {}
+        for number, width in enumerate(self.hidden, start=1):
+            x = features[f"hidden{number}"] = activate(linear(width, name=f"hidden{number}")(x))
+        features["code"] = linear(self.code, name="code")(x)
+        return features
+
+
+class DenseDecoder(nn.Module):
+    """The mirror of `DenseEncoder`: codes to images. Tied, its kernels are the encoder's."""
+
+    hidden: tuple[int, ...]
+    image_shape: tuple[int, int, int]
+    activation: str
+    kernel_init: KernelInit
+    dtype: Dtype | None
+
+    @nn.compact
+    def __call__(self, codes: Codes, tied_to: Parameters | None) -> Images:
+        linear = partial(initialized_linear(self.kernel_init), dtype=self.dtype)
+        activate = activation(self.activation)
+
+        def layer(x: Array, width: int, name: str, mirrored: str) -> Array:
+            if tied_to is None:
+                return linear(width, name=name)(x)
+            x, kernel = promote_dtype(x, tied_to[mirrored]["kernel"], dtype=self.dtype)
+            return Bias(name=name)(x @ kernel.T)
+
+        x, mirrored = jnp.asarray(codes), "code"
+        for number, width in zip(range(len(self.hidden), 0, -1), self.hidden[::-1], strict=True):
+            x = activate(layer(x, width, f"hidden{number}", mirrored))
+            mirrored = f"hidden{number}"
+        x = layer(x, math.prod(self.image_shape), "output", mirrored)
+        return x.reshape(len(x), *self.image_shape)
+
+
+class AutoencoderBase(nn.Module):
+    """What autoencoders of any layers have: encoder and decoder, used together and alone."""
+
+    code: int = 30
+    activation: str = "relu"
+    tied: bool = False
+    image_shape: tuple[int, int, int] = (28, 28, 1)
+    dtype: Dtype | None = None
+    axis_name: str | None = None
+
+    def __post_init__(self) -> None:
+        activation(self.activation)
+        super().__post_init__()
+
+    @nn.nowrap
+    def make_encoder(self) -> nn.Module:
+        """A new encoder: this model's own, or the body of a classifier."""
+        raise NotImplementedError
+
+    @nn.nowrap
+    def make_decoder(self) -> nn.Module:
+        """A new decoder."""
+        raise NotImplementedError
+
+    def setup(self) -> None:
+        self.encoder = self.make_encoder()
+        self.decoder = self.make_decoder()
+
+    def features(self, x: Images, *, train: bool = False) -> dict[str, Feature]:
+        """The encoder's layers, in forward order, `code` last."""
+        if x.shape[1:] != self.image_shape:
+            raise ConfigError(
+                f"this autoencoder is for images of shape {self.image_shape}, got a batch of shape "
+                f"{x.shape}; set image_shape"
+            )
+        return self.encoder(x)
+
+    def encode(self, x: Images) -> Float[Array, "batch code"]:
+        """The codes of images."""
+        return self.features(x)["code"]
+
+    def decode(self, codes: Codes) -> Images:
+        """The raw images of codes: their pixels, or the logits of them."""
+        tied_to = self.encoder.variables["params"] if self.tied else None
+        images = self.decoder(codes, tied_to)
+        return images.astype(jnp.promote_types(images.dtype, jnp.float32))
+
+    def __call__(self, x: Images, *, train: bool = False) -> Images:
+        return self.decode(self.encode(x))
+
+
+class Autoencoder(AutoencoderBase):
+    """Dense autoencoder: images to raw images of the same shape, float32 or wider.
+
+    With the defaults 784-1000-500-250-30 and its mirror. Parameters are `encoder` and `decoder`;
+    `model.apply(variables, images, method="encode")` gives codes, `method="decode"` the images of
+    codes, `method="features"` the encoder's layers `hidden1`, …, `code`. There is nothing random
+    and no statistics: training is as evaluation.
+
+    Attributes:
+        code: number of values in the code, which is linear.
+        activation: name of the hidden layers' activation, see `cnn_jax.layers.activation`.
+        tied: the decoder's kernels are the encoder's, transposed; biases are its own.
+        image_shape: height, width and channels.
+        dtype: dtype of the computation, such as bfloat16; parameters and output stay float32.
+            None is that of input and parameters.
+        axis_name: mapped axis (`pmap`) that a batch is spread over.
+        hidden: number of neurons of the encoder's hidden layers; the decoder's are the mirror.
+        kernel_init: "torch", "he" or "glorot", see `cnn_jax.models.mlp.initialized_linear`.
+
+    Raises:
+        ConfigError: attributes that make no sense, images of another shape.
+    """
+
+    hidden: tuple[int, ...] = (1000, 500, 250)
+    kernel_init: KernelInit = "torch"
+
+    @nn.nowrap
+    def make_encoder(self) -> DenseEncoder:
+        return DenseEncoder(self.hidden, self.code, self.activation, self.kernel_init, self.dtype)
+
+    @nn.nowrap
+    def make_decoder(self) -> DenseDecoder:
+        return DenseDecoder(
+            self.hidden, self.image_shape, self.activation, self.kernel_init, self.dtype
+        )
+
+
+class EncoderClassifier(nn.Module):
+    """An autoencoder's encoder and a linear layer: images to logits, float32 or wider.
+
+    Its `params["body"]` is a trained autoencoder's `params["encoder"]`, or begins at random.
+
+    Attributes:
+        autoencoder: the model whose encoder is the body.
+        num_classes: number of outputs.
+        axis_name: mapped axis (`pmap`) that a batch is spread over.
+    """
+
+    autoencoder: AutoencoderBase
+    num_classes: int = 10
+    axis_name: str | None = None
+
+    def setup(self) -> None:
+        self.body = self.autoencoder.make_encoder()
+        self.head = Linear(self.num_classes)
+
+    def features(self, x: Images, *, train: bool = False) -> dict[str, Feature]:
+        """The encoder's layers, in forward order."""
+        return self.body(x)
+
+    def __call__(self, x: Images, *, train: bool = False) -> Float[Array, "batch classes"]:
+        code = self.body(x)["code"]
+        return self.head(code.astype(jnp.promote_types(code.dtype, jnp.float32)))
+
+
+register("autoencoder", Autoencoder)
