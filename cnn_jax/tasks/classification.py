@@ -1,60 +1,86 @@
 """Classification: one label an image."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
-from jax import lax
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
+from cnn_jax.errors import ConfigError
+from cnn_jax.tasks.apply import (
+    apply_model,
+    check_loss,
+    gathered_outputs,
+    init_model,
+    model_with_axis,
+)
+from cnn_jax.tasks.losses import (
+    multiclass_hinge_loss,
+    one_hot_squared_error,
+    one_versus_rest_logistic_loss,
+    softmax_cross_entropy,
+)
+from cnn_jax.tasks.metrics import accuracy, mean, weighted_sums
 
-def softmax_cross_entropy(
-    logits: Float[Array, "batch classes"],
-    labels: Int[Array, " batch"],
-    *,
-    label_smoothing: float = 0.0,
-) -> Float[Array, " batch"]:
-    """Negative log-likelihood of each label under softmax of the logits.
+ClassificationLoss = Literal["softmax", "hinge", "logistic", "squared"]
 
-    With smoothing ``s`` the target is ``1 - s`` on the label plus ``s / classes`` on every
-    class (Szegedy et al. 2016, section 7; PyTorch's ``label_smoothing``).
-    """
-    targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
-    if label_smoothing:
-        targets = optax.smooth_labels(targets, label_smoothing)
-    return optax.softmax_cross_entropy(logits, targets)
+LOSSES: dict[str, Callable[..., Float[Array, " batch"]]] = {
+    "softmax": softmax_cross_entropy,
+    "hinge": multiclass_hinge_loss,
+    "logistic": one_versus_rest_logistic_loss,
+    "squared": one_hot_squared_error,
+}
 
 
 @dataclass(frozen=True)
 class Classification:
-    """Train a model of logits by maximum likelihood of the labels.
+    """Train a model to give the label's class the largest output.
+
+    ``batch["label"]`` holds a class an example, or probabilities of all classes (after mixup);
+    accuracy is then about the most probable one.
 
     Attributes:
         model: linen module, ``model.apply(variables, images, train=…) -> [batch, classes]``.
-        label_smoothing: probability mass moved from the label to all classes, in training only.
+        loss: softmax cross entropy, which is maximum likelihood; the multiclass hinge loss of
+            Crammer and Singer; the logistic loss of each class against the rest; the squared error
+            from the one-hot label.
+        label_smoothing: probability mass moved from the label to all classes, in training only;
+            for softmax alone.
+
+    Raises:
+        ConfigError: an unknown loss, or smoothing that is out of range or of another loss.
     """
 
     model: nn.Module
+    loss: ClassificationLoss = "softmax"
     label_smoothing: float = 0.0
 
     metrics: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
     best_metric: ClassVar[str] = "accuracy"
+    higher_is_better: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_loss(self.loss, LOSSES)
+        if not 0 <= self.label_smoothing <= 1:
+            raise ConfigError(
+                f"label_smoothing must be between 0 and 1, got {self.label_smoothing}"
+            )
+        if self.label_smoothing and self.loss != "softmax":
+            raise ConfigError(
+                f"label_smoothing {self.label_smoothing} is for the softmax loss, not for "
+                f"{self.loss!r}; leave it at 0 or take softmax"
+            )
 
     def with_axis(self, axis_name: str | None) -> "Classification":
         """The same task with BatchNorm synchronized over a mapped axis."""
-        return dataclasses.replace(self, model=self.model.clone(axis_name=axis_name))
+        return dataclasses.replace(self, model=model_with_axis(self.model, axis_name))
 
-    def init(self, key: Key[Array, ""], image_shape: tuple[int, int, int]) -> tuple[Any, Any]:
-        """Fresh ``(params, model_state)`` for images of ``(height, width, channels)``."""
-        images = jnp.zeros((1, *image_shape))
-        variables = jax.jit(self.model.init, static_argnames="train")(key, images, train=False)
-        params = variables.pop("params")
-        return params, variables
+    def init(self, key: Key[Array, ""], image_shape: tuple[int, ...]) -> tuple[PyTree, PyTree]:
+        """Fresh ``(params, model_state)`` for inputs of one shape, without the batch axis."""
+        return init_model(self.model, key, image_shape)
 
     def loss_fn(
         self,
@@ -65,35 +91,28 @@ class Classification:
         train: bool,
     ) -> tuple[Array, tuple[PyTree, dict[str, Array]]]:
         """Weighted sum of the loss, the new model state, and sums for the metrics."""
-        variables = {"params": params, **model_state}
-        if train:
-            logits, model_state = self.model.apply(
-                variables,
-                batch["image"],
-                train=True,
-                rngs={"dropout": key},
-                mutable=list(model_state),
-            )
-        else:
-            logits = self.model.apply(variables, batch["image"], train=False)
-        smoothing = self.label_smoothing if train else 0.0
-        losses = softmax_cross_entropy(logits, batch["label"], label_smoothing=smoothing)
-        weight = batch["weight"].astype(losses.dtype)
-        correct = (jnp.argmax(logits, axis=-1) == batch["label"]).astype(losses.dtype)
-        sums = {"weight": jnp.sum(weight), "correct": jnp.sum(correct * weight)}
-        return jnp.sum(losses * weight), (model_state, sums)
+        images = batch["image"]
+        outputs, model_state = apply_model(self.model, params, model_state, images, key, train)
+        loss = LOSSES[self.loss]
+        if train and self.label_smoothing:
+            loss = partial(loss, label_smoothing=self.label_smoothing)
+        sums = weighted_sums(
+            batch["weight"],
+            loss=loss(outputs, batch["label"]),
+            correct=accuracy(outputs, batch["label"]),
+        )
+        return sums.pop("loss"), (model_state, sums)
 
     def predict(
         self, params: PyTree, model_state: PyTree, batch: dict[str, Array]
     ) -> Float[Array, "batch classes"]:
-        """Logits of a batch, gathered over the mapped axis if there is one."""
-        variables = {"params": params, **model_state}
-        logits: Any = self.model.apply(variables, batch["image"], train=False)
-        axis_name = getattr(self.model, "axis_name", None)
-        return lax.all_gather(logits, axis_name, tiled=True) if axis_name else logits
+        """Outputs of a batch before any output layer, over all devices."""
+        return gathered_outputs(self.model, params, model_state, batch["image"])
 
     @staticmethod
     def summarize(sums: dict[str, Any]) -> dict[str, float]:
         """Mean loss and accuracy of what ``sums`` was added up over."""
-        weight = float(np.maximum(sums["weight"], 1e-30))
-        return {"loss": float(sums["loss"]) / weight, "accuracy": float(sums["correct"]) / weight}
+        return {
+            "loss": mean(sums["loss"], sums["weight"]),
+            "accuracy": mean(sums["correct"], sums["weight"]),
+        }

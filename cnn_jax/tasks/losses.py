@@ -1,0 +1,212 @@
+"""Losses: pure functions of a batch's outputs and targets that give one number an example.
+
+A loss that compares each output with its own target sums over an example's outputs, whatever
+their shape: numbers, vectors or images. Nothing is divided by their number, so that a loss is the
+negative log-likelihood of the whole example.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jaxtyping import Array, Float, Int, Real
+
+from cnn_jax.layers import relu
+
+Outputs = Float[Array, "batch *outputs"]
+Targets = Real[Array, "batch *outputs"]
+ClassOutputs = Float[Array, "batch classes"]
+Labels = Int[Array, " batch"] | Float[Array, "batch classes"]
+Losses = Float[Array, " batch"]
+
+
+def squared_error(outputs: Outputs, targets: Targets) -> Losses:
+    """Sum over outputs of (output - target)^2.
+
+    It is the negative log-likelihood of a Gaussian of variance 1/2 around the output, but for a
+    constant. `torch.nn.functional.mse_loss` is the same summed, without the factor 1/2 of some
+    textbooks.
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    return _sum_over_outputs(jnp.square, outputs, targets)
+
+
+def absolute_error(outputs: Outputs, targets: Targets) -> Losses:
+    """Sum over outputs of |output - target|, as `torch.nn.functional.l1_loss`.
+
+    The derivative at equality is 0.
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    return _sum_over_outputs(jnp.abs, outputs, targets)
+
+
+def huber_loss(outputs: Outputs, targets: Targets, *, delta: float = 1.0) -> Losses:
+    """Sum over outputs of Huber's loss of the error e, as `torch.nn.functional.huber_loss`.
+
+    e^2 / 2 where |e| is at most ``delta``, and delta (|e| - delta / 2) beyond (Huber 1964).
+
+    Raises:
+        ValueError: shapes differ, or delta is not positive.
+    """
+    if delta <= 0:
+        raise ValueError(f"delta must be positive, got {delta}; absolute_error is the limit at 0")
+    return _sum_over_outputs(lambda e: optax.losses.huber_loss(e, delta=delta), outputs, targets)
+
+
+def logistic_loss(outputs: Outputs, targets: Targets) -> Losses:
+    """Sum over outputs of log(1 + exp(-y f)), for targets y of +1 and -1.
+
+    The negative log-likelihood of y where P(y = +1) is sigmoid(f);
+    `torch.nn.functional.soft_margin_loss`, but stable.
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    _check_same_shape(outputs, targets)
+    return _sum(jax.nn.softplus(-targets.astype(outputs.dtype) * outputs))
+
+
+def binary_cross_entropy(logits: Outputs, targets: Targets) -> Losses:
+    """Sum over outputs of the cross entropy, for targets of 0 and 1 or probabilities between.
+
+    `torch.nn.functional.binary_cross_entropy_with_logits`; at 0 and 1 it is `logistic_loss` of
+    targets -1 and +1.
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    _check_same_shape(logits, targets)
+    return _sum(optax.losses.sigmoid_binary_cross_entropy(logits, targets))
+
+
+def hinge_loss(outputs: Outputs, targets: Targets) -> Losses:
+    """Sum over outputs of max(0, 1 - y f), for targets y of +1 and -1 (Cortes and Vapnik 1995).
+
+    The derivative at the margin is 0.
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    _check_same_shape(outputs, targets)
+    return _sum(relu(1 - targets.astype(outputs.dtype) * outputs))
+
+
+def softmax_cross_entropy(
+    logits: ClassOutputs, labels: Labels, *, label_smoothing: float = 0.0
+) -> Losses:
+    """Negative log-likelihood of each label under softmax of the logits.
+
+    `torch.nn.functional.cross_entropy`: with smoothing s the target is 1 - s times the label plus
+    s / classes on every class (Szegedy et al. 2016, section 7). A class of target 0 may have the
+    logit -inf.
+
+    Args:
+        logits: outputs before softmax, of any size.
+        labels: the class of each example, or probabilities of all classes.
+        label_smoothing: between 0 and 1.
+
+    Raises:
+        ValueError: labels of another shape or dtype, smoothing outside of its range.
+    """
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing must be between 0 and 1, got {label_smoothing}")
+    targets = class_targets(labels, logits)
+    if label_smoothing:
+        targets = optax.losses.smooth_labels(targets, label_smoothing)
+    return optax.losses.safe_softmax_cross_entropy(logits, targets)
+
+
+def multiclass_hinge_loss(outputs: ClassOutputs, labels: Labels) -> Losses:
+    """max(0, 1 + max_j f_j - f_y) over the classes j other than the label y.
+
+    Source: Crammer and Singer 2001. `torch.nn.MultiMarginLoss` is another loss: it adds up all
+    other classes instead of taking the largest. For soft labels it is the expectation over y.
+
+    Raises:
+        ValueError: fewer than two classes, or labels of another shape or dtype.
+    """
+    if outputs.shape[-1] < 2:
+        raise ValueError(f"a hinge loss needs two classes or more, got outputs {outputs.shape}")
+    targets = class_targets(labels, outputs)
+    losses = relu(1 + _largest_other(outputs) - outputs)
+    return jnp.sum(targets * losses, axis=-1, where=targets != 0)
+
+
+def _largest_other(outputs: ClassOutputs) -> ClassOutputs:
+    """For each class the largest output among the other classes."""
+    values, indices = lax.top_k(outputs, 2)
+    largest = jax.nn.one_hot(indices[:, 0], outputs.shape[-1], dtype=bool)
+    return jnp.where(largest, values[:, 1:], values[:, :1])
+
+
+def one_versus_rest_logistic_loss(outputs: ClassOutputs, labels: Labels) -> Losses:
+    """Sum over classes of `logistic_loss`: +1 for the label's class, -1 for the others.
+
+    Each output is its own binary classifier (Rifkin and Klautau 2004, "In Defense of One-Vs-All
+    Classification"). For soft labels it is the expectation over the label.
+
+    Raises:
+        ValueError: labels of another shape or dtype.
+    """
+    return binary_cross_entropy(outputs, class_targets(labels, outputs))
+
+
+def one_hot_squared_error(outputs: ClassOutputs, labels: Labels) -> Losses:
+    """Sum over classes of `squared_error` from the one-hot label.
+
+    Source: Hui and Belkin 2021, "Evaluation of Neural Architectures Trained with Square Loss vs
+    Cross-Entropy in Classification Tasks"; they divide by the number of classes. For soft labels
+    it is the squared error from these, which has the same gradient as the expectation.
+
+    Raises:
+        ValueError: labels of another shape or dtype.
+    """
+    return squared_error(outputs, class_targets(labels, outputs))
+
+
+def class_targets(labels: Labels, outputs: ClassOutputs) -> ClassOutputs:
+    """One-hot labels in the outputs' dtype; soft labels as they are.
+
+    A label that is no class gives NaN: under `jit` nothing can be raised, and zeros would train a
+    model on nothing.
+
+    Raises:
+        ValueError: labels that are neither integers [batch] nor floats [batch, classes].
+    """
+    if jnp.issubdtype(labels.dtype, jnp.floating) and labels.shape == outputs.shape:
+        return labels.astype(outputs.dtype)
+    if not jnp.issubdtype(labels.dtype, jnp.integer) or labels.shape != outputs.shape[:1]:
+        raise ValueError(
+            f"outputs of shape {outputs.shape} need labels as integers of shape "
+            f"{outputs.shape[:1]} or as probabilities (floats) of shape {outputs.shape}, got "
+            f"{labels.dtype} of shape {labels.shape}"
+        )
+    classes = outputs.shape[-1]
+    is_class = (labels >= 0) & (labels < classes)
+    one_hot = jax.nn.one_hot(labels, classes, dtype=outputs.dtype)
+    return jnp.where(is_class[:, None], one_hot, jnp.nan)
+
+
+def _sum_over_outputs(
+    function: Callable[[Array], Array], outputs: Outputs, targets: Targets
+) -> Losses:
+    _check_same_shape(outputs, targets)
+    return _sum(function(outputs - targets.astype(outputs.dtype)))
+
+
+def _sum(losses: Outputs) -> Losses:
+    return jnp.sum(losses, axis=tuple(range(1, losses.ndim)))
+
+
+def _check_same_shape(outputs: Array, targets: Array) -> None:
+    # [batch] beside [batch, 1] would broadcast to [batch, batch].
+    if outputs.shape != targets.shape:
+        raise ValueError(
+            f"outputs of shape {outputs.shape} need targets of the same shape, got {targets.shape}"
+        )

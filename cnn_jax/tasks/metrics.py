@@ -1,0 +1,127 @@
+"""Metrics: sums over examples that add up exactly over batches and devices.
+
+`accuracy` and `top_k_accuracy` give one number an example, as losses do: their mean is the metric,
+and weighted sums of them add up. The other metrics are not means of examples. They come in two
+parts: sums of a batch, and a function of the sums of all batches, for the host. An example of
+weight 0 counts for nothing.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from cnn_jax.tasks.output_layers import decision
+
+ClassOutputs = Float[Array, "batch classes"]
+Labels = Int[Array, " batch"] | Float[Array, "batch classes"]
+Weight = Float[Array, " batch"] | None
+
+
+def weighted_sums(
+    weight: Float[Array, " batch"], **values: Float[Array, " batch"]
+) -> dict[str, Float[Array, ""]]:
+    """The sum of the weights as ``weight``, and of each value times its example's weight."""
+    weight = weight.astype(jnp.result_type(*values.values()))
+    sums = {name: jnp.sum(value * weight) for name, value in values.items()}
+    return {"weight": jnp.sum(weight), **sums}
+
+
+def mean(total: Any, weight: Any) -> float:
+    """A sum over examples divided by their weights' sum, on the host; 0 for no examples."""
+    return float(total) / float(np.maximum(weight, 1e-30))
+
+
+def accuracy(outputs: ClassOutputs, labels: Labels) -> Float[Array, " batch"]:
+    """1 where the largest output is the label's, else 0.
+
+    Among equal outputs the first counts as the largest; of soft labels the most probable class is
+    meant.
+    """
+    return (decision(outputs) == hard_labels(labels)).astype(outputs.dtype)
+
+
+def top_k_accuracy(outputs: ClassOutputs, labels: Labels, k: int = 5) -> Float[Array, " batch"]:
+    """1 where the label is among the k largest outputs, else 0.
+
+    Of equal outputs the first are taken, so that k = 1 is `accuracy`.
+
+    Raises:
+        ValueError: k is not between 1 and the number of classes.
+    """
+    classes = outputs.shape[-1]
+    if not 1 <= k <= classes:
+        raise ValueError(f"k must be between 1 and the {classes} classes, got {k}")
+    _, largest = lax.top_k(outputs, k)
+    found = jnp.any(largest == hard_labels(labels)[:, None], axis=-1)
+    return found.astype(outputs.dtype)
+
+
+def hard_labels(labels: Labels) -> Int[Array, " batch"]:
+    """The most probable class of soft labels; integer labels as they are."""
+    return labels if labels.ndim == 1 else decision(labels)
+
+
+def confusion_counts(
+    outputs: ClassOutputs, labels: Labels, weight: Weight = None
+) -> Float[Array, "classes classes"]:
+    """Number of examples of each true class (row) that were given each class (column).
+
+    Counts of batches add up. `cnn_jax.visual.confusion_matrix` draws them.
+    """
+    classes = outputs.shape[-1]
+    true = jax.nn.one_hot(hard_labels(labels), classes, dtype=outputs.dtype)
+    predicted = jax.nn.one_hot(decision(outputs), classes, dtype=outputs.dtype)
+    # Accelerators round the factors of a matrix product unless they are told not to.
+    return jnp.matmul(
+        (true * _weights(outputs, weight)[:, None]).T, predicted, precision=lax.Precision.HIGHEST
+    )
+
+
+def calibration_sums(
+    probabilities: ClassOutputs, labels: Labels, weight: Weight = None, *, bins: int = 15
+) -> dict[str, Float[Array, " bins"]]:
+    """What `calibration_error` is made of: sums over the examples of each bin of confidence.
+
+    The confidence is the largest probability; bin m of M holds those in ((m - 1) / M, m / M].
+
+    Args:
+        probabilities: of all classes, such as `output_layers.softmax` of the logits.
+        labels: the class of each example.
+        weight: of each example; None is 1.
+        bins: number M of bins of equal width.
+    """
+    confidence = jnp.max(probabilities, axis=-1)
+    edges = jnp.asarray(np.linspace(0, 1, bins + 1)[1:-1], probabilities.dtype)
+    number = jnp.sum(confidence[:, None] > edges[None, :], axis=-1)
+    inside = jax.nn.one_hot(number, bins, dtype=probabilities.dtype)
+    inside = inside * _weights(probabilities, weight)[:, None]
+    return {
+        "weight": jnp.sum(inside, axis=0),
+        "confidence": jnp.sum(inside * confidence[:, None], axis=0),
+        "correct": jnp.sum(inside * accuracy(probabilities, labels)[:, None], axis=0),
+    }
+
+
+def calibration_error(sums: dict[str, Any]) -> float:
+    """Expected calibration error of added-up `calibration_sums`, between 0 and 1.
+
+    The difference of accuracy and mean confidence, averaged over bins by their number of examples
+    (Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3; 15 bins there).
+    """
+    wide = {name: np.asarray(values, np.float64) for name, values in sums.items()}
+    gaps = np.abs(wide["correct"] - wide["confidence"])
+    return mean(np.sum(gaps), np.sum(wide["weight"]))
+
+
+def rmse(squared_error: Any, weight: Any) -> float:
+    """Root of the mean squared error, from the sums of squared errors and of weights."""
+    return float(np.sqrt(mean(squared_error, weight)))
+
+
+def _weights(outputs: ClassOutputs, weight: Weight) -> Float[Array, " batch"]:
+    ones = jnp.ones(outputs.shape[0], outputs.dtype)
+    return ones if weight is None else weight.astype(outputs.dtype)

@@ -1,0 +1,40 @@
+"""Output layers: what turns a model's outputs into predictions.
+
+Models end in a linear layer and losses take its outputs as they are, which is stable; the output
+layer comes after training. Each belongs to the losses that make it the maximum-likelihood
+estimate:
+
+| output layer | prediction | losses |
+| --- | --- | --- |
+| `identity` | the expected value | squared, absolute, Huber |
+| `sigmoid` | P(y = +1) of each output | logistic, binary cross entropy |
+| `softmax` | P(y = k) of every class | softmax cross entropy |
+| `decision` | the class | every loss of several classes, hinge too |
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+def identity(outputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The outputs themselves: what a regression predicts."""
+    return outputs
+
+
+def sigmoid(outputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """1 / (1 + exp(-f)): the probability of y = +1, for each output by itself."""
+    return jax.nn.sigmoid(outputs)
+
+
+def softmax(outputs: Float[Array, "batch classes"]) -> Float[Array, "batch classes"]:
+    """exp(f_k) / sum_j exp(f_j): the probability of each class."""
+    return jax.nn.softmax(outputs)
+
+
+def decision(outputs: Float[Array, "batch classes"]) -> Int[Array, " batch"]:
+    """The class of the largest output, the first one among equals.
+
+    It is also the class of the largest sigmoid or softmax, which keep the order.
+    """
+    return jnp.argmax(outputs, axis=-1)

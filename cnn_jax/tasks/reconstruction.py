@@ -1,0 +1,97 @@
+"""Reconstruction: an autoencoder's images should be those it was given."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import flax.linen as nn
+from jaxtyping import Array, Float, Key, PyTree
+
+from cnn_jax.tasks.apply import (
+    apply_model,
+    check_loss,
+    gathered_outputs,
+    init_model,
+    model_with_axis,
+)
+from cnn_jax.tasks.losses import binary_cross_entropy, squared_error
+from cnn_jax.tasks.metrics import mean, weighted_sums
+from cnn_jax.tasks.output_layers import identity, sigmoid
+
+ReconstructionLoss = Literal["squared", "bernoulli"]
+
+LOSSES: dict[str, Callable[..., Float[Array, " batch"]]] = {
+    "squared": squared_error,
+    "bernoulli": binary_cross_entropy,
+}
+OUTPUT_LAYERS: dict[str, Callable[[Array], Array]] = {"squared": identity, "bernoulli": sigmoid}
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Train a model to give back ``batch["image"]``, pixels between 0 and 1.
+
+    Labels are not looked at. The squared error of an image is the sum over its pixels (Hinton and
+    Salakhutdinov 2006), its mean is over images. The data set's mean must be 0 and its standard
+    deviation 1, for pixels to stay between 0 and 1.
+
+    Attributes:
+        model: linen module, ``model.apply(variables, images, train=…)`` of the images' shape.
+        loss: squared error of the outputs, or the cross entropy of each pixel as the probability of
+            white, for which outputs are logits; ``predict`` gives their sigmoid.
+
+    Raises:
+        ConfigError: an unknown loss.
+    """
+
+    model: nn.Module
+    loss: ReconstructionLoss = "squared"
+
+    metrics: ClassVar[tuple[str, ...]] = ("loss", "squared_error")
+    best_metric: ClassVar[str] = "squared_error"
+    higher_is_better: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_loss(self.loss, LOSSES)
+
+    def with_axis(self, axis_name: str | None) -> "Reconstruction":
+        """The same task with BatchNorm synchronized over a mapped axis."""
+        return dataclasses.replace(self, model=model_with_axis(self.model, axis_name))
+
+    def init(self, key: Key[Array, ""], image_shape: tuple[int, ...]) -> tuple[PyTree, PyTree]:
+        """Fresh ``(params, model_state)`` for inputs of one shape, without the batch axis."""
+        return init_model(self.model, key, image_shape)
+
+    def loss_fn(
+        self,
+        params: PyTree,
+        model_state: PyTree,
+        batch: dict[str, Array],
+        key: Key[Array, ""],
+        train: bool,
+    ) -> tuple[Array, tuple[PyTree, dict[str, Array]]]:
+        """Weighted sum of the loss, the new model state, and sums for the metrics."""
+        images = batch["image"]
+        outputs, model_state = apply_model(self.model, params, model_state, images, key, train)
+        sums = weighted_sums(
+            batch["weight"],
+            loss=LOSSES[self.loss](outputs, images),
+            squared_error=squared_error(OUTPUT_LAYERS[self.loss](outputs), images),
+        )
+        return sums.pop("loss"), (model_state, sums)
+
+    def predict(
+        self, params: PyTree, model_state: PyTree, batch: dict[str, Array]
+    ) -> Float[Array, "batch *image"]:
+        """Reconstructions of a batch, over all devices."""
+        outputs = gathered_outputs(self.model, params, model_state, batch["image"])
+        return OUTPUT_LAYERS[self.loss](outputs)
+
+    @staticmethod
+    def summarize(sums: dict[str, Any]) -> dict[str, float]:
+        """Mean loss and squared error of what ``sums`` was added up over."""
+        return {
+            "loss": mean(sums["loss"], sums["weight"]),
+            "squared_error": mean(sums["squared_error"], sums["weight"]),
+        }
