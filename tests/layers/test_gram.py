@@ -24,7 +24,7 @@ def test_value_is_the_definition():
 
 def test_gradients_equal_finite_differences():
     with jax.enable_x64(True):
-        check_grads(jax.jit(gram_matrix), (jnp.asarray(draw(2, 2, 3, 2)),), order=2, eps=1e-4)
+        check_grads(jax.jit(gram_matrix), (jnp.asarray(draw(2, 2, 3, 2)),), order=1)
 
 
 def test_neither_place_nor_size_matters():
