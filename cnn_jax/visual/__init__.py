@@ -7,13 +7,20 @@ is dropped is freed. Every function takes a `title`, which should name the data 
 from cnn_jax.visual.confusion import confusion_matrix
 from cnn_jax.visual.curves import error_curves, training_curves
 from cnn_jax.visual.filters import first_layer_filters
+from cnn_jax.visual.functions import error_over_size, function_fits, function_maps
+from cnn_jax.visual.gradients import gradients_by_layer, gradients_over_training
 from cnn_jax.visual.grid import image_grid, worst_mistakes
 from cnn_jax.visual.save import save_figure
 
 __all__ = [
     "confusion_matrix",
     "error_curves",
+    "error_over_size",
     "first_layer_filters",
+    "function_fits",
+    "function_maps",
+    "gradients_by_layer",
+    "gradients_over_training",
     "image_grid",
     "save_figure",
     "training_curves",
