@@ -15,7 +15,7 @@ from cnn_jax.layers.activations import (
     tanh,
 )
 from cnn_jax.layers.batch_norm import BatchNorm, normalize, normalize_batch
-from cnn_jax.layers.convolution import Conv, conv2d
+from cnn_jax.layers.convolution import Conv, conv2d, depthwise_conv2d
 from cnn_jax.layers.dropout import Dropout, SpatialDropout, dropout, spatial_dropout
 from cnn_jax.layers.gram import gram_matrix
 from cnn_jax.layers.linear import Linear
@@ -26,24 +26,40 @@ from cnn_jax.layers.normalization import (
     layer_norm,
     local_response_normalization,
 )
-from cnn_jax.layers.pooling import avg_pool, global_avg_pool, max_pool
+from cnn_jax.layers.pooling import (
+    adaptive_avg_pool,
+    avg_pool,
+    global_avg_pool,
+    global_max_pool,
+    max_pool,
+    max_pool_with_indices,
+)
+from cnn_jax.layers.resizing import resize_bilinear, resize_nearest, subsample
+from cnn_jax.layers.transposed_convolution import ConvTranspose, conv_transpose2d
+from cnn_jax.layers.unpooling import bed_of_nails, max_unpool
 
 __all__ = [
     "Activation",
     "BatchNorm",
     "Conv",
+    "ConvTranspose",
     "Dropout",
     "GroupNorm",
     "LayerNorm",
     "Linear",
     "SpatialDropout",
     "activation",
+    "adaptive_avg_pool",
     "avg_pool",
+    "bed_of_nails",
     "conv2d",
+    "conv_transpose2d",
+    "depthwise_conv2d",
     "dropout",
     "elu",
     "gelu",
     "global_avg_pool",
+    "global_max_pool",
     "gram_matrix",
     "group_norm",
     "layer_norm",
@@ -51,13 +67,18 @@ __all__ = [
     "list_activations",
     "local_response_normalization",
     "max_pool",
+    "max_pool_with_indices",
+    "max_unpool",
     "normalize",
     "normalize_batch",
     "relu",
+    "resize_bilinear",
+    "resize_nearest",
     "selu",
     "sigmoid",
     "silu",
     "softplus",
     "spatial_dropout",
+    "subsample",
     "tanh",
 ]

@@ -1,19 +1,13 @@
-"""Two-dimensional convolution (cross-correlation) with both gradients stated explicitly."""
+"""Two-dimensional convolution, over all channels, in groups of them, or in each by itself."""
 
-from functools import partial
-
-import jax
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype, Initializer
-from jax import lax
-from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Float
 
+from cnn_jax.layers.correlation import Geometry, convolve
 from cnn_jax.layers.initializers import torch_bias_init, torch_kernel_init
-from cnn_jax.layers.windows import Padding, Pads, Size, output_size, pads, pair
-
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
+from cnn_jax.layers.windows import Padding, Size, output_size, pads, pair
 
 
 def conv2d(
@@ -27,6 +21,15 @@ def conv2d(
     groups: int = 1,
 ) -> Float[Array, "batch out_height out_width features"]:
     """Convolve images with kernels, as `torch.nn.functional.conv2d`.
+
+    A kernel is three-dimensional: it reaches over all input channels. With stride s, dilation d
+    and padding p (x is zero outside of the image; the kernel is not turned)
+
+        y[n, i, j, f] = bias[f] + sum over u, v, c of
+                        x[n, i s + u d - p, j s + v d - p, c] kernel[u, v, c, f]
+
+    With `groups`, feature f sees the channels of its own group only. A 1x1 kernel mixes the
+    channels of each pixel; for one kernel a channel see `depthwise_conv2d`.
 
     Reverse-mode gradients of any order and `vmap` work; forward mode (`jvp`) does not.
 
@@ -51,10 +54,40 @@ def conv2d(
             f"{group_channels * groups} channels and makes a multiple of {groups} features, "
             f"got images of shape {x.shape} (batch, height, width, channels)"
         )
-    strides, sides, dilations = pair(stride), pads(padding), pair(dilation)
-    output_size((height, width), (window[0], window[1]), strides, sides, dilations)
-    y = _convolve(x, kernel, strides, sides, dilations, groups)
+    geometry = Geometry(pair(stride), pads(padding), pair(dilation), groups)
+    output_size((height, width), (window[0], window[1]), *geometry[:3])
+    y = convolve(x, kernel, geometry)
     return y if bias is None else y + bias[None, None, None, :]
+
+
+def depthwise_conv2d(
+    x: Float[Array, "batch height width channels"],
+    kernel: Float[Array, "kernel_height kernel_width channels multiplier"],
+    bias: Float[Array, " features"] | None = None,
+    *,
+    stride: Size = 1,
+    padding: Padding = 0,
+    dilation: Size = 1,
+) -> Float[Array, "batch out_height out_width features"]:
+    """Convolve each channel with kernels of its own: `conv2d` with one group a channel.
+
+    Feature `c * multiplier + m` is channel c under its kernel m, as PyTorch's with
+    `groups=channels`.
+
+    Args:
+        x: images.
+        kernel: `multiplier` kernels for every channel.
+        bias: added to each feature.
+        stride, padding, dilation: as in `conv2d`.
+
+    Raises:
+        ValueError: a kernel for another number of channels, or as in `conv2d`.
+    """
+    height, width, channels, multiplier = kernel.shape
+    kernel = kernel.reshape(height, width, 1, channels * multiplier)
+    return conv2d(
+        x, kernel, bias, stride=stride, padding=padding, dilation=dilation, groups=channels
+    )
 
 
 class Conv(nn.Module):
@@ -105,167 +138,3 @@ class Conv(nn.Module):
             dilation=self.dilation,
             groups=self.groups,
         )
-
-
-# XLA's CPU compiler runs the gradients of a convolution inside a loop (`lax.scan`, `fori_loop`)
-# some 40 times slower than outside, because it rewrites them into the layout that its fast
-# convolution wants only outside of loops (jax issue 12868). Stated in that layout from the start,
-# they are fast everywhere. GPU and TPU compilers recognize the transposition that JAX itself
-# makes, so there it stays.
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
-def _convolve(
-    x: Array,
-    kernel: Array,
-    stride: tuple[int, int],
-    padding: Pads,
-    dilation: tuple[int, int],
-    groups: int,
-) -> Array:
-    return _xla_convolve(x, kernel, stride, padding, dilation, groups)
-
-
-def _xla_convolve(
-    x: Array,
-    kernel: Array,
-    stride: tuple[int, int],
-    padding: Pads,
-    dilation: tuple[int, int],
-    groups: int,
-) -> Array:
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        stride,
-        padding,
-        rhs_dilation=dilation,
-        dimension_numbers=_LAYOUT,
-        feature_group_count=groups,
-    )
-
-
-def _forward(
-    x: Array,
-    kernel: Array,
-    stride: tuple[int, int],
-    padding: Pads,
-    dilation: tuple[int, int],
-    groups: int,
-) -> tuple[Array, tuple[Array, Array]]:
-    return _xla_convolve(x, kernel, stride, padding, dilation, groups), (x, kernel)
-
-
-def _backward(
-    stride: tuple[int, int],
-    padding: Pads,
-    dilation: tuple[int, int],
-    groups: int,
-    residuals: tuple[Array, Array],
-    gradient: Array,
-) -> tuple[Array, Array]:
-    x, kernel = residuals
-    geometry = (stride, padding, dilation, groups)
-    of_input = lax.platform_dependent(
-        kernel,
-        gradient,
-        cpu=lambda kernel, gradient: _input_gradient(x.shape, kernel, gradient, *geometry),
-        default=lambda kernel, gradient: jax.linear_transpose(
-            lambda images: _xla_convolve(images, kernel, *geometry), x
-        )(gradient)[0],
-    )
-    of_kernel = lax.platform_dependent(
-        x,
-        gradient,
-        cpu=lambda x, gradient: _kernel_gradient_apart(x, kernel.shape, gradient, *geometry),
-        default=lambda x, gradient: jax.linear_transpose(
-            lambda weights: _xla_convolve(x, weights, *geometry), kernel
-        )(gradient)[0],
-    )
-    return of_input, of_kernel
-
-
-_convolve.defvjp(_forward, _backward)
-
-
-def _input_gradient(
-    shape: tuple[int, ...],
-    kernel: Array,
-    gradient: Array,
-    stride: tuple[int, int],
-    padding: Pads,
-    dilation: tuple[int, int],
-    groups: int,
-) -> Array:
-    """Convolution of the gradient, spread out by the stride, with the turned kernel."""
-    height, width, channels, features = kernel.shape
-    turned = kernel[::-1, ::-1].reshape(height, width, channels, groups, features // groups)
-    turned = turned.transpose(0, 1, 4, 3, 2)
-    sides = []
-    for axis in (0, 1):
-        reach = (kernel.shape[axis] - 1) * dilation[axis]
-        spread = (gradient.shape[axis + 1] - 1) * stride[axis] + 1
-        before = reach - padding[axis][0]
-        sides.append((before, shape[axis + 1] + reach - spread - before))
-    return lax.conv_general_dilated(
-        gradient,
-        turned.reshape(height, width, features // groups, groups * channels),
-        (1, 1),
-        sides,
-        lhs_dilation=stride,
-        rhs_dilation=dilation,
-        dimension_numbers=_LAYOUT,
-        feature_group_count=groups,
-    )
-
-
-def _kernel_gradient(
-    x: Array,
-    shape: tuple[int, ...],
-    gradient: Array,
-    stride: tuple[int, int],
-    padding: Pads,
-    dilation: tuple[int, int],
-    groups: int,
-) -> Array:
-    """Convolution of the images with the gradient, where batch and channels change places."""
-    batch, height, width, _ = x.shape
-    images = x.reshape(batch, height, width, groups, shape[2]).transpose(4, 1, 2, 3, 0)
-    sides = []
-    for axis in (0, 1):
-        reach = (shape[axis] - 1) * dilation[axis]
-        spread = (gradient.shape[axis + 1] - 1) * stride[axis] + 1
-        before = padding[axis][0]
-        sides.append((before, reach + spread - x.shape[axis + 1] - before))
-    weights = lax.conv_general_dilated(
-        images.reshape(shape[2], height, width, groups * batch),
-        gradient.transpose(1, 2, 0, 3),
-        dilation,
-        sides,
-        rhs_dilation=stride,
-        dimension_numbers=_LAYOUT,
-        feature_group_count=groups,
-    )
-    return weights.transpose(1, 2, 0, 3)
-
-
-_kernel_gradient_call = jax.jit(_kernel_gradient, static_argnums=(1, 3, 4, 5, 6))
-
-
-def _kernel_gradient_apart(
-    x: Array,
-    shape: tuple[int, ...],
-    gradient: Array,
-    stride: tuple[int, int],
-    padding: Pads,
-    dilation: tuple[int, int],
-    groups: int,
-) -> Array:
-    """The kernel's gradient as a call of its own, which the compiler does not inline.
-
-    Inlined, its transposition would be fused with everything elementwise that led to x, down the
-    whole residual stream: computed anew, and in strides that miss the cache. The whole step of a
-    ResNet-20 takes 1.4 times as long then.
-    """
-    with set_xla_metadata(inlineable="false"):
-        return _kernel_gradient_call(x, shape, gradient, stride, padding, dilation, groups)

@@ -1,12 +1,14 @@
-"""Max, average and global average pooling of NHWC images, with PyTorch's numerics."""
+"""Max, average, adaptive and global pooling of NHWC images, with PyTorch's numerics."""
 
-import math
+from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from cnn_jax.layers.windows import Padding, Pads, Size, output_size, pads, pair
+from cnn_jax.layers.separable import map_axes
+from cnn_jax.layers.windows import Padding, Pads, Size, output_size, pads, pair, target_size
 
 
 def max_pool(
@@ -14,24 +16,73 @@ def max_pool(
     window: Size,
     stride: Size | None = None,
     padding: Padding = 0,
+    *,
+    ceil_mode: bool = False,
 ) -> Float[Array, "batch out_height out_width channels"]:
     """Maximum over windows, as `torch.nn.functional.max_pool2d`.
 
-    Among equal values the gradient goes to the first one of the window, row by row.
+    Among equal values the gradient goes to the first one of the window, row by row. A window with
+    a pixel that is not a number gives none.
 
     Args:
         x: images.
         window: height and width of the window.
         stride: distance of windows; None is the window itself.
         padding: added around the image with -inf, at most half a window.
+        ceil_mode: a last window that reaches beyond the padded image counts too, unless it begins
+            there or in the padding at the bottom or right.
 
     Raises:
         ValueError: padding larger than half a window, or a window larger than the padded image.
     """
-    window, stride, padding = _geometry(x.shape[1:3], window, stride, padding)
+    at = _positions(x.shape[1:3], window, stride, padding, ceil_mode)
     return lax.reduce_window(
-        x, -jnp.inf, lax.max, (1, *window, 1), (1, *stride, 1), ((0, 0), *padding, (0, 0))
+        x, -jnp.inf, lax.max, (1, *at.window, 1), (1, *at.stride, 1), ((0, 0), *at.sides, (0, 0))
     )
+
+
+def max_pool_with_indices(
+    x: Float[Array, "batch height width channels"],
+    window: Size,
+    stride: Size | None = None,
+    padding: Padding = 0,
+    *,
+    ceil_mode: bool = False,
+) -> tuple[
+    Float[Array, "batch out_height out_width channels"],
+    Int[Array, "batch out_height out_width channels"],
+]:
+    """`max_pool`, and where each maximum was, for `max_unpool`.
+
+    As `torch.nn.functional.max_pool2d` with `return_indices`: an index is row * width + column in
+    the image, without padding, of the same channel. It is the first one among equal values, row by
+    row, and the last one among those that are not a number; padding is never chosen.
+
+    Args:
+        x, window, stride, padding, ceil_mode: as in `max_pool`.
+
+    Returns:
+        Values and int32 indices.
+
+    Raises:
+        ValueError: as in `max_pool`.
+    """
+    at = _positions(x.shape[1:3], window, stride, padding, ceil_mode)
+    padded = jnp.pad(x, ((0, 0), *at.sides, (0, 0)), constant_values=-jnp.inf)
+    shape = (x.shape[0], *at.count, x.shape[3])
+    largest, index = jnp.full(shape, -jnp.inf, x.dtype), jnp.full(shape, -1, jnp.int32)
+    # Tap by tap of the window: slices and selections are fast, and derive well, on every device.
+    for tap in np.ndindex(at.window):
+        taken = (_every(*axis) for axis in zip(tap, at.stride, at.count, strict=True))
+        values = padded[:, *taken]
+        row, column = (starts + t for starts, t in zip(at.starts, tap, strict=True))
+        inside = np.outer((row >= 0) & (row < x.shape[1]), (column >= 0) & (column < x.shape[2]))
+        position = np.add.outer(row * x.shape[2], column).astype(np.int32)
+        larger = (values > largest) | jnp.isnan(values) | (index < 0)
+        take = larger & inside[None, :, :, None]
+        largest = jnp.where(take, values, largest)
+        index = jnp.where(take, position[None, :, :, None], index)
+    return largest, index
 
 
 def avg_pool(
@@ -39,6 +90,8 @@ def avg_pool(
     window: Size,
     stride: Size | None = None,
     padding: Padding = 0,
+    *,
+    ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Float[Array, "batch out_height out_width channels"]:
     """Mean over windows, as `torch.nn.functional.avg_pool2d`.
@@ -48,22 +101,51 @@ def avg_pool(
         window: height and width of the window.
         stride: distance of windows; None is the window itself.
         padding: zeros added around the image, at most half a window.
-        count_include_pad: divide by the window's area; False divides by the number of those of
-            its pixels that lie in the image.
+        ceil_mode: as in `max_pool`; what lies beyond the padding is not counted.
+        count_include_pad: divide by the number of the window's pixels in the padded image; False
+            divides by the number of those in the image itself.
 
     Raises:
         ValueError: padding larger than half a window, or a window larger than the padded image.
     """
-    window, stride, padding = _geometry(x.shape[1:3], window, stride, padding)
-
-    def window_sum(values: Array) -> Array:
-        return lax.reduce_window(
-            values, 0.0, lax.add, (1, *window, 1), (1, *stride, 1), ((0, 0), *padding, (0, 0))
+    at = _positions(x.shape[1:3], window, stride, padding, ceil_mode)
+    sums = lax.reduce_window(
+        x, 0.0, lax.add, (1, *at.window, 1), (1, *at.stride, 1), ((0, 0), *at.sides, (0, 0))
+    )
+    rows, columns = (
+        np.minimum(starts + k, n + (after if count_include_pad else 0))
+        - np.maximum(starts, -before if count_include_pad else 0)
+        for starts, k, n, (before, after) in zip(
+            at.starts, at.window, x.shape[1:3], pads(padding), strict=True
         )
+    )
+    return sums / np.outer(rows, columns)[None, :, :, None].astype(x.dtype)
 
-    if count_include_pad or padding == ((0, 0), (0, 0)):
-        return window_sum(x) / math.prod(window)
-    return window_sum(x) / window_sum(jnp.ones((1, *x.shape[1:3], 1), x.dtype))
+
+def adaptive_avg_pool(
+    x: Float[Array, "batch height width channels"], size: Size
+) -> Float[Array, "batch out_height out_width channels"]:
+    """Mean over as many bins as asked for, as `torch.nn.functional.adaptive_avg_pool2d`.
+
+    Along an axis of m pixels bin i of n reaches from floor(i m / n) to ceil((i + 1) m / n): bins
+    overlap where n does not divide m, and repeat pixels where n is larger.
+
+    Args:
+        x: images.
+        size: number of bins along both axes, or (height, width).
+
+    Raises:
+        ValueError: an output or an image without pixels.
+    """
+    height, width = target_size(x.shape[1:3], size)
+    return map_axes(x, _bins(x.shape[1], height), _bins(x.shape[2], width))
+
+
+def _bins(size: int, number: int) -> np.ndarray:
+    """Matrix [number, size] of means over overlapping bins."""
+    bin, pixel = np.arange(number)[:, None], np.arange(size)
+    starts, ends = bin * size // number, -((bin + 1) * -size // number)
+    return ((starts <= pixel) & (pixel < ends)) / (ends - starts)
 
 
 def global_avg_pool(
@@ -73,9 +155,30 @@ def global_avg_pool(
     return jnp.mean(x, axis=(1, 2))
 
 
-def _geometry(
-    image: tuple[int, ...], window: Size, stride: Size | None, padding: Padding
-) -> tuple[tuple[int, int], tuple[int, int], Pads]:
+def global_max_pool(
+    x: Float[Array, "batch height width channels"],
+) -> Float[Array, "batch channels"]:
+    """Maximum over all pixels, as `torch.amax`: equal ones share the gradient."""
+    return jnp.max(x, axis=(1, 2))
+
+
+class _Positions(NamedTuple):
+    window: tuple[int, int]
+    stride: tuple[int, int]
+    sides: Pads
+    """Padding, at the bottom and right up to the end of the last window."""
+    count: tuple[int, int]
+    starts: tuple[np.ndarray, np.ndarray]
+    """Rows and columns of the image at which windows begin, negative in the padding."""
+
+
+def _positions(
+    image: tuple[int, ...],
+    window: Size,
+    stride: Size | None,
+    padding: Padding,
+    ceil_mode: bool,
+) -> _Positions:
     window = pair(window)
     strides = window if stride is None else pair(stride)
     sides = pads(padding)
@@ -84,5 +187,15 @@ def _geometry(
             f"padding {padding} must be at most half of the window {window}, "
             "or a window could lie outside of the image"
         )
-    output_size((image[0], image[1]), window, strides, sides)
-    return window, strides, sides
+    count = output_size((image[0], image[1]), window, strides, sides, ceil_mode=ceil_mode)
+    (top, bottom), (left, right) = sides
+    rows, columns = (np.arange(n) * s for n, s in zip(count, strides, strict=True))
+    rows, columns = rows - top, columns - left
+    bottom = max(bottom, int(rows[-1]) + window[0] - image[0])
+    right = max(right, int(columns[-1]) + window[1] - image[1])
+    return _Positions(window, strides, ((top, bottom), (left, right)), count, (rows, columns))
+
+
+def _every(start: int, stride: int, count: int) -> slice:
+    """`count` elements from `start`, `stride` apart."""
+    return slice(start, start + (count - 1) * stride + 1, stride)

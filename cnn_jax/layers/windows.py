@@ -1,4 +1,4 @@
-"""Geometry shared by convolution and pooling: pairs of sizes, padding and output sizes."""
+"""Geometry shared by convolution, pooling and resizing: pairs, padding and output sizes."""
 
 Size = int | tuple[int, int]
 """One number for both axes, or (height, width)."""
@@ -25,31 +25,64 @@ def pads(padding: Padding) -> Pads:
     )
 
 
+def check_steps(stride: tuple[int, int], padding: Pads, dilation: tuple[int, int] = (1, 1)) -> None:
+    """Raises a ValueError for a stride or dilation below one or a negative padding."""
+    if min(stride) < 1 or min(dilation) < 1 or min(padding[0] + padding[1]) < 0:
+        raise ValueError(
+            f"stride {stride} and dilation {dilation} must be at least 1, padding {padding} "
+            "must not be negative"
+        )
+
+
 def output_size(
     image: tuple[int, int],
     window: tuple[int, int],
     stride: tuple[int, int],
     padding: Pads,
     dilation: tuple[int, int] = (1, 1),
+    *,
+    ceil_mode: bool = False,
 ) -> tuple[int, int]:
-    """Number of window positions along height and width, floor as PyTorch's default.
+    """Number of window positions along height and width, as PyTorch counts them.
+
+    Args:
+        image, window: (height, width).
+        stride, padding, dilation: of the window.
+        ceil_mode: a last position that reaches beyond the padded image counts too, unless it
+            begins there or in the padding at the bottom or right.
 
     Raises:
         ValueError: a stride or dilation below one, a negative padding, or a window larger than
             the padded image.
     """
-    if min(stride) < 1 or min(dilation) < 1 or min(padding[0] + padding[1]) < 0:
-        raise ValueError(
-            f"stride {stride} and dilation {dilation} must be at least 1, padding {padding} "
-            "must not be negative"
-        )
-    padded = tuple(n + sum(p) for n, p in zip(image, padding, strict=True))
+    check_steps(stride, padding, dilation)
     extent = tuple((k - 1) * d + 1 for k, d in zip(window, dilation, strict=True))
-    if min(window) < 1 or any(e > n for e, n in zip(extent, padded, strict=True)):
+    counts = []
+    for n, e, s, (before, after) in zip(image, extent, stride, padding, strict=True):
+        count = (n + before + after - e + (s - 1 if ceil_mode else 0)) // s + 1
+        begins_beyond = (count - 1) * s >= n + before
+        counts.append(count - 1 if ceil_mode and begins_beyond else count)
+    height, width = counts
+    if min(window) < 1 or min(counts) < 1:
+        padded = tuple(n + sum(p) for n, p in zip(image, padding, strict=True))
         raise ValueError(
             f"a window of {extent[0]}x{extent[1]} does not fit into an image of "
             f"{image[0]}x{image[1]}, {padded[0]}x{padded[1]} with padding; use a larger image, "
             "more padding or a smaller window"
         )
-    height, width = ((n - e) // s + 1 for n, e, s in zip(padded, extent, stride, strict=True))
+    return height, width
+
+
+def target_size(image: tuple[int, ...], size: Size) -> tuple[int, int]:
+    """(height, width) of the output that was asked for, of an image of any size.
+
+    Raises:
+        ValueError: an output or an image without pixels.
+    """
+    height, width = pair(size)
+    if min(height, width, *image) < 1:
+        raise ValueError(
+            f"sizes must be at least 1x1: got an image of {image[0]}x{image[1]} and an output of "
+            f"{height}x{width} (height x width)"
+        )
     return height, width

@@ -65,6 +65,21 @@ class Operator:
     torch: Callable
 
 
+def to_nchw(x):
+    """PyTorch's layout of one of our images."""
+    return x.permute(0, 3, 1, 2).contiguous()
+
+
+def to_nhwc(x):
+    """Our layout of one of PyTorch's images."""
+    return x.permute(0, 2, 3, 1)
+
+
+def to_oihw(kernel):
+    """PyTorch's layout of one of our kernels."""
+    return kernel.permute(3, 2, 0, 1).contiguous()
+
+
 def recorded_case(operator, number):
     """Inputs and settings of one of the cases 0 … RECORDED_CASES - 1, alike everywhere."""
     generator = np.random.default_rng([zlib.crc32(operator.name.encode()), number])

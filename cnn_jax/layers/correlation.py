@@ -1,0 +1,176 @@
+"""Cross-correlation of images with kernels and its adjoint, with their gradients stated explicitly.
+
+Images x, kernel k and outputs y are bound by one trilinear form, `<convolve(x, k), y>`. Its three
+gradients are all that convolution, transposed convolution and their gradients need: `convolve` is
+the one by y, `spread` the one by x, and `_kernel_gradient` the one by k.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+from jax import lax
+from jax.experimental.xla_metadata import set_xla_metadata
+from jaxtyping import Array
+
+from cnn_jax.layers.windows import Pads
+
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+class Geometry(NamedTuple):
+    """Where the taps of a kernel lie: arguments of a convolution that are no arrays."""
+
+    stride: tuple[int, int]
+    padding: Pads
+    dilation: tuple[int, int]
+    groups: int
+
+
+# XLA's CPU compiler runs the gradients of a convolution inside a loop (`lax.scan`, `fori_loop`)
+# some 40 times slower than outside, because it rewrites them into the layout that its fast
+# convolution wants only outside of loops (jax issue 12868). Stated in that layout from the start,
+# they are fast everywhere. GPU and TPU compilers recognize the transposition that JAX itself
+# makes, so there it stays.
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def convolve(x: Array, kernel: Array, geometry: Geometry) -> Array:
+    """The convolution of x [batch, height, width, channels] with a kernel of HWIO layout."""
+    return _xla_convolve(x, kernel, geometry)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def spread(y: Array, kernel: Array, shape: tuple[int, ...], geometry: Geometry) -> Array:
+    """The adjoint of `convolve` in x, for images of the given shape: each y times the kernel."""
+    return lax.platform_dependent(
+        kernel,
+        y,
+        cpu=lambda kernel, y: _spread_as_convolution(shape, kernel, y, geometry),
+        default=lambda kernel, y: jax.linear_transpose(
+            lambda images: _xla_convolve(images, kernel, geometry),
+            jax.ShapeDtypeStruct(shape, y.dtype),
+        )(y)[0],
+    )
+
+
+def _convolve_forward(
+    x: Array, kernel: Array, geometry: Geometry
+) -> tuple[Array, tuple[Array, Array]]:
+    return _xla_convolve(x, kernel, geometry), (x, kernel)
+
+
+def _convolve_backward(
+    geometry: Geometry, residuals: tuple[Array, Array], gradient: Array
+) -> tuple[Array, Array]:
+    x, kernel = residuals
+    of_input = spread(gradient, kernel, x.shape, geometry)
+    return of_input, _kernel_gradient(x, kernel.shape, gradient, geometry)
+
+
+def _spread_forward(
+    y: Array, kernel: Array, shape: tuple[int, ...], geometry: Geometry
+) -> tuple[Array, tuple[Array, Array]]:
+    return spread(y, kernel, shape, geometry), (y, kernel)
+
+
+def _spread_backward(
+    shape: tuple[int, ...],
+    geometry: Geometry,
+    residuals: tuple[Array, Array],
+    gradient: Array,
+) -> tuple[Array, Array]:
+    y, kernel = residuals
+    of_input = convolve(gradient, kernel, geometry)
+    return of_input, _kernel_gradient(gradient, kernel.shape, y, geometry)
+
+
+convolve.defvjp(_convolve_forward, _convolve_backward)
+spread.defvjp(_spread_forward, _spread_backward)
+
+
+def _xla_convolve(x: Array, kernel: Array, geometry: Geometry) -> Array:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        geometry.stride,
+        geometry.padding,
+        rhs_dilation=geometry.dilation,
+        dimension_numbers=_LAYOUT,
+        feature_group_count=geometry.groups,
+    )
+
+
+def _spread_as_convolution(
+    shape: tuple[int, ...], kernel: Array, y: Array, geometry: Geometry
+) -> Array:
+    """Convolution of y, its pixels set apart by the stride, with the turned kernel."""
+    height, width, channels, features = kernel.shape
+    stride, padding, dilation, groups = geometry
+    turned = kernel[::-1, ::-1].reshape(height, width, channels, groups, features // groups)
+    turned = turned.transpose(0, 1, 4, 3, 2)
+    sides = []
+    for axis in (0, 1):
+        reach = (kernel.shape[axis] - 1) * dilation[axis]
+        apart = (y.shape[axis + 1] - 1) * stride[axis] + 1
+        before = reach - padding[axis][0]
+        sides.append((before, shape[axis + 1] + reach - apart - before))
+    return lax.conv_general_dilated(
+        y,
+        turned.reshape(height, width, features // groups, groups * channels),
+        (1, 1),
+        sides,
+        lhs_dilation=stride,
+        rhs_dilation=dilation,
+        dimension_numbers=_LAYOUT,
+        feature_group_count=groups,
+    )
+
+
+def _kernel_gradient(x: Array, shape: tuple[int, ...], y: Array, geometry: Geometry) -> Array:
+    """The gradient of `<convolve(x, kernel), y>` by a kernel of the given shape."""
+    return lax.platform_dependent(
+        x,
+        y,
+        cpu=lambda x, y: _kernel_gradient_apart(x, shape, y, geometry),
+        default=lambda x, y: jax.linear_transpose(
+            lambda kernel: _xla_convolve(x, kernel, geometry), jax.ShapeDtypeStruct(shape, x.dtype)
+        )(y)[0],
+    )
+
+
+def _kernel_gradient_apart(x: Array, shape: tuple[int, ...], y: Array, geometry: Geometry) -> Array:
+    """The kernel's gradient as a call of its own, which the compiler does not inline.
+
+    Inlined, its transposition would be fused with everything elementwise that led to x, down the
+    whole residual stream: computed anew, and in strides that miss the cache. The whole step of a
+    ResNet-20 takes 1.4 times as long then.
+    """
+    with set_xla_metadata(inlineable="false"):
+        return _kernel_gradient_as_convolution(x, shape, y, geometry)
+
+
+@partial(jax.jit, static_argnums=(1, 3))
+def _kernel_gradient_as_convolution(
+    x: Array, shape: tuple[int, ...], y: Array, geometry: Geometry
+) -> Array:
+    """Convolution of the images with y, where batch and channels change places."""
+    batch, height, width, _ = x.shape
+    stride, padding, dilation, groups = geometry
+    images = x.reshape(batch, height, width, groups, shape[2]).transpose(4, 1, 2, 3, 0)
+    sides = []
+    for axis in (0, 1):
+        reach = (shape[axis] - 1) * dilation[axis]
+        apart = (y.shape[axis + 1] - 1) * stride[axis] + 1
+        before = padding[axis][0]
+        sides.append((before, reach + apart - x.shape[axis + 1] - before))
+    weights = lax.conv_general_dilated(
+        images.reshape(shape[2], height, width, groups * batch),
+        y.transpose(1, 2, 0, 3),
+        dilation,
+        sides,
+        rhs_dilation=stride,
+        dimension_numbers=_LAYOUT,
+        feature_group_count=groups,
+    )
+    return weights.transpose(1, 2, 0, 3)

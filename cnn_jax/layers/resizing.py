@@ -1,0 +1,105 @@
+"""Changing the size of images: nearest, bilinear, and strided downscaling."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from cnn_jax.layers.separable import map_axes
+from cnn_jax.layers.windows import Size, pair, target_size
+
+
+def resize_nearest(
+    x: Float[Array, "batch height width channels"], size: Size, *, exact: bool = False
+) -> Float[Array, "batch out_height out_width channels"]:
+    """Each output pixel is the nearest input pixel, as `torch.nn.functional.interpolate`.
+
+    Args:
+        x: images.
+        size: of the output, one number or (height, width); PyTorch's `size`.
+        exact: nearest to the output pixel's centre, PyTorch's mode "nearest-exact". False takes
+            its upper left corner, PyTorch's (and OpenCV's) mode "nearest".
+
+    Raises:
+        ValueError: an output or an image without pixels.
+    """
+    height, width = target_size(x.shape[1:3], size)
+    rows = _nearest(x.shape[1], height, exact)
+    columns = _nearest(x.shape[2], width, exact)
+    return jnp.take(jnp.take(x, rows, axis=1), columns, axis=2)
+
+
+def resize_bilinear(
+    x: Float[Array, "batch height width channels"],
+    size: Size,
+    *,
+    align_corners: bool = False,
+    antialias: bool = False,
+) -> Float[Array, "batch out_height out_width channels"]:
+    """Linear interpolation along both axes, as `torch.nn.functional.interpolate`.
+
+    A pixel that is not finite makes its whole image not a number.
+
+    Args:
+        x: images.
+        size: of the output, one number or (height, width); PyTorch's `size`.
+        align_corners: centres of the corner pixels stay where they are. False, the default, keeps
+            the corners of the corner pixels, and repeats the border.
+        antialias: where the image gets smaller, the triangle that weighs its pixels is as much
+            larger, as Pillow does; with `align_corners` PyTorch's is not symmetric, nor is this.
+
+    Raises:
+        ValueError: an output or an image without pixels.
+    """
+    weights = _triangle if antialias else _linear
+    height, width = target_size(x.shape[1:3], size)
+    rows = weights(x.shape[1], height, align_corners)
+    columns = weights(x.shape[2], width, align_corners)
+    return map_axes(x, rows, columns)
+
+
+def subsample(
+    x: Float[Array, "batch height width channels"], factor: Size
+) -> Float[Array, "batch out_height out_width channels"]:
+    """Every factor-th row and column, from the first one on: strided downscaling, no smoothing.
+
+    Args:
+        x: images.
+        factor: one number or (height, width).
+
+    Raises:
+        ValueError: a factor below one.
+    """
+    vertical, horizontal = pair(factor)
+    if min(vertical, horizontal) < 1:
+        raise ValueError(f"factor {(vertical, horizontal)} must be at least 1")
+    return x[:, ::vertical, ::horizontal]
+
+
+def _nearest(size: int, out: int, exact: bool) -> np.ndarray:
+    """Index of the input pixel for each output pixel, in the float32 that PyTorch counts in."""
+    scale = np.float32(size) / np.float32(out)
+    positions = (np.arange(out, dtype=np.float32) + np.float32(0.5 if exact else 0)) * scale
+    return np.minimum(np.floor(positions).astype(np.int32), size - 1)
+
+
+def _linear(size: int, out: int, align_corners: bool) -> np.ndarray:
+    """Matrix [out, size] that weighs the two pixels around each position."""
+    scale, pixel = _scale(size, out, align_corners), np.arange(out)
+    positions = pixel * scale if align_corners else (pixel + 0.5) * scale - 0.5
+    positions = np.clip(positions, 0, size - 1)
+    return np.maximum(1 - np.abs(positions[:, None] - np.arange(size)), 0)
+
+
+def _triangle(size: int, out: int, align_corners: bool) -> np.ndarray:
+    """Matrix [out, size] that weighs pixels by a triangle of half the width max(scale, 1)."""
+    scale = _scale(size, out, align_corners)
+    centres = (np.arange(out) + 0.5) * scale
+    distances = np.abs(np.arange(size) + 0.5 - centres[:, None])
+    weights = np.maximum(1 - distances / max(scale, 1), 0)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _scale(size: int, out: int, align_corners: bool) -> float:
+    if align_corners:
+        return (size - 1) / (out - 1) if out > 1 else 0.0
+    return size / out

@@ -1,0 +1,80 @@
+"""Undoing pooling: values go back to where they were, or to the corner of their block."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from cnn_jax.layers.windows import Size, pair, target_size
+
+
+def max_unpool(
+    x: Float[Array, "batch height width channels"],
+    indices: Int[Array, "batch height width channels"],
+    size: Size,
+) -> Float[Array, "batch out_height out_width channels"]:
+    """Put each value where `max_pool_with_indices` found it, among zeros.
+
+    As `torch.nn.functional.max_unpool2d`. Where windows overlapped and indices repeat, one of the
+    values is taken, and each has the pixel's gradient, as in PyTorch.
+
+    Args:
+        x: pooled images.
+        indices: row * out width + column of each value; where it lies outside of the output the
+            value is dropped (PyTorch raises an error, which compiled code cannot).
+        size: that of the images before pooling, one number or (height, width); PyTorch's
+            `output_size`.
+
+    Raises:
+        ValueError: indices of another shape than x, or an output without pixels.
+    """
+    if indices.shape != x.shape:
+        raise ValueError(f"indices of shape {indices.shape} do not belong to x of shape {x.shape}")
+    height, width = target_size(x.shape[1:3], size)
+    batch, rows, columns, channels = x.shape
+    flat = (batch, rows * columns, channels)
+    y = _put(x.reshape(flat), indices.reshape(flat), height * width)
+    return y.reshape(batch, height, width, channels)
+
+
+def bed_of_nails(
+    x: Float[Array, "batch height width channels"], factor: Size
+) -> Float[Array, "batch out_height out_width channels"]:
+    """Each value in the upper left corner of a block of factor x factor pixels, zeros elsewhere.
+
+    Args:
+        x: images.
+        factor: size of the blocks, one number or (height, width).
+
+    Raises:
+        ValueError: a factor below one.
+    """
+    factor = pair(factor)
+    if min(factor) < 1:
+        raise ValueError(f"factor {factor} must be at least 1")
+    between = [(0, f - 1, f - 1) for f in factor]
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *between, (0, 0, 0)])
+
+
+# JAX itself would look, in the gradient, for the one among repeated indices whose value was taken.
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _put(x: Array, indices: Array, size: int) -> Array:
+    """Zeros [batch, size, channels] with x [batch, number, channels] at the indices."""
+    batch, channel = jnp.arange(x.shape[0])[:, None, None], jnp.arange(x.shape[2])[None, None, :]
+    y = jnp.zeros((x.shape[0], size, x.shape[2]), x.dtype)
+    return y.at[batch, indices, channel].set(x, mode="drop", wrap_negative_indices=False)
+
+
+def _put_forward(x: Array, indices: Array, size: int) -> tuple[Array, Array]:
+    return _put(x, indices, size), indices
+
+
+def _put_backward(size: int, indices: Array, gradient: Array) -> tuple[Array, None]:
+    inside = (indices >= 0) & (indices < size)
+    taken = jnp.take_along_axis(gradient, jnp.where(inside, indices, 0), axis=1)
+    return jnp.where(inside, taken, 0), None
+
+
+_put.defvjp(_put_forward, _put_backward)
