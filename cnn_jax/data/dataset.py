@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int, Int32, UInt8
+from jaxtyping import Float32, Int, Int32, UInt8
 
-from cnn_jax.data.augment import Augment
+from cnn_jax.data.augment import Augment, Mix
 from cnn_jax.errors import UserError
 
 Image = UInt8[np.ndarray, "height width channels"]
@@ -30,18 +30,24 @@ class Examples(Protocol):
 
 @dataclass(frozen=True)
 class ArraySplit:
-    """A split that is small enough to be decoded once and to live on the device."""
+    """A split that is small enough to be decoded once and to live on the device.
 
-    images: UInt8[np.ndarray, "examples height width channels"]
-    labels: Int32[np.ndarray, "examples"]
+    Images are normalized in the training step; float inputs, such as the points of a function,
+    are taken as they are. Labels are class numbers, or the values of a regression.
+    """
+
+    images: (
+        UInt8[np.ndarray, "examples height width channels"] | Float32[np.ndarray, "examples ..."]
+    )
+    labels: Int32[np.ndarray, " examples"] | Float32[np.ndarray, "examples outputs"]
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> tuple[Image, int]:
-        return self.images[index], int(self.labels[index])
+    def __getitem__(self, index: int) -> tuple[np.ndarray, Any]:
+        return self.images[index], self.labels[index]
 
-    def __getitems__(self, indices: list[int]) -> list[tuple[Image, int]]:
+    def __getitems__(self, indices: list[int]) -> list[tuple[np.ndarray, Any]]:
         return [self[index] for index in indices]
 
 
@@ -84,16 +90,17 @@ class Stored:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A classification data set, ready for training.
+    """A data set, ready for training.
 
     Attributes:
       name: the name it is asked for by, such as "cifar10".
       title: what a person reads in a figure's title, such as "CIFAR-10".
       splits: "train", and where there are any "validation" and "test".
-      class_names: one name a class, in the order of the labels.
-      image_shape: (height, width, channels) of every image.
+      class_names: one name a class, in the order of the labels; empty for a regression.
+      image_shape: (height, width, channels) of every image; the shape of one float input.
       mean, std: per channel, of images in [0, 1]; of the train split, or ImageNet's for streams.
       augment: the augmentations that make sense for these images, in the order they are applied.
+      mix: an augmentation of a whole batch that mixes pairs of images and their labels.
       stand_in: True where "auto" had to take this in place of the lecture's own data set.
       notes: what the user should be told at the start of a run.
     """
@@ -102,10 +109,11 @@ class Dataset:
     title: str
     splits: Mapping[str, Split]
     class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    image_shape: tuple[int, ...]
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     augment: tuple[Augment, ...] = ()
+    mix: Mix | None = None
     stand_in: bool = False
     notes: tuple[str, ...] = ()
 

@@ -29,17 +29,20 @@ class Checkpoints:
 
     Args:
         directory: made if it is not there.
-        best_metric: metric, higher is better, of the one checkpoint kept beside the latest two.
+        best_metric: metric of the one checkpoint kept beside the latest two.
+        higher_is_better: whether the best has most of it, or least.
     """
 
-    def __init__(self, directory: Path, *, best_metric: str) -> None:
+    def __init__(self, directory: Path, *, best_metric: str, higher_is_better: bool = True) -> None:
         self.directory, self._best_metric = directory.resolve(), best_metric
+        self._higher_is_better = higher_is_better
         policy = AnyPreservationPolicy(
             [
                 LatestN(2),
                 BestN(
                     get_metric_fn=lambda metrics: metrics[best_metric],
                     n=1,
+                    reverse=not higher_is_better,
                     keep_checkpoints_without_metrics=False,
                 ),
             ]
@@ -52,6 +55,7 @@ class Checkpoints:
                 preservation_policy=policy,
                 # Without it metrics are not written, and a later process knows of no best one.
                 best_fn=lambda metrics: metrics[best_metric],
+                best_mode="max" if higher_is_better else "min",
                 enable_async_checkpointing=True,
             ),
         )
@@ -67,7 +71,8 @@ class Checkpoints:
             for step in self._manager.all_steps()
             if (info := self._manager.metrics(step))
         ]
-        return max(scored)[1] if scored else None
+        best = max if self._higher_is_better else min
+        return best(scored)[1] if scored else None
 
     def save(self, step: int, tree: PyTree, metrics: dict[str, float] | None = None) -> None:
         """Start to save a tree; training may go on and consume it at once."""

@@ -12,6 +12,9 @@ from cnn_jax.training.control import ControlConfig
 from cnn_jax.training.optimizers import OptimizerConfig
 
 Precision = Literal["float32", "bfloat16"]
+Variables = dict[str, Any]
+"""A model's variables as Flax names them: \"params\", and collections such as \"batch_stats\"."""
+Initialize = Callable[[Variables, Mapping[str, "Result"]], Variables]
 
 
 @runtime_checkable
@@ -21,13 +24,15 @@ class Task(Protocol):
     metrics: ClassVar[tuple[str, ...]]
     """Names that ``summarize`` gives, ``loss`` first."""
     best_metric: ClassVar[str]
-    """The metric, higher is better, that the best checkpoint has the most of."""
+    """The metric that decides which checkpoint is the best."""
+    higher_is_better: ClassVar[bool]
+    """Whether the best checkpoint has most of that metric, or least."""
 
     def with_axis(self, axis_name: str | None) -> "Task":
         """The same task, its BatchNorm synchronized over a mapped axis."""
         ...
 
-    def init(self, key: Key[Array, ""], image_shape: tuple[int, int, int]) -> tuple[Any, Any]:
+    def init(self, key: Key[Array, ""], image_shape: tuple[int, ...]) -> tuple[Any, Any]:
         """Fresh ``(params, model_state)``."""
         ...
 
@@ -68,6 +73,8 @@ class TrainingConfig:
     """Distance of the checkpoints."""
     eval_batch_size: int = 500
     """Examples an evaluation step, over all devices."""
+    layer_gradients: bool = False
+    """Also log the norm of each layer's gradient, as columns grad_norm/<layer>."""
 
 
 def compute_dtype(precision: Precision) -> Any:
@@ -86,6 +93,9 @@ class Experiment:
     control: ControlConfig = field(default_factory=ControlConfig)
     workers: int = 0
     """Processes that decode streamed data."""
+    initialize: Initialize | None = None
+    """Changes the fresh variables, given the results of the study's earlier members: pretraining
+    is to take an earlier one's."""
     figures: Mapping[str, Callable[["Result"], Any]] = field(default_factory=dict)
     """Figures by file name, drawn from the result at the end."""
 
@@ -99,7 +109,8 @@ class Result:
     """Final metrics a split, steps, and what else ``summary.json`` holds."""
     rows: list[dict[str, Any]]
     """The rows of ``metrics.csv``."""
-    params: Any
+    variables: Variables
+    """The trained model's, on the host; the parameters are those that were evaluated."""
     outputs: Callable[[str], Any]
     """``outputs(split)``: the model's outputs for every example, in order, as one array."""
 

@@ -84,10 +84,10 @@ class TrainFeed:
     def zero_sums(self, state: TrainState) -> Sums:
         """The metrics' sums of no steps at all."""
         n, split = self._local_batch_size, self._split
-        image = split.images[0] if isinstance(split, ArraySplit) else split[0][0]
+        image, label = (np.asarray(part) for part in split[0])
         batch = {
-            "image": np.zeros((1, n, *image.shape), np.uint8),
-            "label": np.zeros((1, n), np.int32),
+            "image": np.zeros((1, n, *image.shape), image.dtype),
+            "label": np.zeros((1, n, *label.shape), label.dtype),
             "index": np.zeros((1, n), np.int32),
             "weight": np.zeros((1, n), np.float32),
         }

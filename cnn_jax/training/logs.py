@@ -33,11 +33,20 @@ class MetricsFile:
     Args:
         path: the file; None keeps the rows in memory only (other processes of a job).
         metrics: names of the task's metrics.
+        layers: layers whose gradient's norm has a column of its own.
         resume_step: rows after this step are dropped: the resumed run makes them again.
     """
 
-    def __init__(self, path: Path | None, metrics: Sequence[str], *, resume_step: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        metrics: Sequence[str],
+        *,
+        layers: Sequence[str] = (),
+        resume_step: int = 0,
+    ) -> None:
         self.columns = ["step", "epoch", "split", *metrics, "learning_rate", "grad_norm"]
+        self.columns += [f"grad_norm/{layer}" for layer in layers]
         self.path = path
         self.rows: list[Row] = []
         if path is not None and path.exists():
@@ -136,7 +145,7 @@ class RunLog:
 
     def chunk(self, step: int, sums: dict[str, Any], examples_per_second: float) -> None:
         """Move the bar."""
-        self._recent = f"{examples_per_second:,.0f} images/s"
+        self._recent = f"{examples_per_second:,.0f} examples/s"
         self._train = f"loss {self._summarize(sums)['loss']:.3f}"
         self._chunks += 1
         if self._console is not None and self._chunks == 4:
@@ -162,6 +171,8 @@ class RunLog:
             "learning_rate": float(self._learning_rate(step - 1)) * scale,
             "grad_norm": float(sums["grad_norm"] / sums["steps"]),
         }
+        for layer, norm in sums.get("layer_grad_norm", {}).items():
+            row[f"grad_norm/{layer}"] = float(norm / sums["steps"])
         self._write(step, "train", row)
 
     def validation(self, step: int, summary: dict[str, float]) -> None:

@@ -33,8 +33,9 @@ def make_train_step(
     penalty: Callable[[PyTree], Array] | None = None,
     accumulate: int = 1,
     ema_decay: float = 0.0,
+    layer_gradients: bool = False,
     axis_name: str | None = None,
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]:
     """Build ``train_step(state, batch) -> (state, sums)``.
 
     Args:
@@ -44,11 +45,12 @@ def make_train_step(
         penalty: a term of the objective that depends on the parameters alone (L2).
         accumulate: number of micro-batches that a batch is cut into, one after another.
         ema_decay: decay a step of the moving average of the parameters, if the state has one.
+        layer_gradients: also sum up the norm of each layer's gradient, by the layer's path.
         axis_name: the mapped axis under ``pmap``; None under ``jit``, where the batch is global.
     """
     gradient = jax.value_and_grad(loss_fn, has_aux=True)
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
         key = jax.random.fold_in(state.key, state.step)
         augment_key, model_key = jax.random.split(key)
         batch = prepare(batch, augment_key, True)
@@ -82,6 +84,8 @@ def make_train_step(
             "steps": jnp.ones(()),
             "finite_steps": finite.astype(jnp.float32),
         }
+        if layer_gradients:
+            sums["layer_grad_norm"] = layer_norms(grads)
 
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         updates = jax.tree.map(lambda u: u * state.control.scale.astype(u.dtype), updates)
@@ -100,6 +104,19 @@ def make_train_step(
         ), sums
 
     return train_step
+
+
+def layer_names(params: PyTree) -> list[str]:
+    """The paths of the layers that own parameters, such as "body/conv1"."""
+    return list(jax.eval_shape(layer_norms, params))
+
+
+def layer_norms(grads: PyTree) -> dict[str, Array]:
+    """The norm of each layer's gradient (kernel and bias together), by the layer's path."""
+    layers: dict[str, list[Array]] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
+        layers.setdefault("/".join(key.key for key in path[:-1]), []).append(leaf)
+    return {name: optax.tree.norm(leaves) for name, leaves in layers.items()}
 
 
 def _accumulated(micro_step: Callable, model_state: PyTree, batch: Batch, count: int) -> Any:

@@ -4,7 +4,7 @@ import functools
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.experimental import multihost_utils
 from rich.console import Console
 
-from cnn_jax.data import Dataset, apply_augment, normalize
+from cnn_jax.data import Dataset, Mix, apply_augment, normalize
 from cnn_jax.training.checkpoint import Checkpoints
 from cnn_jax.training.duration import to_steps
 from cnn_jax.training.experiment import Experiment, Result
@@ -25,7 +26,13 @@ from cnn_jax.training.loop import Plan, TrainingDiverged, fit
 from cnn_jax.training.optimizers import l2_penalty, make_optimizer, make_schedule
 from cnn_jax.training.parallel import Parallel, is_primary
 from cnn_jax.training.state import evaluated_params, init_state
-from cnn_jax.training.step import Batch, Prepare, make_eval_step, make_train_step
+from cnn_jax.training.step import (
+    Batch,
+    Prepare,
+    layer_names,
+    make_eval_step,
+    make_train_step,
+)
 
 
 def train(
@@ -38,6 +45,7 @@ def train(
     console: Console | None = None,
     writer: Callable[[int, dict[str, float]], None] | None = None,
     profile: Path | None = None,
+    earlier: Mapping[str, Result] | None = None,
 ) -> Result:
     """Train an experiment, or go on with it where ``directory`` holds a checkpoint.
 
@@ -50,6 +58,7 @@ def train(
         console: where a person looks; None is silent.
         writer: also gets every row of the metrics.
         profile: gets a ``jax.profiler`` trace of the second chunk of steps.
+        earlier: results of a study's earlier members, for ``experiment.initialize``.
 
     Raises:
         ValueError: the configuration does not fit the data or the devices.
@@ -73,7 +82,7 @@ def train(
     )
     schedule = make_schedule(experiment.optimizer, plan.total, steps)
     optimizer = make_optimizer(experiment.optimizer, schedule)
-    prepare = make_prepare(dataset)
+    prepare = make_prepare(dataset, parallel.axis_name)
     train_step = make_train_step(
         task.loss_fn,
         optimizer,
@@ -81,6 +90,7 @@ def train(
         penalty=l2_penalty(experiment.optimizer),
         accumulate=config.accumulate,
         ema_decay=config.ema_decay,
+        layer_gradients=config.layer_gradients,
         axis_name=parallel.axis_name,
     )
     feed = TrainFeed(
@@ -94,18 +104,30 @@ def train(
 
     key = jax.random.key(seed)
     params, model_state = experiment.task.init(jax.random.fold_in(key, 0), dataset.image_shape)
+    if experiment.initialize is not None:
+        fresh = {"params": params, **model_state}
+        variables = dict(experiment.initialize(fresh, earlier or {}))
+        _check_initialized(variables, fresh)
+        params, model_state = variables.pop("params"), variables
     state = init_state(
         params, model_state, optimizer, jax.random.fold_in(key, 1), ema=bool(config.ema_decay)
     )
     carry = parallel.replicate(
         {"state": state, "sums": feed.zero_sums(state), "seconds": np.float32(0.0)}
     )
-    checkpoints = Checkpoints(directory / "checkpoints", best_metric=task.best_metric)
+    checkpoints = Checkpoints(
+        directory / "checkpoints",
+        best_metric=task.best_metric,
+        higher_is_better=task.higher_is_better,
+    )
     first = checkpoints.latest_step() or 0
     if first:
         carry = checkpoints.restore(first, carry)
     metrics_file = MetricsFile(
-        directory / "metrics.csv" if is_primary() else None, task.metrics, resume_step=first
+        directory / "metrics.csv" if is_primary() else None,
+        task.metrics,
+        layers=layer_names(params) if config.layer_gradients else (),
+        resume_step=first,
     )
 
     eval_step = make_eval_step(task.loss_fn, prepare=prepare, axis_name=parallel.axis_name)
@@ -190,26 +212,66 @@ def train(
         experiment=experiment,
         summary=summary,
         rows=metrics_file.rows,
-        params=jax.tree.map(np.asarray, evaluated_params(state)),
+        variables=jax.tree.map(
+            np.asarray, {"params": evaluated_params(state), **state.model_state}
+        ),
         outputs=outputs,
     )
 
 
-def make_prepare(dataset: Dataset) -> Prepare:
-    """What turns a raw uint8 batch into the model's input, inside the compiled step.
+def _check_initialized(variables: Mapping[str, Any], fresh: Mapping[str, Any]) -> None:
+    """Raise ValueError where ``initialize`` gives other arrays than it was given."""
+    there, wanted = (
+        {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in leaves}
+        for leaves in map(jax.tree_util.tree_leaves_with_path, (variables, fresh))
+    )
+    wrong = [
+        f"  {name}: {there.get(name, 'missing')}, expected {wanted.get(name, 'nothing')}"
+        for name in sorted(there.keys() | wanted.keys())
+        if there.get(name) != wanted.get(name)
+    ]
+    if wrong:
+        raise ValueError(
+            "initialize gives variables that are not the model's:\n" + "\n".join(wrong)
+        )
 
-    Each example's augmentation has a key of its own, made of the step's key and its place in
-    the global batch: the same on any number of devices.
+
+def make_prepare(dataset: Dataset, axis_name: str | None = None) -> Prepare:
+    """What turns a raw batch into the model's input, inside the compiled step.
+
+    Images (uint8) are scaled to [0, 1], augmented, mixed and normalized; float inputs are taken
+    as they are. Each example's augmentation has a key of its own, made of the step's key and
+    its place in the global batch, and pairs to mix are of the global batch: the same on any
+    number of devices.
     """
 
     def prepare(batch: Batch, key: Any, train: bool) -> Batch:
+        if batch["image"].dtype != jnp.uint8:
+            return batch
         images = batch["image"].astype(jnp.float32) / 255.0
         if train and dataset.augment:
             keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["index"])
             images = apply_augment(dataset.augment, keys, images)
+        if train and dataset.mix is not None:
+            labels = jax.nn.one_hot(batch["label"], dataset.num_classes)
+            images, labels = _mixed(dataset.mix, key, images, labels, axis_name)
+            batch = batch | {"label": labels}
         return batch | {"image": normalize(images, dataset.mean, dataset.std)}
 
     return prepare
+
+
+def _mixed(mix: Mix, key: Any, images: Any, labels: Any, axis_name: str | None) -> Any:
+    """The batch with its pairs mixed; a mapped axis is gathered first, as they may lie anywhere."""
+    parts = images, labels
+    if axis_name:
+        parts = lax.all_gather(parts, axis_name, tiled=True)
+    # The number after that of the last example, whose keys are taken.
+    mixed = mix(jax.random.fold_in(key, len(parts[0])), *parts)
+    if not axis_name:
+        return mixed
+    start, size = lax.axis_index(axis_name) * len(images), len(images)
+    return jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, start, size), mixed)
 
 
 def _profiled(advance: Callable, directory: Path) -> Callable:

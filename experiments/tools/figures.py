@@ -66,7 +66,7 @@ def _filters(result: Result) -> Any:
     channels = result.experiment.dataset.image_shape[-1]
     kernel = next(
         leaf
-        for leaf in jax.tree.leaves(result.params["body"]["stem_conv"])
+        for leaf in jax.tree.leaves(result.variables["params"]["body"]["stem_conv"])
         if leaf.ndim == 4 and leaf.shape[2] == channels
     )
     return first_layer_filters(kernel, title=_title(result, "first-layer filters"))

@@ -128,11 +128,18 @@ def _run(
     parallel = make_parallel(options.parallel)
     _announce(console, experiment, dataset, parallel, directory)
 
-    results = {}
+    results: dict[str, Result] = {}
     for member, one in study.items():
         title = f"{member}: {dataset.title}" if member else f"{experiment}: {dataset.title}"
         results[member] = _run_one(
-            one, directory / member, parallel, options, seed=seed, title=title, console=console
+            one,
+            directory / member,
+            parallel,
+            options,
+            seed=seed,
+            title=title,
+            console=console,
+            earlier=results,
         )
     compared = compare(results) if compare else {}
     if is_primary():
@@ -164,6 +171,7 @@ def _run_one(
     seed: int,
     title: str,
     console: Console,
+    earlier: Mapping[str, Result],
 ) -> Result:
     """Train one experiment and write its summary and figures."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -179,6 +187,7 @@ def _run_one(
         console=console if is_primary() else None,
         writer=writer,
         profile=directory / "profile" if options.profile else None,
+        earlier=earlier,
     )
     figures = {name: draw(result) for name, draw in experiment.figures.items()}
     if is_primary():

@@ -55,7 +55,7 @@ def trained(
         ),
     )
     result = train(experiment, directory, parallel, seed=3, title="test", writer=writer)
-    leaves = jax.tree_util.tree_leaves_with_path(result.params)
+    leaves = jax.tree_util.tree_leaves_with_path(result.variables["params"])
     found = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
     metrics = [[row["loss"], row["accuracy"]] for row in result.rows]
     validation = result.summary["validation"]

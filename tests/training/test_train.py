@@ -58,7 +58,7 @@ def with_training(**changes: Any) -> Experiment:
 
 
 def assert_same(directory: Path, actual: Result, other: Path, expected: Result) -> None:
-    jax.tree.map(np.testing.assert_array_equal, actual.params, expected.params)
+    jax.tree.map(np.testing.assert_array_equal, actual.variables, expected.variables)
     assert (directory / "metrics.csv").read_bytes() == (other / "metrics.csv").read_bytes()
     assert actual.summary["validation"] == expected.summary["validation"]
 
@@ -139,8 +139,8 @@ def test_resumed_on_one_device_it_is_the_same_to_float_tolerance(
     once = run(tmp_path / "once", longer)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
-        parts.params,
-        once.params,
+        parts.variables,
+        once.variables,
     )
 
 
