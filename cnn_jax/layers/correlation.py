@@ -132,41 +132,31 @@ def _kernel_gradient(x: Array, shape: tuple[int, ...], y: Array, geometry: Geome
     return lax.platform_dependent(
         x,
         y,
-        cpu=lambda x, y: _kernel_gradient_apart(x, shape, y, geometry),
+        cpu=lambda x, y: _kernel_gradient_as_convolution(x, shape, y, geometry),
         default=lambda x, y: jax.linear_transpose(
             lambda kernel: _xla_convolve(x, kernel, geometry), jax.ShapeDtypeStruct(shape, x.dtype)
         )(y)[0],
     )
 
 
-def _kernel_gradient_apart(x: Array, shape: tuple[int, ...], y: Array, geometry: Geometry) -> Array:
-    """The kernel's gradient as a call of its own, which the compiler does not inline.
-
-    Inlined, its transposition would be fused with everything elementwise that led to x, down the
-    whole residual stream: computed anew, and in strides that miss the cache. The whole step of a
-    ResNet-20 takes 1.4 times as long then.
-    """
-    with set_xla_metadata(inlineable="false"):
-        return _kernel_gradient_as_convolution(x, shape, y, geometry)
-
-
-@partial(jax.jit, static_argnums=(1, 3))
 def _kernel_gradient_as_convolution(
     x: Array, shape: tuple[int, ...], y: Array, geometry: Geometry
 ) -> Array:
     """Convolution of the images with y, where batch and channels change places."""
     batch, height, width, _ = x.shape
     stride, padding, dilation, groups = geometry
-    images = x.reshape(batch, height, width, groups, shape[2]).transpose(4, 1, 2, 3, 0)
+    x = x.reshape(batch, height, width, groups, shape[2])
     sides = []
     for axis in (0, 1):
         reach = (shape[axis] - 1) * dilation[axis]
         apart = (y.shape[axis + 1] - 1) * stride[axis] + 1
         before = padding[axis][0]
         sides.append((before, reach + apart - x.shape[axis + 1] - before))
+    with set_xla_metadata(inlineable="false"):
+        images, y = _transposed(x, (4, 1, 2, 3, 0)), _transposed(y, (1, 2, 0, 3))
     weights = lax.conv_general_dilated(
         images.reshape(shape[2], height, width, groups * batch),
-        y.transpose(1, 2, 0, 3),
+        y,
         dilation,
         sides,
         rhs_dilation=stride,
@@ -174,3 +164,16 @@ def _kernel_gradient_as_convolution(
         feature_group_count=groups,
     )
     return weights.transpose(1, 2, 0, 3)
+
+
+@partial(jax.jit, static_argnums=1)
+def _transposed(x: Array, axes: tuple[int, ...]) -> Array:
+    """The transposition, as a call of its own where the compiler is told not to inline it.
+
+    Inlined, it would be fused with everything elementwise that led to x, down the whole residual
+    stream: computed anew, and in strides that miss the cache. The whole step of a ResNet-20 takes
+    1.4 times as long then. The convolution itself stays outside of the call: over a mesh it ends
+    in a sum over the devices, and XLA's CPU runtime keeps such sums in the same order on all of
+    them, without which they wait for each other, only where none is inside of a call.
+    """
+    return x.transpose(axes)

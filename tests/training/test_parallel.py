@@ -1,11 +1,14 @@
 """One device is eight devices, by jit over a mesh and by pmap."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from cnn_jax.data import random_crop, random_flip
 from cnn_jax.errors import ConfigError
+from cnn_jax.layers import conv2d
 from cnn_jax.models import cifar_resnet
 from cnn_jax.tasks import Classification
 from cnn_jax.training import make_parallel
@@ -71,6 +74,18 @@ def test_accumulated_micro_batches_are_the_batch(mode: str) -> None:
         for count in (2, 4):
             actual = advance(way, task, dataset(), 3, accumulate=count)
             assert_close(actual, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_sums_over_devices_all_stand_in_the_main_program() -> None:
+    """Inside of a call XLA's CPU runtime gives them no order, and devices wait for each other."""
+    mesh = make_parallel("jit").mesh
+    kernel = jnp.ones((3, 3, 2, 4))
+    x = jax.device_put(jnp.ones((16, 6, 6, 2)), NamedSharding(mesh, PartitionSpec("data")))
+    gradient = jax.jit(jax.grad(lambda kernel, x: jnp.sum(jnp.sin(conv2d(jnp.sin(x), kernel)))))
+    computations = gradient.lower(kernel, x).compile().as_text().split("\n\n")
+    with_sums = [text for text in computations if " all-reduce(" in text]
+    assert len(with_sums) == 1
+    assert with_sums[0].startswith("ENTRY")
 
 
 def test_a_batch_that_cannot_be_divided() -> None:
