@@ -96,11 +96,11 @@ def our_result(operator, inputs, settings, dtype=np.float64):
     @jax.jit
     def value_and_gradients(inputs):
         output, pullback = jax.vjp(partial(operator.ours, **settings), *inputs)
-        gradients = pullback(jnp.asarray(_cotangent(output.shape), dtype))
+        gradients = pullback(jnp.asarray(_cotangent(output.shape, dtype)))
         return output, [g for g in gradients if g.dtype != jax.dtypes.float0]
 
     with jax.enable_x64(dtype == np.float64):
-        output, gradients = value_and_gradients([jnp.asarray(a) for a in _cast(inputs, dtype)])
+        output, gradients = value_and_gradients(_cast(inputs, dtype))
     assert output.dtype == dtype, f"{operator.name} gives {output.dtype} for {dtype.__name__}"
     return _named(output, gradients)
 
@@ -114,7 +114,7 @@ def torch_result(operator, inputs, settings, dtype=np.float64):
     output = operator.torch(*tensors, **settings)
     gradients = [None] * len(leaves)
     if output.requires_grad:  # it does not where the derivative is zero everywhere
-        cotangent = torch.tensor(_cotangent(output.shape).astype(dtype))
+        cotangent = torch.tensor(_cotangent(output.shape, dtype))
         gradients = torch.autograd.grad(output, leaves, cotangent, allow_unused=True)
     return _named(
         output.detach(),
@@ -127,8 +127,8 @@ def _cast(inputs, dtype):
     return [a.astype(dtype) if f else a for a, f in zip(inputs, floating, strict=True)]
 
 
-def _cotangent(shape):
-    return np.random.default_rng(0).standard_normal(tuple(shape))
+def _cotangent(shape, dtype):
+    return np.random.default_rng(0).standard_normal(tuple(shape)).astype(dtype)
 
 
 def _named(output, gradients):
