@@ -29,9 +29,10 @@ from cnn_jax.training.parallel import (
     is_primary,
     make_parallel,
 )
+from cnn_jax.training.prepare import make_prepare
 from cnn_jax.training.state import TrainState, evaluated_params, init_state
 from cnn_jax.training.step import make_eval_step, make_train_step
-from cnn_jax.training.train import make_prepare, train
+from cnn_jax.training.train import train
 
 __all__ = [
     "CheckpointMismatch",

@@ -38,9 +38,9 @@ from cnn_jax.training import (
     l2_penalty,
     make_optimizer,
     make_parallel,
+    make_prepare,
     make_train_step,
 )
-from cnn_jax.training.train import make_prepare
 from experiments.tools.plain_flax import PlainResNet, make_step
 from experiments.tools.run_directory import environment, write_json
 

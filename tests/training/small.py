@@ -123,7 +123,7 @@ def make_feed(
     train_step = make_train_step(
         task.with_axis(parallel.axis_name).loss_fn,
         make_optimizer(optimizer, lambda step: optimizer.learning_rate),
-        prepare=make_prepare(data),
+        prepare=make_prepare(data, parallel.axis_name),
         penalty=l2_penalty(optimizer),
         accumulate=accumulate,
         ema_decay=ema_decay,

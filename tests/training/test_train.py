@@ -109,7 +109,7 @@ def test_a_stopped_and_resumed_run_is_the_uninterrupted_one(
     # "cnn_jax.training.train" is the function, so the module is found by its name.
     module = sys.modules[train.__module__]
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_stop_signals", lambda: nullcontext(StopAt(stop)))
+        patch.setattr(module, "stop_signals", lambda: nullcontext(StopAt(stop)))
         patch.setattr(sys.modules["cnn_jax.training.loop"], "CHUNK_SECONDS", 0.0)
         with pytest.raises(Interrupted, match=f"stopped at step {stop} of 13; the state is saved"):
             run(tmp_path)
