@@ -10,8 +10,7 @@ from flax.typing import Dtype
 from jaxtyping import Array
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.layers import Conv, Linear, activation
-from cnn_jax.layers.transposed_convolution import ConvTranspose, conv_transpose2d
+from cnn_jax.layers import Conv, ConvTranspose, Linear, activation, conv_transpose2d
 from cnn_jax.models.autoencoder import AutoencoderBase, Bias, Codes, Feature, Images, Parameters
 from cnn_jax.models.mlp import flatten
 from cnn_jax.models.registry import register

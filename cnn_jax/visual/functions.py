@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
 
 from cnn_jax.visual.style import (
     GRAY,
@@ -48,10 +48,12 @@ def function_fits(
     low, high = target.min(), target.max()
     room = 0.25 * (high - low or 1.0)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for axes, (name, fit) in zip(grid, values.items(), strict=False):
+    for index, (name, fit) in enumerate(values.items()):
+        axes = grid[index]
         axes.plot(x, target, color=GRAY, linewidth=2.5, label="function")
         axes.plot(x, fit, color=PALETTE[1], linewidth=1.3, label="fit")
         plain_axes(axes, xlabel="", ylabel="")
+        axes.tick_params(labelbottom=index + columns >= len(values))
         # A fit far outside would flatten the function itself.
         axes.set_ylim(low - room, high + room)
         axes.set_title(_with_error(name, fit, target), fontsize=LABEL_SIZE, color=INK)
@@ -88,7 +90,8 @@ def function_maps(
         _with_error(name, fit, target): fit for name, fit in values.items()
     }
     largest = np.abs(target).max() or 1.0
-    for axes, (name, image) in zip(grid, panels.items(), strict=False):
+    for index, (name, image) in enumerate(panels.items()):
+        axes = grid[index]
         picture = axes.imshow(
             image,
             origin="lower",
@@ -98,7 +101,11 @@ def function_maps(
             vmax=largest,
             aspect="auto",
         )
-        axes.tick_params(labelsize=TICK_SIZE, colors=INK)
+        axes.tick_params(
+            labelsize=TICK_SIZE, colors=INK, labelbottom=index + columns >= len(panels)
+        )
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(4))
         axes.set_title(name, fontsize=LABEL_SIZE, color=INK)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()

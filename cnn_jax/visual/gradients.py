@@ -20,7 +20,7 @@ from cnn_jax.visual.style import (
 )
 
 _MARKERS = "osD^vP"
-_COLUMNS = 3
+_COLUMNS = 5
 
 
 def gradients_by_layer(
@@ -38,9 +38,11 @@ def gradients_by_layer(
     """
     if not moments:
         raise ValueError("nothing to draw: expected at least one moment")
-    figure = new_figure(4.6 * len(moments), 4.2, title)
-    panels = figure.subplots(1, len(moments), squeeze=False, sharey=True)[0]
-    for axes, (moment, runs) in zip(panels, moments.items(), strict=True):
+    rows = math.ceil(len(moments) / 2)
+    columns = math.ceil(len(moments) / rows)
+    figure = new_figure(4.2 * columns + 1.2, 3.4 * rows, title)
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for axes, (moment, runs) in zip(panels.ravel(), moments.items(), strict=False):
         for index, (name, norms) in enumerate(runs.items()):
             norms = _positive(norms)
             axes.plot(
@@ -53,12 +55,17 @@ def gradients_by_layer(
                 linewidth=1.6,
             )
         axes.set_yscale("log")
-        plain_axes(axes, xlabel="layer, from input to output", ylabel="")
+        plain_axes(axes, xlabel="", ylabel="")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(moment, fontsize=LABEL_SIZE, color=INK)
-    panels[0].set_ylabel("gradient norm", fontsize=LABEL_SIZE, color=INK)
+    for axes in panels.ravel()[len(moments) :]:
+        axes.set_axis_off()
+    for axes in panels[:, 0]:
+        axes.set_ylabel("gradient norm", fontsize=LABEL_SIZE, color=INK)
+    for axes in panels[-1]:
+        axes.set_xlabel("layer, from input to output", fontsize=LABEL_SIZE, color=INK)
     figure.legend(
-        *panels[0].get_legend_handles_labels(),
+        *panels[0, 0].get_legend_handles_labels(),
         loc="outside right center",
         fontsize=TICK_SIZE,
         frameon=False,
@@ -95,7 +102,7 @@ def gradients_over_training(
 
     rows = math.ceil(len(runs) / _COLUMNS)
     columns = math.ceil(len(runs) / rows)
-    figure = new_figure(2.9 * columns + 1.0, 2.4 * rows, title)
+    figure = new_figure(max(2.2 * columns + 1.0, 4.5), 2.1 * rows, title)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes, (name, (steps, _)) in zip(panels.ravel(), runs.items(), strict=False):
         # Each column is the mean over the steps up to its own.

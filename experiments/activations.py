@@ -1,0 +1,159 @@
+"""Vanishing gradients: ten sigmoid layers learn nothing, ten ReLU layers do.
+
+Lecture: "Activation functions": sigmoid, tanh, ReLU, LeakyReLU, ELU. Source: Glorot and Bengio
+2010; He et al. 2015, "Delving Deep into Rectifiers".
+
+    python -m experiments.activations                       Fashion-MNIST, 5 epochs each
+    python -m experiments.activations --activations sigmoid selu --kernel-inits he
+
+The derivative of a sigmoid is at most 1/4 and that of tanh at most 1, so a gradient shrinks from
+layer to layer on its way back. It shrinks as well where the kernels are too small for the
+activation, ReLU or not: hence every activation with PyTorch's default initialization, and with
+He's, which is made for ReLU.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from cnn_jax.data import DataConfig, load_dataset
+from cnn_jax.models import MLP
+from cnn_jax.tasks import Classification
+from cnn_jax.training import (
+    Experiment,
+    OptimizerConfig,
+    Result,
+    TrainingConfig,
+    compute_dtype,
+)
+from cnn_jax.visual import (
+    error_curves,
+    gradients_by_layer,
+    gradients_over_training,
+    training_curves,
+)
+from experiments.tools.run import run
+
+INITS = {"torch": "PyTorch's default", "he": "He", "glorot": "Glorot"}
+
+
+@dataclass(frozen=True)
+class Config:
+    """The same deep MLP with each activation."""
+
+    activations: tuple[str, ...] = ("sigmoid", "tanh", "relu", "leaky_relu", "elu")
+    """Names of cnn_jax.layers.activation."""
+    kernel_inits: tuple[Literal["torch", "he", "glorot"], ...] = ("torch", "he")
+    """Initializations; every activation is trained from each."""
+    depth: int = 10
+    """Number of hidden layers."""
+    width: int = 100
+    """Neurons of each hidden layer."""
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(
+        # Plain rates: Adam would scale every layer's gradient up again.
+        default_factory=lambda: OptimizerConfig(name="sgd", learning_rate=0.01, nesterov=False)
+    )
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(
+            duration="5 epochs", log_every="20 steps", layer_gradients=True
+        )
+    )
+
+
+SMOKE = replace(
+    Config(),
+    activations=("sigmoid", "relu"),
+    depth=3,
+    width=16,
+    data=DataConfig(name="digits"),
+    training=TrainingConfig(
+        duration="12 steps", batch_size=64, log_every="4 steps", layer_gradients=True
+    ),
+)
+
+
+def build(config: Config) -> dict[str, Experiment]:
+    """One experiment an activation and initialization, all on the same data."""
+    dataset = load_dataset(config.data, default="fashion_mnist")
+
+    def experiment(activation: str, kernel_init: Literal["torch", "he", "glorot"]) -> Experiment:
+        model = MLP(
+            (config.width,) * config.depth,
+            dataset.num_classes,
+            activation,
+            kernel_init=kernel_init,
+            dtype=compute_dtype(config.training.precision),
+        )
+        return Experiment(
+            dataset=dataset,
+            task=Classification(model),
+            optimizer=config.optimizer,
+            training=config.training,
+            figures={"curves": _curves},
+        )
+
+    return {
+        f"{activation}-{kernel_init}": experiment(activation, kernel_init)
+        for kernel_init in config.kernel_inits
+        for activation in config.activations
+    }
+
+
+def compare(results: Mapping[str, Result]) -> dict[str, Any]:
+    """Gradients by layer at both ends of the training, all through it, and the errors."""
+    title = next(iter(results.values())).experiment.dataset.title
+    by_init: dict[str, dict[str, Result]] = {}
+    for result in results.values():
+        model = _model(result)
+        by_init.setdefault(model.kernel_init, {})[model.activation] = result
+
+    moments: dict[str, dict[str, np.ndarray]] = {}
+    panels: dict[str, tuple[list[int], np.ndarray]] = {}
+    figures: dict[str, Any] = {}
+    for init, runs in by_init.items():
+        gradients = {activation: layer_gradients(result) for activation, result in runs.items()}
+        steps = next(iter(gradients.values()))[0]
+        for row, when in ((0, f"steps 1-{steps[0]}"), (-1, f"the last steps to {steps[-1]:,}")):
+            moments[f"{INITS[init]} initialization, {when}"] = {
+                activation: norms[row] for activation, (_, norms) in gradients.items()
+            }
+        panels |= {f"{activation}, {INITS[init]}": both for activation, both in gradients.items()}
+        rows = {activation: result.rows for activation, result in runs.items()}
+        figures[f"error_{init}"] = error_curves(
+            rows, title=f"{title}: {_name(runs)}, {INITS[init]} initialization"
+        )
+    what = f"{title}, training: gradients of {_name(results)}"
+    return figures | {
+        "gradients": gradients_by_layer(moments, title=what),
+        "gradients_over_training": gradients_over_training(panels, title=what),
+    }
+
+
+def layer_gradients(result: Result) -> tuple[list[int], np.ndarray]:
+    """Steps, and there the norm of the gradient of each layer, [steps, layers], head last."""
+    layers = [f"body/hidden{n}" for n in range(1, len(_model(result).hidden) + 1)]
+    rows = [row for row in result.rows if row["split"] == "train"]
+    norms = [[float(row[f"grad_norm/{layer}"]) for layer in [*layers, "head"]] for row in rows]
+    return [row["step"] for row in rows], np.array(norms)
+
+
+def _name(results: Mapping[str, Result]) -> str:
+    model = _model(next(iter(results.values())))
+    return f"an MLP with {len(model.hidden)} hidden layers"
+
+
+def _model(result: Result) -> MLP:
+    task = result.experiment.task
+    assert isinstance(task, Classification) and isinstance(task.model, MLP)
+    return task.model
+
+
+def _curves(result: Result) -> Any:
+    return training_curves(result.rows, title=f"{result.experiment.dataset.title}, training")
+
+
+if __name__ == "__main__":
+    run(Config, build, smoke=SMOKE, compare=compare)
