@@ -4,15 +4,25 @@ Figures are made without pyplot, so nothing is global, nothing needs a display, 
 is dropped is freed. Every function takes a `title`, which should name the data set and the split.
 """
 
+from cnn_jax.visual.bars import grouped_bars
+from cnn_jax.visual.codes import code_scatter
+    accuracy_gaps,
+    accuracy_over_batch_size,
+)
 from cnn_jax.visual.confusion import confusion_matrix
 from cnn_jax.visual.curves import error_curves, training_curves
 from cnn_jax.visual.filters import first_layer_filters
 from cnn_jax.visual.functions import error_over_size, function_fits, function_maps
 from cnn_jax.visual.gradients import gradients_by_layer, gradients_over_training
 from cnn_jax.visual.grid import image_grid, worst_mistakes
+from cnn_jax.visual.learning_curve import learning_curve
+from cnn_jax.visual.reconstructions import reconstructions
 from cnn_jax.visual.save import save_figure
 
 __all__ = [
+    "accuracy_gaps",
+    "accuracy_over_batch_size",
+    "code_scatter",
     "confusion_matrix",
     "error_curves",
     "error_over_size",
@@ -21,7 +31,10 @@ __all__ = [
     "function_maps",
     "gradients_by_layer",
     "gradients_over_training",
+    "grouped_bars",
     "image_grid",
+    "learning_curve",
+    "reconstructions",
     "save_figure",
     "training_curves",
     "worst_mistakes",
