@@ -6,9 +6,6 @@ is dropped is freed. Every function takes a `title`, which should name the data 
 
 from cnn_jax.visual.bars import grouped_bars
 from cnn_jax.visual.codes import code_scatter
-    accuracy_gaps,
-    accuracy_over_batch_size,
-)
 from cnn_jax.visual.confusion import confusion_matrix
 from cnn_jax.visual.curves import error_curves, training_curves
 from cnn_jax.visual.filters import first_layer_filters
@@ -20,8 +17,6 @@ from cnn_jax.visual.reconstructions import reconstructions
 from cnn_jax.visual.save import save_figure
 
 __all__ = [
-    "accuracy_gaps",
-    "accuracy_over_batch_size",
     "code_scatter",
     "confusion_matrix",
     "error_curves",
