@@ -1,0 +1,305 @@
+"""Autoencoders: a small non-linear code keeps more of an image than a linear one of its size.
+
+And its encoder, trained without labels, is a good start for a classifier with few of them.
+
+Lecture: "Autoencoder", "Non-linear dimensionality reduction", "Pretraining". Source: Hinton and
+Salakhutdinov 2006 (784-1000-500-250-30 and its mirror, beside PCA), here without the layerwise
+pretraining that it needed then. All training images are used without labels; classifiers then get
+the first labels of each class in the training split's order, the same share of every class. All
+numbers are of the final parameters.
+
+    python -m experiments.autoencoder                       Fashion-MNIST, 30 epochs
+    python -m experiments.autoencoder --activation relu --training.duration "10 epochs"
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from cnn_jax.data import ArraySplit, DataConfig, Dataset, load_dataset
+from cnn_jax.errors import ConfigError
+from cnn_jax.models.autoencoder import Autoencoder, AutoencoderBase, EncoderClassifier
+from cnn_jax.models.conv_autoencoder import ConvAutoencoder
+from cnn_jax.models.mlp import KernelInit
+from cnn_jax.tasks import Classification, Reconstruction
+from cnn_jax.tasks.reconstruction import ReconstructionLoss
+from cnn_jax.training import (
+    Experiment,
+    OptimizerConfig,
+    Result,
+    TrainingConfig,
+    compute_dtype,
+)
+from cnn_jax.training.experiment import Variables
+from cnn_jax.visual import (
+    code_scatter,
+    grouped_bars,
+    learning_curve,
+    reconstructions,
+    training_curves,
+)
+from experiments.tools.figures import classification_figures
+from experiments.tools.pca import fit_pca
+from experiments.tools.run import run
+
+PLANE = 2
+"""Numbers of a code that can be drawn."""
+STARTS = ("random", "encoder")
+SHOWN = 10
+"""Images whose reconstructions are drawn, one a class."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Autoencoders beside PCA, then classifiers that start as the encoder."""
+
+    hidden: tuple[int, ...] = (1000, 500, 250)
+    """Neurons of the encoder's hidden layers; the decoder's are the mirror."""
+    code: int = 30
+    """Numbers in the code, and components of PCA; one more autoencoder has 2."""
+    activation: str = "gelu"
+    """Activation of the hidden layers; the code is linear."""
+    kernel_init: KernelInit = "torch"
+    """Initialization of the dense layers."""
+    loss: ReconstructionLoss = "squared"
+    """Squared error of linear outputs, or cross entropy of each pixel, with sigmoid outputs."""
+    convolutional: bool = True
+    """Also train a convolutional autoencoder with a code of the same size."""
+    labels: tuple[int, ...] = (100, 1000, 10000)
+    """Numbers of labels for the classifiers, each trained from a random start and the encoder."""
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(
+            name="adam", learning_rate=1e-3, schedule="cosine", warmup="1 epoch"
+        )
+    )
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(
+            duration="30 epochs", log_every="100 steps", save_every="10 epochs"
+        )
+    )
+    classifier_optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(
+            name="adam", learning_rate=1e-3, schedule="cosine", warmup="100 steps"
+        )
+    )
+    classifier_training: TrainingConfig = field(
+        # In steps, so that every classifier is trained for as long.
+        default_factory=lambda: TrainingConfig(
+            duration="2000 steps",
+            batch_size=64,
+            log_every="50 steps",
+            evaluate_every="250 steps",
+            save_every="2000 steps",
+        )
+    )
+
+
+_SHORT = TrainingConfig(duration="12 steps", batch_size=64, log_every="4 steps")
+SMOKE = replace(
+    Config(),
+    hidden=(32, 16),
+    code=8,
+    labels=(100,),
+    data=DataConfig(name="digits"),
+    optimizer=replace(Config().optimizer, warmup="4 steps"),
+    training=_SHORT,
+    classifier_optimizer=replace(Config().classifier_optimizer, warmup="4 steps"),
+    classifier_training=replace(_SHORT, evaluate_every="4 steps"),
+)
+
+
+def build(config: Config) -> dict[str, Experiment]:
+    """The autoencoders, then two classifiers a number of labels."""
+    dataset = load(config.data)
+    autoencoders = make_autoencoders(config, dataset)
+    study = {
+        name: Experiment(
+            dataset=dataset,
+            task=Reconstruction(model, loss=config.loss),
+            optimizer=config.optimizer,
+            training=config.training,
+            figures={"curves": _curves},
+        )
+        for name, model in autoencoders.items()
+    }
+    pretrained = f"code-{config.code}"
+
+    def from_encoder(fresh: Variables, earlier: Mapping[str, Result]) -> Variables:
+        encoder = earlier[pretrained].variables["params"]["encoder"]
+        return fresh | {"params": fresh["params"] | {"body": encoder}}
+
+    figures = classification_figures()
+    there = len(dataset.splits["train"])
+    for number in sorted({min(number, there) for number in config.labels}):
+        for start in STARTS:
+            model = EncoderClassifier(autoencoders[pretrained], dataset.num_classes)
+            study[f"labels-{number}-{start}"] = Experiment(
+                dataset=with_labels(dataset, number),
+                task=Classification(model),
+                optimizer=config.classifier_optimizer,
+                training=config.classifier_training,
+                initialize=from_encoder if start == "encoder" else None,
+                figures={name: figures[name] for name in ("curves", "confusion")},
+            )
+    return study
+
+
+def load(config: DataConfig) -> Dataset:
+    """Fashion-MNIST, or what else is named; pixels stay between 0 and 1."""
+    dataset = load_dataset(config, default="fashion_mnist")
+    if not all(isinstance(split, ArraySplit) for split in dataset.splits.values()):
+        raise ConfigError(
+            f"PCA needs all images at once, and {dataset.title} is streamed: choose a smaller "
+            "data set, or --data.storage device"
+        )
+    channels = dataset.image_shape[-1]
+    return replace(dataset, mean=(0.0,) * channels, std=(1.0,) * channels)
+
+
+def make_autoencoders(config: Config, dataset: Dataset) -> dict[str, AutoencoderBase]:
+    """The models by the name of their run."""
+    height, width, channels = dataset.image_shape
+    common: dict[str, Any] = {
+        "activation": config.activation,
+        "image_shape": (height, width, channels),
+        "dtype": compute_dtype(config.training.precision),
+    }
+    models: dict[str, AutoencoderBase] = {
+        f"code-{code}": Autoencoder(
+            code=code, hidden=config.hidden, kernel_init=config.kernel_init, **common
+        )
+        for code in (config.code, PLANE)
+    }
+    if config.convolutional:
+        models[f"conv-{config.code}"] = ConvAutoencoder(code=config.code, **common)
+    return models
+
+
+def with_labels(dataset: Dataset, number: int) -> Dataset:
+    """The data set with a training split of as many examples: the first ones of each class.
+
+    Classes have equally many, as far as there are; fewer examples are part of more.
+    """
+    train = _array(dataset, "train")
+    # How many of its class come before each example.
+    rank = np.empty(len(train), np.int64)
+    for label in range(dataset.num_classes):
+        members = np.flatnonzero(train.labels == label)
+        rank[members] = np.arange(len(members))
+    chosen = np.sort(np.lexsort((train.labels, rank))[:number])
+    subset = ArraySplit(train.images[chosen], train.labels[chosen])
+    return replace(dataset, splits={**dataset.splits, "train": subset})
+
+
+def compare(results: Mapping[str, Result]) -> dict[str, Any]:
+    """Reconstructions, codes in the plane, errors beside PCA's, accuracy over labels."""
+    autoencoders = {
+        name: result
+        for name, result in results.items()
+        if isinstance(result.experiment.task, Reconstruction)
+    }
+    classifiers = {name: result for name, result in results.items() if name not in autoencoders}
+    figures = _beside_pca(list(autoencoders.values()))
+    if classifiers:
+        figures["labels"] = _accuracy_over_labels(classifiers)
+    return figures
+
+
+def _beside_pca(results: list[Result]) -> dict[str, Any]:
+    dataset, name = results[0].experiment.dataset, results[0].held_out
+    split, title = _array(dataset, name), f"{dataset.title}, {name}"
+    images = split.images / np.float32(255)
+    flat = images.reshape(len(images), -1)
+    sizes = sorted({_model(result).code for result in results}, reverse=True)
+    pca = fit_pca(_array(dataset, "train").images, max(*sizes, PLANE))
+
+    rebuilt: dict[str, np.ndarray] = {}
+    errors: dict[str, dict[str, float]] = {}
+    for size in sizes:
+        linear = pca.first(size)
+        outputs = {"PCA": linear.decode(linear.encode(flat)).reshape(images.shape)}
+        for result in results:
+            if _model(result).code == size:
+                outputs[_kind(result)] = result.outputs(name)
+        rebuilt |= {f"{kind},\n{size} numbers": output for kind, output in outputs.items()}
+        errors[f"{size} numbers"] = {
+            kind: float(np.square(output - images).sum(axis=(1, 2, 3)).mean())
+            for kind, output in outputs.items()
+        }
+    shown = [int(np.argmax(split.labels == label)) for label in np.unique(split.labels)[:SHOWN]]
+    figures = {
+        "reconstructions": reconstructions(
+            images[shown],
+            {row: output[shown] for row, output in rebuilt.items()},
+            [dataset.class_names[split.labels[index]] for index in shown],
+            title=f"{title}: images rebuilt from small codes, the squared error below each",
+        ),
+        "errors": grouped_bars(
+            errors,
+            ylabel="squared error an image",
+            title=f"{title}: error of images rebuilt from small codes",
+        ),
+    }
+    for result in results:
+        if _model(result).code == PLANE:
+            figures["codes"] = code_scatter(
+                {"PCA": pca.first(PLANE).encode(flat), "autoencoder": _codes(result, images)},
+                split.labels,
+                dataset.class_names,
+                title=f"{title}: images as codes of two numbers",
+            )
+    return figures
+
+
+def _accuracy_over_labels(results: Mapping[str, Result]) -> Any:
+    first = next(iter(results.values()))
+    split = first.held_out
+    accuracies: dict[str, list[float]] = {
+        start: [
+            result.summary[split]["accuracy"]
+            for name, result in results.items()
+            if name.endswith(start)
+        ]
+        for start in STARTS
+    }
+    counts = dict.fromkeys(len(r.experiment.dataset.splits["train"]) for r in results.values())
+    return learning_curve(
+        list(counts),
+        {
+            "start from the encoder": accuracies["encoder"],
+            "random start": accuracies["random"],
+        },
+        xlabel="labels",
+        title=f"{first.experiment.dataset.title}, {split}: a classifier with few labels",
+    )
+
+
+def _model(result: Result) -> AutoencoderBase:
+    return result.experiment.task.model  # type: ignore[attr-defined]
+
+
+def _kind(result: Result) -> str:
+    return "convolutional" if isinstance(_model(result), ConvAutoencoder) else "autoencoder"
+
+
+def _codes(result: Result, images: np.ndarray) -> np.ndarray:
+    encode = jax.jit(lambda x: _model(result).apply(result.variables, x, method="encode"))
+    return np.concatenate([encode(images[i : i + 1000]) for i in range(0, len(images), 1000)])
+
+
+def _curves(result: Result) -> Any:
+    return training_curves(result.rows, title=f"{result.experiment.dataset.title}, training")
+
+
+def _array(dataset: Dataset, name: str) -> ArraySplit:
+    split = dataset.splits[name]
+    assert isinstance(split, ArraySplit)
+    return split
+
+
+if __name__ == "__main__":
+    run(Config, build, smoke=SMOKE, compare=compare)
