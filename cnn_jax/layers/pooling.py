@@ -69,11 +69,11 @@ def max_pool_with_indices(
     """
     at = _positions(x.shape[1:3], window, stride, padding, ceil_mode)
     padded = jnp.pad(x, ((0, 0), *at.sides, (0, 0)), constant_values=-jnp.inf)
-    shape = (x.shape[0], *at.count, x.shape[3])
+    shape = (x.shape[0], *at.number, x.shape[3])
     largest, index = jnp.full(shape, -jnp.inf, x.dtype), jnp.full(shape, -1, jnp.int32)
     # Tap by tap of the window: slices and selections are fast, and derive well, on every device.
     for tap in np.ndindex(at.window):
-        taken = (_every(*axis) for axis in zip(tap, at.stride, at.count, strict=True))
+        taken = (_every(*axis) for axis in zip(tap, at.stride, at.number, strict=True))
         values = padded[:, *taken]
         row, column = (starts + t for starts, t in zip(at.starts, tap, strict=True))
         inside = np.outer((row >= 0) & (row < x.shape[1]), (column >= 0) & (column < x.shape[2]))
@@ -167,7 +167,7 @@ class _Positions(NamedTuple):
     stride: tuple[int, int]
     sides: Pads
     """Padding, at the bottom and right up to the end of the last window."""
-    count: tuple[int, int]
+    number: tuple[int, int]
     starts: tuple[np.ndarray, np.ndarray]
     """Rows and columns of the image at which windows begin, negative in the padding."""
 
@@ -187,13 +187,13 @@ def _positions(
             f"padding {padding} must be at most half of the window {window}, "
             "or a window could lie outside of the image"
         )
-    count = output_size((image[0], image[1]), window, strides, sides, ceil_mode=ceil_mode)
+    number = output_size((image[0], image[1]), window, strides, sides, ceil_mode=ceil_mode)
     (top, bottom), (left, right) = sides
-    rows, columns = (np.arange(n) * s for n, s in zip(count, strides, strict=True))
+    rows, columns = (np.arange(n) * s for n, s in zip(number, strides, strict=True))
     rows, columns = rows - top, columns - left
     bottom = max(bottom, int(rows[-1]) + window[0] - image[0])
     right = max(right, int(columns[-1]) + window[1] - image[1])
-    return _Positions(window, strides, ((top, bottom), (left, right)), count, (rows, columns))
+    return _Positions(window, strides, ((top, bottom), (left, right)), number, (rows, columns))
 
 
 def _every(start: int, stride: int, count: int) -> slice:

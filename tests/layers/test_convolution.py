@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jax import lax
 from jax.test_util import check_grads
 
-from cnn_jax.layers import Conv, conv2d
+from cnn_jax.layers import Conv, conv2d, depthwise_conv2d
 from tests.tolerance import assert_close
 
 
@@ -72,15 +72,39 @@ def test_values_and_gradients_are_those_of_the_definition(case):
     x_shape, kernel_shape, geometry = case
     stride, padding, dilation, groups = geometry
     x, kernel = draw_normal(0, x_shape, kernel_shape)
-    with jax.enable_x64(True):
-        ours = functools.partial(
-            conv2d, stride=stride, padding=padding, dilation=dilation, groups=groups
-        )
-        y, pullback = jax.vjp(ours, jnp.asarray(x), jnp.asarray(kernel))
-        assert_close(y, naive_convolution(x, kernel, *geometry))
+    ours = functools.partial(
+        conv2d, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+
+    @jax.jit
+    def both(x, kernel):
+        y, pullback = jax.vjp(ours, x, kernel)
         _, reference_pullback = jax.vjp(lambda *a: xla_convolution(*a, *geometry), x, kernel)
         (gradient,) = draw_normal(1, y.shape)
-        assert_close(pullback(jnp.asarray(gradient)), reference_pullback(jnp.asarray(gradient)))
+        return y, pullback(jnp.asarray(gradient)), reference_pullback(jnp.asarray(gradient))
+
+    with jax.enable_x64(True):
+        y, gradients, expected = both(x, kernel)
+        assert_close(y, naive_convolution(x, kernel, *geometry))
+        assert_close(gradients, expected)
+
+
+def test_depthwise_is_each_channel_by_itself():
+    """And channel c under its kernel m is feature c * multiplier + m."""
+    x, kernel, bias = draw_normal(0, (2, 5, 6, 3), (3, 2, 3, 2), (6,))
+    with jax.enable_x64(True):
+        y = depthwise_conv2d(*map(jnp.asarray, (x, kernel, bias)), stride=2, padding=1)
+        for c, m in np.ndindex(3, 2):
+            one = naive_convolution(
+                x[..., [c]], kernel[:, :, [[c]], [[m]]], (2, 2), ((1, 1), (1, 1)), (1, 1), 1
+            )
+            assert_close(y[..., 2 * c + m], one[..., 0] + bias[2 * c + m])
+
+
+def test_a_one_by_one_kernel_mixes_the_channels_of_each_pixel():
+    x, kernel = draw_normal(0, (2, 3, 4, 3), (1, 1, 3, 5))
+    with jax.enable_x64(True):
+        assert_close(conv2d(jnp.asarray(x), jnp.asarray(kernel)), x @ kernel[0, 0])
 
 
 GEOMETRIES = [
@@ -157,6 +181,27 @@ def test_other_platforms_get_the_transposition_of_jax_itself():
     assert {line for line in reference if "stride = [2, 2]" not in line} <= set(ours)
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("shape", [(0, 5, 5, 4), (1, 1, 1, 4)])
+def test_an_empty_batch_and_a_single_pixel(shape, groups):
+    def energy(x, kernel):
+        return (conv2d(x, kernel, padding=1, stride=2, groups=groups) ** 2).sum()
+
+    arguments = jnp.ones(shape), jnp.ones((3, 3, 4 // groups, 2))
+    gradients = jax.jit(jax.grad(energy, argnums=(0, 1)))(*arguments)
+    assert [g.shape for g in gradients] == [a.shape for a in arguments]
+    assert all(np.isfinite(g).all() for g in gradients)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_stays_under_its_kernel(value):
+    x = jnp.zeros((2, 5, 5, 1)).at[0, 0, 0].set(value)
+    y = conv2d(x, jnp.ones((3, 3, 1, 1)), padding=1)
+    expected = np.zeros((2, 5, 5, 1))
+    expected[0, :2, :2] = value
+    np.testing.assert_array_equal(y, expected)
+
+
 def test_module_takes_pytorch_s_default_initialization():
     layer = Conv(64, (3, 5), groups=2)
     parameters = layer.init(jax.random.key(0), jnp.zeros((1, 8, 8, 8)))["params"]
@@ -197,3 +242,9 @@ def test_module_computes_in_its_dtype(dtype, image, expected):
 def test_shapes_that_do_not_fit_are_named(kernel, options, message):
     with pytest.raises(ValueError, match=message):
         conv2d(jnp.zeros((1, 4, 4, 4)), jnp.zeros(kernel), **options)
+
+
+@pytest.mark.usefixtures("no_shape_hook")
+def test_a_depthwise_kernel_for_other_channels_is_named():
+    with pytest.raises(ValueError, match="takes 3 channels .* got images of shape"):
+        depthwise_conv2d(jnp.zeros((1, 4, 4, 4)), jnp.zeros((3, 3, 3, 1)))

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +8,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
-from cnn_jax.layers import avg_pool, global_avg_pool, max_pool
+from cnn_jax.layers import (
+    adaptive_avg_pool,
+    avg_pool,
+    global_avg_pool,
+    global_max_pool,
+    max_pool,
+    max_pool_with_indices,
+)
 from tests.tolerance import assert_close
 
 
@@ -39,12 +48,16 @@ def test_values_are_those_of_the_definition(case):
     steps = window if stride is None else stride
     under = windows(x, window, steps, padding, fill=np.nan)
     with jax.enable_x64(True):
-        ours = jnp.asarray(x)
-        assert_close(max_pool(ours, window, stride, padding), np.nanmax(under, -1))
-        included = windows(x, window, steps, padding, fill=0)
-        assert_close(avg_pool(ours, window, stride, padding), included.mean(-1))
-        excluded = avg_pool(ours, window, stride, padding, count_include_pad=False)
-        assert_close(excluded, np.nanmean(under, -1))
+        maxima, with_pad, without_pad = jax.jit(
+            lambda x: (
+                max_pool(x, window, stride, padding),
+                avg_pool(x, window, stride, padding),
+                avg_pool(x, window, stride, padding, count_include_pad=False),
+            )
+        )(x)
+    assert_close(maxima, np.nanmax(under, -1))
+    assert_close(with_pad, windows(x, window, steps, padding, fill=0).mean(-1))
+    assert_close(without_pad, np.nanmean(under, -1))
 
 
 def test_sizes_are_pytorch_s():
@@ -53,16 +66,124 @@ def test_sizes_are_pytorch_s():
     assert max_pool(x, 3, 2, 1).shape == (2, 56, 57, 3)
     assert max_pool(x, 3).shape == (2, 37, 37, 3)
     assert avg_pool(x, (2, 3), stride=2).shape == (2, 56, 56, 3)
-    assert global_avg_pool(x).shape == (2, 3)
+    assert global_avg_pool(x).shape == global_max_pool(x).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "stride", "padding", "floor", "ceil"),
+    [
+        (112, 3, 2, 0, 55, 56),
+        (112, 3, 2, 1, 56, 57),
+        (113, 3, 2, 1, 57, 57),  # a window at 113 would begin in the padding
+        (6, 2, 2, 1, 4, 4),  # and so would one at 7
+        (2, 4, 3, 0, None, 1),  # PyTorch's, too: larger than the image, by less than the stride
+    ],
+)
+def test_ceil_mode_counts_windows_that_begin_in_the_image(
+    size, window, stride, padding, floor, ceil
+):
+    x = jnp.zeros((1, size, size, 1))
+    for pool in (max_pool, avg_pool, max_pool_with_indices):
+        for mode, expected in ((True, ceil), (False, floor)):
+            if expected is None:
+                continue
+            at = functools.partial(
+                pool, window=window, stride=stride, padding=padding, ceil_mode=mode
+            )
+            result = jax.eval_shape(at, x)
+            assert jax.tree.leaves(result)[0].shape == (1, expected, expected, 1)
+
+
+def test_what_an_average_divides_by():
+    """Padding counts or not; what lies beyond it, under the last window, never does."""
+    x = jnp.ones((1, 6, 1, 1))
+    arguments = (x, (4, 1), (3, 1), (1, 0))
+    # Windows of rows -1 … 2, 2 … 5 and 5 … 8; padding is rows -1 and 6.
+    included = avg_pool(*arguments, ceil_mode=True)
+    assert_close(included.ravel(), np.array([3 / 4, 1, 1 / 2]), rtol=1e-6)
+    excluded = avg_pool(*arguments, ceil_mode=True, count_include_pad=False)
+    assert_close(excluded.ravel(), np.ones(3), rtol=1e-6)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(*[st.tuples(st.integers(1, 9), st.integers(1, 9))] * 2)
+def test_adaptive_bins_are_those_of_the_definition(image, bins):
+    x = np.random.default_rng(0).standard_normal((2, *image, 3))
+    expected = np.zeros((2, *bins, 3))
+    for i, j in np.ndindex(bins):
+        (top, bottom), (left, right) = (
+            (k * n // m, -(-(k + 1) * n // m)) for k, n, m in zip((i, j), image, bins, strict=True)
+        )
+        expected[:, i, j] = x[:, top:bottom, left:right].mean((1, 2))
+    with jax.enable_x64(True):
+        assert_close(adaptive_avg_pool(jnp.asarray(x), bins), expected)
+
+
+def test_indices_point_at_the_first_maximum():
+    x = jnp.asarray(np.random.default_rng(0).integers(0, 3, (2, 7, 6, 2)).astype(np.float32))
+    values, indices = max_pool_with_indices(x, 3, 2, 1)
+    np.testing.assert_array_equal(values, max_pool(x, 3, 2, 1))
+    for n, i, j, c in np.ndindex(*values.shape):
+        inside = [
+            row * 6 + column
+            for row in range(max(2 * i - 1, 0), min(2 * i + 2, 7))
+            for column in range(max(2 * j - 1, 0), min(2 * j + 2, 6))
+        ]
+        flat = np.asarray(x[n, :, :, c]).ravel()
+        assert indices[n, i, j, c] == max(inside, key=lambda position: flat[position])
+
+
+def test_padding_is_never_a_maximum():
+    """Not even where everything else is -inf."""
+    values, indices = max_pool_with_indices(jnp.full((1, 3, 3, 1), -jnp.inf), 2, 2, 1)
+    np.testing.assert_array_equal(indices[0, :, :, 0], [[0, 1], [3, 4]])
+    assert np.isneginf(values).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    "pool",
+    [
+        lambda x: max_pool(x, 2),
+        lambda x: max_pool_with_indices(x, 2)[0],
+        lambda x: avg_pool(x, 2),
+        lambda x: adaptive_avg_pool(x, 2),
+        global_avg_pool,
+        global_max_pool,
+    ],
+)
+def test_what_is_not_finite_stays_in_its_image_and_channel(pool, value):
+    x = jnp.zeros((2, 4, 4, 2)).at[0, 3, 3, 0].set(value)
+    y = np.array(pool(x))
+    # Averages are not finite; maxima are the value, or 0 beside -inf.
+    corner = y[(0, -1, -1, 0)[: y.ndim]] if y.ndim == 4 else y[0, 0]
+    assert not np.isfinite(corner) or (value == -np.inf and corner == 0)
+    assert np.isnan(corner) or not np.isnan(value)
+    y[0, ..., 0] = 0
+    np.testing.assert_array_equal(y, 0)
+
+
+def test_an_empty_batch_and_a_single_pixel():
+    for shape in ((0, 4, 4, 2), (1, 1, 1, 2)):
+        x = jnp.ones(shape)
+        out = (shape[0], *(-(-n // 3) for n in shape[1:3]), 2)
+        assert max_pool(x, 3, padding=1).shape == avg_pool(x, 3, padding=1).shape
+        assert max_pool(x, 3, ceil_mode=True, padding=1).shape == out
+        assert max_pool_with_indices(x, 3, ceil_mode=True, padding=1)[1].shape == out
+        assert adaptive_avg_pool(x, (2, 3)).shape == (shape[0], 2, 3, 2)
+        assert global_avg_pool(x).shape == global_max_pool(x).shape == (shape[0], 2)
 
 
 @pytest.mark.parametrize(
     "pool",
     [
         lambda x: max_pool(x, 3, 2, 1),
+        lambda x: max_pool_with_indices(x, 3, 2, 1, ceil_mode=True)[0],
         lambda x: avg_pool(x, 3, 2, 1),
-        lambda x: avg_pool(x, 3, 2, 1, count_include_pad=False),
+        lambda x: avg_pool(x, 3, 2, 1, ceil_mode=True, count_include_pad=False),
+        lambda x: adaptive_avg_pool(x, (3, 4)),
         global_avg_pool,
+        global_max_pool,
     ],
 )
 def test_gradients_equal_finite_differences(pool):
@@ -80,10 +201,17 @@ def test_of_equal_values_the_first_one_gets_the_gradient():
     np.testing.assert_array_equal(gradient[0, :, :, 0], expected)
 
 
-@pytest.mark.parametrize("pool", [max_pool, avg_pool])
+def test_bins_without_pixels_are_refused():
+    with pytest.raises(ValueError, match="an image of 4x5 and an output of 0x2"):
+        adaptive_avg_pool(jnp.zeros((1, 4, 5, 1)), (0, 2))
+
+
+@pytest.mark.parametrize("pool", [max_pool, avg_pool, max_pool_with_indices])
 def test_a_window_that_could_lie_outside_is_refused(pool):
     x = jnp.zeros((1, 8, 8, 1))
     with pytest.raises(ValueError, match=r"padding 2 must be at most half of the window \(3, 3\)"):
         pool(x, 3, 1, 2)
     with pytest.raises(ValueError, match="9x9 does not fit into an image of 8x8"):
         pool(x, 9)
+    with pytest.raises(ValueError, match="9x9 does not fit into an image of 8x8"):
+        pool(x, 9, 1, ceil_mode=True)
