@@ -6,10 +6,10 @@ Lecture: "Activation functions": sigmoid, tanh, ReLU, LeakyReLU, ELU. Source: Gl
     python -m experiments.activations                       Fashion-MNIST, 5 epochs each
     python -m experiments.activations --activations sigmoid selu --kernel-inits he
 
-The derivative of a sigmoid is at most 1/4 and that of tanh at most 1, so a gradient shrinks from
-layer to layer on its way back. It shrinks as well where the kernels are too small for the
-activation, ReLU or not: hence every activation with PyTorch's default initialization, and with
-He's, which is made for ReLU.
+The derivative of a sigmoid is at most 1/4, so its gradient vanishes on the way back whatever the
+kernels. That of tanh is at most 1 and that of ReLU 0 or 1: theirs vanish where the kernels are too
+small, as PyTorch's default ones are, and do not with He's initialization. Hence every activation
+is trained from both.
 """
 
 from collections.abc import Mapping
@@ -29,9 +29,9 @@ from cnn_jax.training import (
     compute_dtype,
 )
 from cnn_jax.visual import (
-    error_curves,
     gradients_by_layer,
     gradients_over_training,
+    grouped_bars,
     training_curves,
 )
 from experiments.tools.run import run
@@ -103,7 +103,7 @@ def build(config: Config) -> dict[str, Experiment]:
 
 
 def compare(results: Mapping[str, Result]) -> dict[str, Any]:
-    """Gradients by layer at both ends of the training, all through it, and the errors."""
+    """Gradients by layer at both ends of the training and all through it; accuracies."""
     title = next(iter(results.values())).experiment.dataset.title
     by_init: dict[str, dict[str, Result]] = {}
     for result in results.values():
@@ -112,7 +112,7 @@ def compare(results: Mapping[str, Result]) -> dict[str, Any]:
 
     moments: dict[str, dict[str, np.ndarray]] = {}
     panels: dict[str, tuple[list[int], np.ndarray]] = {}
-    figures: dict[str, Any] = {}
+    accuracies: dict[str, dict[str, float]] = {}
     for init, runs in by_init.items():
         gradients = {activation: layer_gradients(result) for activation, result in runs.items()}
         steps = next(iter(gradients.values()))[0]
@@ -121,14 +121,21 @@ def compare(results: Mapping[str, Result]) -> dict[str, Any]:
                 activation: norms[row] for activation, (_, norms) in gradients.items()
             }
         panels |= {f"{activation}, {INITS[init]}": both for activation, both in gradients.items()}
-        rows = {activation: result.rows for activation, result in runs.items()}
-        figures[f"error_{init}"] = error_curves(
-            rows, title=f"{title}: {_name(runs)}, {INITS[init]} initialization"
-        )
-    what = f"{title}, training: gradients of {_name(results)}"
-    return figures | {
-        "gradients": gradients_by_layer(moments, title=what),
-        "gradients_over_training": gradients_over_training(panels, title=what),
+        split = next(iter(runs.values())).held_out
+        accuracies[f"{INITS[init]} initialization"] = {
+            activation: 100 * result.summary[split]["accuracy"]
+            for activation, result in runs.items()
+        }
+    depth = len(model.hidden)
+    gradients_title = f"{title}, training: gradients of an MLP with {depth} hidden layers"
+    return {
+        "gradients": gradients_by_layer(moments, title=gradients_title),
+        "gradients_over_training": gradients_over_training(panels, title=gradients_title),
+        "accuracy": grouped_bars(
+            accuracies,
+            ylabel="accuracy (%)",
+            title=f"{title}, {split}: an MLP with {depth} hidden layers",
+        ),
     }
 
 
@@ -138,11 +145,6 @@ def layer_gradients(result: Result) -> tuple[list[int], np.ndarray]:
     rows = [row for row in result.rows if row["split"] == "train"]
     norms = [[float(row[f"grad_norm/{layer}"]) for layer in [*layers, "head"]] for row in rows]
     return [row["step"] for row in rows], np.array(norms)
-
-
-def _name(results: Mapping[str, Result]) -> str:
-    model = _model(next(iter(results.values())))
-    return f"an MLP with {len(model.hidden)} hidden layers"
 
 
 def _model(result: Result) -> MLP:

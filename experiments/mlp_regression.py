@@ -18,7 +18,7 @@ from cnn_jax.data import ArraySplit, Dataset
 from cnn_jax.models import MLP
 from cnn_jax.tasks import Regression
 from cnn_jax.training import Experiment, OptimizerConfig, Result, TrainingConfig
-from cnn_jax.visual import error_over_size, function_fits, function_maps
+from cnn_jax.visual import error_over_size, function_fits, function_maps, training_curves
 from experiments.tools.run import run
 
 GRID = {1: 401, 2: 61}
@@ -114,6 +114,7 @@ def build(config: Config) -> dict[str, Experiment]:
             task=Regression(MLP((width, width), 1, config.activation)),
             optimizer=config.optimizer,
             training=config.training,
+            figures={"curves": _curves},
         )
         for name, dataset in datasets.items()
         for width in config.widths
@@ -148,6 +149,10 @@ def compare(results: Mapping[str, Result]) -> dict[str, Any]:
 def width(result: Result) -> int:
     """Neurons of each hidden layer."""
     return result.experiment.task.model.hidden[0]  # type: ignore[attr-defined]
+
+
+def _curves(result: Result) -> Any:
+    return training_curves(result.rows, title=f"{result.experiment.dataset.title}, training")
 
 
 def _fits(name: str, results: Mapping[int, Result]) -> Any:
