@@ -15,7 +15,7 @@ from cnn_jax.visual.style import GRAY, PALETTE, TICK_SIZE, new_figure, plain_axe
 Rows = Sequence[Mapping[str, Any]]
 _Curve = tuple[np.ndarray, np.ndarray]
 
-_PANELS = {
+PANELS = {
     "loss": "loss",
     "accuracy": "accuracy (%)",
     "learning_rate": "learning rate",
@@ -44,14 +44,14 @@ def training_curves(history: Rows, *, title: str) -> Figure:
     """
     splits = dict.fromkeys(str(row.get("split")) for row in history)
     curves = {
-        name: {split: curve for split in splits if (curve := _curve(history, split, name))}
-        for name in _PANELS
+        name: {split: curve for split in splits if (curve := read_curve(history, split, name))}
+        for name in PANELS
     }
     names = [name for name, lines in curves.items() if lines]
     if not names:
         raise ValueError(
             f"nothing to draw: none of the {len(history)} rows has a value for any of "
-            f"{', '.join(_PANELS)}"
+            f"{', '.join(PANELS)}"
         )
 
     rows = math.ceil(len(names) / 2)
@@ -65,11 +65,11 @@ def training_curves(history: Rows, *, title: str) -> Figure:
                 steps,
                 100 * values if name == "accuracy" else values,
                 label=split,
-                marker=_marker(steps),
+                marker=marker(steps),
                 markersize=3.5,
                 **_SPLIT_LINES.get(split, {"color": GRAY, "linewidth": 1.0}),
             )
-        _step_axes(axes, ylabel=_PANELS[name])
+        step_axes(axes, ylabel=PANELS[name])
         if name in ("loss", "grad_norm"):
             _logarithmic_if_wide(axes, [values for _, values in curves[name].values()])
         if len(curves[name]) > 1:
@@ -99,8 +99,8 @@ def error_curves(runs: Mapping[str, Rows], *, title: str) -> Figure:
     handles, errors = [], []
     for index, (name, history) in enumerate(runs.items()):
         color = PALETTE[index % len(PALETTE)]
-        train = _curve(history, "train", "accuracy")
-        validation = _curve(history, "validation", "accuracy")
+        train = read_curve(history, "train", "accuracy")
+        validation = read_curve(history, "validation", "accuracy")
         if train is None and validation is None:
             raise ValueError(
                 f"run {name!r} has no accuracy in any row whose split is train or validation"
@@ -119,7 +119,7 @@ def error_curves(runs: Mapping[str, Rows], *, title: str) -> Figure:
                 error,
                 color=color,
                 linewidth=2.2,
-                marker=_marker(validation[0]),
+                marker=marker(validation[0]),
                 markersize=4.5,
                 label=f"{name} validation",
             )
@@ -127,7 +127,7 @@ def error_curves(runs: Mapping[str, Rows], *, title: str) -> Figure:
             label = f"{name}: {error[-1]:.2f}%"
         handles.append(Line2D([], [], color=color, linewidth=2.2, label=label))
 
-    _step_axes(axes, ylabel="error (%)")
+    step_axes(axes, ylabel="error (%)")
     axes.set_ylim(0, _upper_limit(errors))
     handles += [
         Line2D([], [], color=GRAY, linewidth=2.2, label="validation"),
@@ -137,7 +137,7 @@ def error_curves(runs: Mapping[str, Rows], *, title: str) -> Figure:
     return figure
 
 
-def _curve(history: Rows, split: str, name: str) -> _Curve | None:
+def read_curve(history: Rows, split: str, name: str) -> _Curve | None:
     """Steps and values of one quantity on one split, in the order of the steps."""
     points = []
     for row in history:
@@ -158,13 +158,15 @@ def _curve(history: Rows, split: str, name: str) -> _Curve | None:
     return steps, values
 
 
-def _step_axes(axes: Axes, *, ylabel: str) -> None:
+def step_axes(axes: Axes, *, ylabel: str) -> None:
+    """Give axes whose abscissa is the step their labels, with ticks at whole steps."""
     plain_axes(axes, xlabel="step", ylabel=ylabel)
     whole_steps = MaxNLocator(7, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
     axes.xaxis.set_major_locator(whole_steps)
 
 
-def _marker(steps: np.ndarray) -> str:
+def marker(steps: np.ndarray) -> str:
+    """The marker of a curve's points: none where they are many."""
     return "o" if len(steps) < _MARKED_BELOW else ""
 
 

@@ -1,0 +1,191 @@
+"""Several runs in one figure: their curves over the steps, and how far they overfit."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+
+from cnn_jax.visual.curves import PANELS, Rows, marker, read_curve, step_axes
+from cnn_jax.visual.style import (
+    GRAY,
+    INK,
+    PALETTE,
+    TICK_SIZE,
+    new_figure,
+    plain_axes,
+)
+
+Quantity = Literal["loss", "accuracy", "learning_rate", "grad_norm"]
+# A rate that goes to zero would take the axis with it.
+_RATE_DECADES = 4
+
+
+def compared_curves(
+    runs: Mapping[str, Rows], quantities: Sequence[Quantity], *, title: str
+) -> Figure:
+    """Curves of several runs over the steps, a panel a quantity: validation bold, train dashed.
+
+    The axes of loss and accuracy leave out the first steps, where the values are far from what they
+    become. A quantity that only training has, such as the learning rate, is bold.
+
+    Args:
+        runs: for each run's name its rows, as `training_curves` takes them. More than six runs
+            share colours.
+        quantities: what is drawn, from left to right; accuracies are fractions.
+        title: names the data set.
+
+    Raises:
+        ValueError: no run, no quantity, or a run without any value of one.
+    """
+    if not runs or not quantities:
+        raise ValueError("nothing to draw: expected at least one run and one quantity")
+    figure = new_figure(max(4.2 * len(quantities), 7.5), 4.4, title)
+    panels = figure.subplots(1, len(quantities), squeeze=False)[0]
+    dashed = False
+    for axes, quantity in zip(panels, quantities, strict=True):
+        drawn = []
+        for index, (name, history) in enumerate(runs.items()):
+            there = {
+                split: found
+                for split in ("train", "validation")
+                if (found := read_curve(history, split, quantity)) is not None
+            }
+            if not there:
+                raise ValueError(f"run {name!r} has no {quantity} on train or validation")
+            for split, (steps, values) in there.items():
+                thin = split == "train" and len(there) == 2
+                dashed = dashed or thin
+                values = 100 * values if quantity == "accuracy" else values
+                axes.plot(
+                    steps,
+                    values,
+                    label=f"{name} {split}",
+                    color=PALETTE[index % len(PALETTE)],
+                    linewidth=0.9 if thin else 2.0,
+                    linestyle="--" if thin else "-",
+                    marker="" if thin or quantity == "learning_rate" else marker(steps),
+                    markersize=4,
+                )
+                drawn.append(values)
+        step_axes(axes, ylabel=PANELS[quantity])
+        _limit(axes, quantity, drawn)
+    keys: list[tuple[str, dict[str, Any]]] = [
+        (name, {"color": PALETTE[index % len(PALETTE)]}) for index, name in enumerate(runs)
+    ]
+    if dashed:
+        keys += [
+            ("validation", {"color": GRAY}),
+            ("train", {"color": GRAY, "linestyle": "--", "linewidth": 0.9}),
+        ]
+    figure.legend(
+        handles=[Line2D([], [], label=name, **{"linewidth": 2.0} | look) for name, look in keys],
+        loc="outside lower center",
+        ncols=min(len(keys), 3),
+        fontsize=TICK_SIZE,
+        frameon=False,
+    )
+    return figure
+
+
+def accuracy_gaps(
+    accuracies: Mapping[str, tuple[float, float]], ends: tuple[str, str], *, title: str
+) -> Figure:
+    """Two accuracies of each run as points with a bar between them: how far it overfits.
+
+    Args:
+        accuracies: for each run's name its two accuracies, as fractions; drawn from top to bottom.
+        ends: what the two are, such as ("train", "test"). The second one is also written.
+        title: names the data set.
+
+    Raises:
+        ValueError: no run.
+    """
+    if not accuracies:
+        raise ValueError("nothing to draw: expected at least one run")
+    first, second = 100 * np.array(list(accuracies.values()), dtype=float).T
+    rows = np.arange(len(accuracies))
+    figure = new_figure(7.5, 0.42 * len(accuracies) + 1.1, title)
+    axes = figure.add_subplot()
+    axes.hlines(rows, first, second, color="#bbbbbb", linewidth=3, zorder=1)
+    axes.scatter(first, rows, s=55, color=PALETTE[0], marker="s", label=ends[0], zorder=2)
+    axes.scatter(second, rows, s=65, color=PALETTE[1], marker="o", label=ends[1], zorder=2)
+    for row, value, other in zip(rows, second, first, strict=True):
+        left = value <= other
+        axes.annotate(
+            f"{value:.1f}",
+            (value, row),
+            xytext=(-8 if left else 8, 0),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            va="center",
+            fontsize=TICK_SIZE,
+            color=INK,
+        )
+    plain_axes(axes, xlabel="accuracy (%)", ylabel="")
+    axes.margins(x=0.12)
+    axes.set_yticks(rows, list(accuracies))
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.yaxis.grid(False)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=TICK_SIZE, frameon=False)
+    return figure
+
+
+def accuracy_over_batch_size(
+    batch_sizes: Sequence[int], accuracies: Mapping[str, Sequence[float]], *, title: str
+) -> Figure:
+    """Accuracies over the batch size, which is logarithmic, a line a name.
+
+    Args:
+        batch_sizes: examples a step.
+        accuracies: one a batch size, as fractions.
+        title: names the data set and the split.
+
+    Raises:
+        ValueError: no batch size, or another number of accuracies.
+    """
+    if not len(batch_sizes):
+        raise ValueError("nothing to draw: expected at least one batch size")
+    figure = new_figure(6.5, 4.2, title)
+    axes = figure.add_subplot()
+    for index, (name, values) in enumerate(accuracies.items()):
+        if len(values) != len(batch_sizes):
+            raise ValueError(
+                f"{name!r} has {len(values)} accuracies for {len(batch_sizes)} batch sizes"
+            )
+        axes.plot(
+            batch_sizes,
+            100 * np.asarray(values, dtype=float),
+            color=PALETTE[index % len(PALETTE)],
+            linewidth=2.0,
+            marker="o",
+            markersize=6,
+            label=name,
+        )
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_locator(FixedLocator(list(batch_sizes)))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
+    plain_axes(axes, xlabel="batch size", ylabel="accuracy (%)")
+    axes.legend(fontsize=TICK_SIZE, frameon=False)
+    return figure
+
+
+def _limit(axes: Axes, quantity: str, curves: Sequence[np.ndarray]) -> None:
+    """Give the room to the end of the training, not to its first steps."""
+    finite = [values[np.isfinite(values)] for values in curves]
+    finite = [values for values in finite if len(values)]
+    if not finite:
+        return
+    least, most = min(v.min() for v in finite), max(v.max() for v in finite)
+    if quantity == "accuracy":
+        worst_end = 100 - min(values[-1] for values in finite)
+        axes.set_ylim(bottom=max(least - 1, 100 - 2.5 * worst_end))
+    elif quantity == "loss":
+        axes.set_ylim(bottom=0, top=min(1.05 * most, 2.5 * max(v[-1] for v in finite)) or None)
+    elif quantity == "learning_rate" and most > 0:
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=max(least, most / 10**_RATE_DECADES) / 2, top=2 * most)
