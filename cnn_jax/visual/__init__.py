@@ -6,6 +6,11 @@ is dropped is freed. Every function takes a `title`, which should name the data 
 
 from cnn_jax.visual.bars import grouped_bars
 from cnn_jax.visual.codes import code_scatter
+from cnn_jax.visual.compared import (
+    accuracy_gaps,
+    accuracy_over_batch_size,
+    compared_curves,
+)
 from cnn_jax.visual.confusion import confusion_matrix
 from cnn_jax.visual.curves import error_curves, training_curves
 from cnn_jax.visual.filters import first_layer_filters
@@ -17,7 +22,10 @@ from cnn_jax.visual.reconstructions import reconstructions
 from cnn_jax.visual.save import save_figure
 
 __all__ = [
+    "accuracy_gaps",
+    "accuracy_over_batch_size",
     "code_scatter",
+    "compared_curves",
     "confusion_matrix",
     "error_curves",
     "error_over_size",
