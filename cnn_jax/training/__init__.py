@@ -32,6 +32,7 @@ from cnn_jax.training.parallel import (
 from cnn_jax.training.prepare import make_prepare
 from cnn_jax.training.state import TrainState, evaluated_params, init_state
 from cnn_jax.training.step import make_eval_step, make_train_step
+from cnn_jax.training.sweep import SweepConfig, SweepResult, sweep
 from cnn_jax.training.train import train
 
 __all__ = [
@@ -50,6 +51,8 @@ __all__ = [
     "Precision",
     "Result",
     "RunLog",
+    "SweepConfig",
+    "SweepResult",
     "Task",
     "TrainFeed",
     "TrainState",
@@ -73,6 +76,7 @@ __all__ = [
     "make_schedule",
     "make_train_step",
     "read_metrics",
+    "sweep",
     "tensorboard_writer",
     "to_steps",
     "train",

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import no_type_check
 
 import flax.struct
+import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -54,12 +56,22 @@ def init_control() -> Control:
     )
 
 
-def adapt(control: Control, validation_loss: float, config: ControlConfig) -> Control:
+def adapt(control: Control, validation_loss: float | np.ndarray, config: ControlConfig) -> Control:
     """The counters after one more evaluation.
+
+    Of several runs trained at once, whose counters and losses have a leading axis, each decides
+    for itself, and one that has stopped decides no more.
 
     The plateau rule is ``optax.contrib.reduce_on_plateau``, stepped once an evaluation (it
     counts updates, and would decay to nothing if it saw the same loss at every step).
     """
+    if isinstance(validation_loss, np.ndarray):
+        runs = [jax.tree.map(lambda leaf, i=i: leaf[i], control) for i in range(len(control.scale))]
+        after = [
+            run if run.stopped else adapt(run, float(loss), config)
+            for run, loss in zip(runs, validation_loss, strict=True)
+        ]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *after)
     scale, plateau_best = control.scale, control.plateau_best
     plateau_waited = control.plateau_waited
     if config.plateau_patience:

@@ -63,11 +63,11 @@ class Observer(Protocol):
         """A chunk of steps is done."""
         ...
 
-    def train(self, step: int, sums: dict[str, Any], scale: float) -> None:
-        """A training row is due."""
+    def train(self, step: int, sums: dict[str, Any], scale: Any) -> None:
+        """A training row is due; ``scale`` is the plateau's factor on the learning rate."""
         ...
 
-    def validation(self, step: int, summary: dict[str, float]) -> None:
+    def validation(self, step: int, summary: dict[str, Any]) -> None:
         """The validation split has been evaluated."""
         ...
 
@@ -79,13 +79,16 @@ def fit(
     plan: Plan,
     control: ControlConfig,
     advance: Callable[[TrainState, Any, int], tuple[TrainState, Any]],
-    evaluate: Callable[[TrainState], dict[str, float]] | None,
+    evaluate: Callable[[TrainState], dict[str, Any]] | None,
     replicate: Callable[[Any], Any],
     observer: Observer,
-    save: Callable[[int, TrainState, Any, dict[str, float] | None], None],
+    save: Callable[[int, TrainState, Any, dict[str, Any] | None], None],
     stop_requested: Callable[[int], bool],
 ) -> TrainState:
     """Train until the plan's end or early stopping.
+
+    Where several runs train at once (``sweep.py``), the state's ``control``, the sums and the
+    metrics hold a value for each, and training ends when all have stopped.
 
     Args:
         state: where to start; it is consumed.
@@ -104,7 +107,7 @@ def fit(
         Interrupted: after a save, when a stop was requested.
     """
     chunk = 1
-    while (step := int(state.step)) < plan.total and not bool(state.control.stopped):
+    while (step := int(state.step)) < plan.total and not np.all(state.control.stopped):
         n = min(chunk, plan.next_event(step) - step)
         start = time.perf_counter()
         state, sums = advance(state, sums, n)
@@ -112,12 +115,13 @@ def fit(
         seconds = time.perf_counter() - start
         step += n
         _check_finite(host_sums, step)
-        examples = float(host_sums["weight"] / host_sums["steps"])
-        observer.chunk(step, host_sums, n * examples / seconds)
+        # Runs that have stopped make no steps, and all of several may have.
+        examples = np.sum(host_sums["weight"]) / max(np.sum(host_sums["steps"]), 1)
+        observer.chunk(step, host_sums, float(n * examples / seconds))
         chunk = _agreed(chunk, n, seconds)
 
         if plan.logs(step):
-            observer.train(step, host_sums, float(state.control.scale))
+            observer.train(step, host_sums, np.asarray(state.control.scale).tolist())
             sums = replicate(jax.tree.map(np.zeros_like, host_sums))
         summary = None
         if evaluate is not None and plan.evaluates(step):
@@ -126,7 +130,7 @@ def fit(
             decided = adapt(state.control, summary["loss"], control)
             state = state.replace(control=replicate(decided))
         stopping = stop_requested(step)
-        if plan.saves(step) or stopping or bool(state.control.stopped):
+        if plan.saves(step) or stopping or np.all(state.control.stopped):
             save(step, state, sums, summary)
         if stopping and step < plan.total:
             raise Interrupted(f"stopped at step {step} of {plan.total}; the state is saved")
@@ -134,7 +138,7 @@ def fit(
 
 
 def _check_finite(sums: dict[str, Any], step: int) -> None:
-    bad = int(sums["steps"] - sums["finite_steps"])
+    bad = int(np.max(sums["steps"] - sums["finite_steps"]))
     if bad:
         raise TrainingDiverged(
             f"the loss or its gradient became non-finite at step {step - bad + 1}"
