@@ -67,7 +67,7 @@ class Operator:
 
 def to_nchw(x):
     """PyTorch's layout of one of our images."""
-    return x.permute(0, 3, 1, 2).contiguous()
+    return _with_plain_strides(x.permute(0, 3, 1, 2))
 
 
 def to_nhwc(x):
@@ -77,7 +77,17 @@ def to_nhwc(x):
 
 def to_oihw(kernel):
     """PyTorch's layout of one of our kernels."""
-    return kernel.permute(3, 2, 0, 1).contiguous()
+    return _with_plain_strides(kernel.permute(3, 2, 0, 1))
+
+
+def _with_plain_strides(tensor):
+    """A copy. `contiguous()` leaves an image of one channel as it is, with strides of both layouts.
+
+    oneDNN, below PyTorch 2.13, then reads beyond its end, and now and then the process dies.
+    """
+    import torch
+
+    return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def recorded_case(operator, number):

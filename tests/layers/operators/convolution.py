@@ -41,7 +41,7 @@ def sample_depthwise_conv2d(draw):
 def torch_depthwise_conv2d(x, kernel, bias, **settings):
     from torch.nn.functional import conv2d
 
-    weight = kernel.permute(2, 3, 0, 1).flatten(0, 1)[:, None]
+    weight = to_oihw(kernel.flatten(2, 3)[:, :, None])
     return to_nhwc(conv2d(to_nchw(x), weight, bias, groups=x.shape[3], **settings))
 
 
