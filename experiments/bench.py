@@ -1,4 +1,4 @@
-"""``python -m experiments.bench train_step|startup``: programs side by side, in one run."""
+"""``python -m experiments.bench train_step|sweep|startup``: programs side by side, in one run."""
 
 from experiments.tools.bench import main
 

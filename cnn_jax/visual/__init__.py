@@ -18,6 +18,7 @@ from cnn_jax.visual.functions import error_over_size, function_fits, function_ma
 from cnn_jax.visual.gradients import gradients_by_layer, gradients_over_training
 from cnn_jax.visual.grid import image_grid, worst_mistakes
 from cnn_jax.visual.learning_curve import learning_curve
+from cnn_jax.visual.learning_rates import learning_rate_curves
 from cnn_jax.visual.reconstructions import reconstructions
 from cnn_jax.visual.save import save_figure
 
@@ -37,6 +38,7 @@ __all__ = [
     "grouped_bars",
     "image_grid",
     "learning_curve",
+    "learning_rate_curves",
     "reconstructions",
     "save_figure",
     "training_curves",

@@ -1,6 +1,7 @@
 """Benchmarks in pairs: two programs that do the same work run in turn, in one run.
 
     python -m experiments.bench train_step                  our step against plain Flax
+    python -m experiments.bench sweep --steps 100           9 rates at once against in turn
     python -m experiments.bench startup --output out.json   cold against warm compilation cache
 
 Each round runs both, one after the other, in alternating order; the ratio is taken pair by pair,
@@ -41,8 +42,10 @@ from cnn_jax.training import (
     make_prepare,
     make_train_step,
 )
+from experiments.learning_rates import RATES
 from experiments.tools.plain_flax import PlainResNet, make_step
 from experiments.tools.run_directory import environment, write_json
+from experiments.tools.sweep_sides import sweep_sides
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 600.0
@@ -52,17 +55,18 @@ PATIENCE_SECONDS = 600.0
 class Options:
     """What to measure, and how often."""
 
-    suite: Positional[Literal["train_step", "startup"]]
-    """train_step: ResNet/CIFAR training steps, ours against plain Flax. startup: process start to
-    the first finished step of resnet_cifar, cold against warm compilation cache."""
+    suite: Positional[Literal["train_step", "sweep", "startup"]]
+    """train_step: ResNet/CIFAR training steps, ours against plain Flax. sweep: the learning rates
+    of learning_rates at once against one after another. startup: process start to the first
+    finished step of resnet_cifar, cold against warm compilation cache."""
     rounds: int = 7
     """Pairs that are measured."""
     steps: int = 10
-    """Training steps a measurement (train_step)."""
+    """Training steps a measurement (train_step, sweep)."""
     batch_size: int = 128
-    """Examples a step (train_step)."""
+    """Examples a step (train_step, sweep)."""
     depth: int = 20
-    """Layers of the residual network."""
+    """Layers of the residual network (train_step, startup)."""
     output: str = ""
     """JSON file for all measurements, with hardware and versions."""
 
@@ -111,19 +115,48 @@ def train_step(options: Options) -> list[Pair]:
     if not np.allclose(first[0], first[1], rtol=1e-2):
         raise RuntimeError(f"the two do not do the same work: their losses are {first}")
 
-    def rate(side: Callable[[int], list[float]]) -> Callable[[], float]:
-        def measure() -> float:
-            start = time.perf_counter()
-            side(options.steps)
-            return options.steps * options.batch_size / (time.perf_counter() - start)
-
-        return measure
-
     names = ("cnn_jax", "plain Flax")
-    values = alternately(rate(sides.ours), rate(sides.plain), options.rounds)
+    work = options.steps * options.batch_size
+    values = alternately(
+        _rate(sides.ours, options.steps, work),
+        _rate(sides.plain, options.steps, work),
+        options.rounds,
+    )
     both = ", ".join(f"{ours:.5f} / {plain:.5f}" for ours, plain in zip(*first, strict=True))
     title = f"ResNet-{options.depth}, CIFAR-shaped, batch {options.batch_size}, crop and flip"
     return [Pair(title, "images/s", names, values, (f"losses of the first steps: {both}",))]
+
+
+def _rate(side: Callable[[int], list[float]], steps: int, work: int) -> Callable[[], float]:
+    """What measures the work a second of a program that does it in so many steps."""
+
+    def measure() -> float:
+        start = time.perf_counter()
+        side(steps)
+        return work / (time.perf_counter() - start)
+
+    return measure
+
+
+def sweep(options: Options) -> list[Pair]:
+    """Training with all learning rates at once against one after another: images a second."""
+    rates = RATES.learning_rate
+    note = "an image counts once for each rate; compilation and start-up, which one after another "
+    note += f"cost {len(rates)} times, are not in it"
+    pairs = []
+    for hidden, image_size in (((256, 128, 100), 28), ((32,), 8)):
+        sides = sweep_sides(rates, hidden, image_size, options.batch_size)
+        first = [side(2) for side in sides]
+        if not np.allclose(first[0], first[1], rtol=1e-2):
+            raise RuntimeError(f"the two do not do the same work: their losses are {first}")
+        work = len(rates) * options.steps * options.batch_size
+        at_once, in_turn = (_rate(side, options.steps, work) for side in sides)
+        values = alternately(at_once, in_turn, options.rounds)
+        layers = "-".join(map(str, hidden))
+        title = f"MLP {layers}, images of {image_size} x {image_size}, batch {options.batch_size}"
+        title += f", {len(rates)} rates"
+        pairs.append(Pair(title, "images/s", ("at once", "in turn"), values, (note,)))
+    return pairs
 
 
 def resnet_sides(depth: int, batch_size: int, *, image_size: int = 32) -> Sides:
@@ -267,7 +300,11 @@ def _first_step_seconds(directory: Path, cache: str, depth: int) -> float:
             process.wait()
 
 
-SUITES: dict[str, Callable[[Options], list[Pair]]] = {"train_step": train_step, "startup": startup}
+SUITES: dict[str, Callable[[Options], list[Pair]]] = {
+    "train_step": train_step,
+    "sweep": sweep,
+    "startup": startup,
+}
 
 
 def show(pairs: Sequence[Pair], console: Console) -> None:

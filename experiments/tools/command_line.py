@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.training import Mode
+from cnn_jax.training import Mode, SweepConfig
 
 Config = TypeVar("Config")
 
@@ -38,6 +38,7 @@ class RunOptions:
     """Bit-equal results on GPUs too, at some cost in speed (CPU and TPU runs always are)."""
     tensorboard: bool = False
     """Also write TensorBoard events; needs pip install 'cnn-jax[tensorboard]'."""
+    sweep: SweepConfig = field(default_factory=SweepConfig)
 
 
 def parse(
@@ -47,6 +48,7 @@ def parse(
     description: str,
     recipes: Mapping[str, Config],
     smoke: Config | None,
+    sweep: SweepConfig | None = None,
     argv: Sequence[str] | None = None,
 ) -> tuple[Config, RunOptions, Config]:
     """Read the command line.
@@ -59,6 +61,7 @@ def parse(
         description: what the help text begins with.
         recipes: defaults by name; may be empty.
         smoke: defaults of a run of a few steps.
+        sweep: learning rates that are trained at once where none are given.
         argv: the words; None takes the process's.
 
     Returns:
@@ -73,12 +76,13 @@ def parse(
         defaults = recipes[name]
     if "--smoke" in words and smoke is not None:
         defaults = smoke
+    options = RunOptions(sweep=sweep or SweepConfig())
     # The two parts share one level of flags; nested groups keep their prefix.
     command = make_dataclass(
         "Command",
         [
             ("config", Annotated[config_class, tyro.conf.arg(name="")], field(default=defaults)),
-            ("options", Annotated[RunOptions, tyro.conf.arg(name="")], field(default=RunOptions())),
+            ("options", Annotated[RunOptions, tyro.conf.arg(name="")], field(default=options)),
         ],
         frozen=True,
     )

@@ -4,7 +4,7 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from cnn_jax.training import (
     Interrupted,
     Parallel,
     Result,
+    SweepConfig,
     initialize_processes,
     is_primary,
     keep_freed_memory,
@@ -31,6 +32,7 @@ from cnn_jax.visual import save_figure
 from experiments.tools import run_directory
 from experiments.tools.command_line import RunOptions, parse
 from experiments.tools.compilation_cache import keep_compiled_programs
+from experiments.tools.sweep import number, only_experiment, run_sweep
 
 Config = TypeVar("Config")
 Study = Mapping[str, Experiment]
@@ -48,6 +50,7 @@ def run(
     recipes: Mapping[str, Config] | None = None,
     smoke: Config | None = None,
     compare: Compare | None = None,
+    sweep: SweepConfig | None = None,
     argv: list[str] | None = None,
 ) -> dict[str, Result]:
     """Run an experiment file from its command line.
@@ -58,6 +61,7 @@ def run(
         recipes: configurations by name, chosen by ``--recipe``; the first is the default.
         smoke: configuration of ``--smoke``.
         compare: figures of a study, by file name, from its results.
+        sweep: learning rates that are trained at once, where the command names none.
         argv: the command line; None takes the process's.
 
     Returns:
@@ -73,9 +77,10 @@ def run(
             description=module.__doc__ or "",
             recipes=recipes or {},
             smoke=smoke,
+            sweep=sweep,
             argv=argv,
         )
-        return _run(experiment, config_class, build, compare, console, *parsed)
+        return _run(experiment, config_class, build, compare, sweep, console, *parsed)
     except Interrupted as interruption:
         _say(console, f"[yellow]{interruption}. The same command goes on with it.[/]")
         raise SystemExit(INTERRUPTED) from None
@@ -105,6 +110,7 @@ def _run(
     config_class: type[Config],
     build: Build,
     compare: Compare | None,
+    default_sweep: SweepConfig | None,
     console: Console,
     config: Config,
     options: RunOptions,
@@ -112,14 +118,18 @@ def _run(
 ) -> dict[str, Result]:
     set_up_jax(deterministic=options.deterministic)
     initialize_processes()
-    seed = options.seed
+    seed, rates = options.seed, options.sweep.learning_rate
     if options.resume:
         config, seed = _resumed(config_class, options, config, defaults)
+        if options.sweep == (default_sweep or SweepConfig()):
+            rates = run_directory.load_rates(Path(options.resume))
     built = build(config)
     study = dict(built) if isinstance(built, Mapping) else {"": built}
+    if rates:
+        study = {"": only_experiment(study)}
     dataset = next(iter(study.values())).dataset
     data = {"name": dataset.name, "title": dataset.title}
-    identity = run_directory.identity(experiment, config, seed, data)
+    identity = run_directory.identity(experiment, config, seed, data, rates)
     name = options.name or run_directory.default_name(identity)
     directory = Path(options.resume or Path(options.workdir, experiment, name))
     _check_agreement(identity)
@@ -136,12 +146,13 @@ def _run(
             directory / member,
             parallel,
             options,
+            rates,
             seed=seed,
             title=title,
             console=console,
             earlier=results,
         )
-    compared = compare(results) if compare else {}
+    compared = compare(results) if compare and not rates else {}
     if is_primary():
         for file_name, figure in compared.items():
             save_figure(figure, directory / "figures" / f"{file_name}.png")
@@ -167,6 +178,7 @@ def _run_one(
     directory: Path,
     parallel: Parallel,
     options: RunOptions,
+    rates: Sequence[float],
     *,
     seed: int,
     title: str,
@@ -178,6 +190,19 @@ def _run_one(
     writer = None
     if options.tensorboard and is_primary():
         writer = tensorboard_writer(directory / "tensorboard")
+    profile = directory / "profile" if options.profile else None
+    if rates:
+        return run_sweep(
+            experiment,
+            rates,
+            directory,
+            parallel,
+            seed=seed,
+            title=title,
+            console=console,
+            writer=writer,
+            profile=profile,
+        )
     result = train(
         experiment,
         directory,
@@ -186,7 +211,7 @@ def _run_one(
         title=title,
         console=console if is_primary() else None,
         writer=writer,
-        profile=directory / "profile" if options.profile else None,
+        profile=profile,
         earlier=earlier,
     )
     figures = {name: draw(result) for name, draw in experiment.figures.items()}
@@ -261,13 +286,9 @@ def _table(title: str, results: Mapping[str, Result]) -> Table:
             table.add_row(
                 name or "final",
                 split,
-                *(_number(metric, summary[split][metric]) for metric in metrics),
+                *(number(metric, summary[split][metric]) for metric in metrics),
                 f"{summary['step']:,}",
                 f"{summary['parameters']:,}",
                 f"{summary['train_seconds'] / 60:.1f}",
             )
     return table
-
-
-def _number(metric: str, value: float) -> str:
-    return f"{100 * value:.2f}%" if metric == "accuracy" else f"{value:.4f}"

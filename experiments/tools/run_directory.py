@@ -25,9 +25,12 @@ class RunDirectoryError(UserError):
     """A run directory that cannot be written, or belongs to another run."""
 
 
-def identity(experiment: str, config: Any, seed: int, data: dict[str, str]) -> dict[str, Any]:
-    """What makes two runs the same run: experiment, configuration, seed and data."""
-    return {"experiment": experiment, "config": plain(config), "seed": seed, "data": data}
+def identity(
+    experiment: str, config: Any, seed: int, data: dict[str, str], rates: Sequence[float] = ()
+) -> dict[str, Any]:
+    """What makes two runs the same run: experiment, configuration, seed, data, rates swept."""
+    same = {"experiment": experiment, "config": plain(config), "seed": seed, "data": data}
+    return same | ({"sweep": list(rates)} if rates else {})
 
 
 def plain(config: Any) -> Any:
@@ -78,7 +81,10 @@ def claim(
 def check_same(directory: Path, identity: dict[str, Any]) -> None:
     """Raise RunDirectoryError, with what differs, if the directory is another run's."""
     saved = read_json(directory / "config.json")
-    lines = differences({name: saved.get(name) for name in identity}, identity)
+    asked = {"sweep": []} | identity
+    lines = differences(
+        {"sweep": []} | {name: saved[name] for name in asked if name in saved}, asked
+    )
     if lines:
         raise RunDirectoryError(
             f"{directory} is a run with another configuration:\n"
@@ -121,6 +127,11 @@ def load_config(config_class: type[Config], directory: Path) -> tuple[Config, in
         raise RunDirectoryError(
             f"{path} is not of this experiment: {'; '.join(map(str, details))}"
         ) from None
+
+
+def load_rates(directory: Path) -> tuple[float, ...]:
+    """The learning rates that a run trains at once; none where it is no sweep."""
+    return tuple(read_json(directory / "config.json").get("sweep", ()))
 
 
 def environment() -> dict[str, Any]:

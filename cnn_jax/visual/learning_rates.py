@@ -1,0 +1,114 @@
+"""A sweep of learning rates: the curves of each rate, and what each one ends with."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from cnn_jax.visual.curves import PANELS, Rows, marker, read_curve, step_axes
+from cnn_jax.visual.style import GRAY, INK, LABEL_SIZE, TICK_SIZE, new_figure, plain_axes
+
+
+def learning_rate_curves(
+    runs: Mapping[float, Rows],
+    ends: Mapping[float, float | None],
+    chosen: float,
+    *,
+    metric: str,
+    title: str,
+) -> Figure:
+    """Training loss and validation metric over the steps, and the metric at the end over the rate.
+
+    A line a rate, dark to bright as it grows; the chosen one's lines are bold. The axes
+    leave out values far above those that the losses begin with.
+
+    Args:
+        runs: for each rate its rows, as `training_curves` takes them.
+        ends: for each rate the validation metric at the end; None where the rate diverged.
+        chosen: one of the rates.
+        metric: name of the validation metric; accuracies are fractions.
+        title: names the data set.
+
+    Raises:
+        ValueError: no rate, other ones in `ends` than in `runs`, or a chosen one that is neither.
+    """
+    if not runs or runs.keys() != ends.keys() or chosen not in runs:
+        raise ValueError(
+            f"expected rows and ends of the same rates, the chosen one among them, got "
+            f"{sorted(runs)}, {sorted(ends)} and {chosen}"
+        )
+    rates = sorted(runs)
+    shades = np.linspace(0, 0.92, len(rates)) if len(rates) > 1 else [0.0]
+    colors = dict(zip(rates, colormaps["viridis"](shades), strict=True))
+    figure = new_figure(13.2, 4.2, title)
+    losses, metrics, over_rate = figure.subplots(1, 3)
+    factor = 100 if metric == "accuracy" else 1
+
+    first_losses, drawn_losses = [], []
+    for rate in rates:
+        bold = rate == chosen
+        style = {
+            "color": colors[rate],
+            "linewidth": 2.6 if bold else 1.3,
+            "zorder": 3 if bold else 2,
+            "linestyle": "-" if ends[rate] is not None else ":",
+            "markersize": 4,
+        }
+        if (loss := read_curve(runs[rate], "train", "loss")) is not None:
+            losses.plot(*loss, marker=marker(loss[0]), **style)
+            first_losses.append(loss[1][0])
+            drawn_losses.append(loss[1])
+        if (curve := read_curve(runs[rate], "validation", metric)) is not None:
+            metrics.plot(curve[0], factor * curve[1], marker=marker(curve[0]), **style)
+    step_axes(losses, ylabel="training loss")
+    step_axes(metrics, ylabel=f"validation {PANELS.get(metric, metric)}")
+    if drawn_losses:
+        values = np.concatenate(drawn_losses)
+        top = 1.5 * float(np.median(first_losses))
+        low = float(np.min(values[np.isfinite(values)], initial=top))
+        if 0 < 20 * low < top:
+            losses.set_yscale("log")
+        losses.set_ylim(top=top)
+
+    finite = {rate: end for rate in rates if (end := ends[rate]) is not None and math.isfinite(end)}
+    over_rate.plot(
+        list(finite), [factor * end for end in finite.values()], color=GRAY, linewidth=1.0, zorder=1
+    )
+    for rate in rates:
+        if rate in finite:
+            size = 110 if rate == chosen else 36
+            over_rate.scatter(rate, factor * finite[rate], s=size, color=colors[rate], zorder=2)
+        else:
+            over_rate.axvline(rate, color=colors[rate], linestyle=":", linewidth=1.3)
+    over_rate.set_xscale("log")
+    plain_axes(over_rate, xlabel="learning rate", ylabel=f"validation {PANELS.get(metric, metric)}")
+    over_rate.set_title("at the end", fontsize=LABEL_SIZE, color=INK)
+
+    figure.legend(
+        handles=[
+            Line2D(
+                [],
+                [],
+                color=colors[rate],
+                linewidth=2.6 if rate == chosen else 1.3,
+                linestyle=":" if ends[rate] is None else "-",
+                label=f"{rate:g}" + _remark(ends[rate], chosen=rate == chosen),
+            )
+            for rate in rates
+        ],
+        title="learning rate",
+        title_fontsize=TICK_SIZE,
+        loc="outside right center",
+        fontsize=TICK_SIZE,
+        frameon=False,
+    )
+    return figure
+
+
+def _remark(end: float | None, *, chosen: bool) -> str:
+    if end is None:
+        return " diverged"
+    return " chosen" if chosen else ""

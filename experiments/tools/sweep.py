@@ -1,0 +1,124 @@
+"""An experiment trained with several learning rates at once: table, figures, summary."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+from cnn_jax.errors import ConfigError
+from cnn_jax.training import Experiment, Parallel, Result, SweepResult, is_primary, sweep
+from cnn_jax.visual import learning_rate_curves, save_figure
+from experiments.tools import run_directory
+
+
+def only_experiment(study: Mapping[str, Experiment]) -> Experiment:
+    """The one experiment that a sweep can be of; ConfigError for a study of several."""
+    if len(study) > 1:
+        raise ConfigError(
+            f"--sweep.learning-rate is for one run, and this configuration has {len(study)}: "
+            f"{', '.join(study)}; take options that leave one"
+        )
+    return next(iter(study.values()))
+
+
+def run_sweep(
+    experiment: Experiment,
+    rates: Sequence[float],
+    directory: Path,
+    parallel: Parallel,
+    *,
+    seed: int,
+    title: str,
+    console: Console,
+    writer: Callable[[int, dict[str, float]], None] | None,
+    profile: Path | None,
+) -> Result:
+    """Train with all rates; write metrics.csv, summary.json and figures of the chosen one.
+
+    Returns:
+        The chosen rate's result.
+    """
+    if is_primary() and jax.default_backend() == "cpu" and _convolutional(experiment):
+        console.print(
+            "[yellow]note:[/] on CPU, convolutions train faster one rate after another",
+            highlight=False,
+            soft_wrap=True,
+        )
+    swept = sweep(
+        experiment,
+        rates,
+        directory,
+        parallel,
+        seed=seed,
+        title=title,
+        console=console if is_primary() else None,
+        writer=writer,
+        profile=profile,
+    )
+    result, task = swept.result, experiment.task
+    rate = swept.lanes[swept.chosen]["learning_rate"]
+    figures = {name: draw(result) for name, draw in experiment.figures.items()}
+    figures["learning_rates"] = _figure(swept, title)
+    if is_primary():
+        for name, figure in figures.items():
+            save_figure(figure, directory / "figures" / f"{name}.png")
+        run_directory.write_json(
+            directory / "summary.json",
+            {
+                "title": title,
+                "seed": seed,
+                "learning_rate": rate,
+                "chosen_by": f"validation {task.best_metric}",
+                **result.summary,
+                "rates": swept.lanes,
+            },
+        )
+        console.print(_table(swept, title))
+    return result
+
+
+def _convolutional(experiment: Experiment) -> bool:
+    shape = experiment.dataset.image_shape
+    params, _ = jax.eval_shape(lambda key: experiment.task.init(key, shape), jax.random.key(0))
+    return any(leaf.ndim == 4 for leaf in jax.tree.leaves(params))
+
+
+def _figure(swept: SweepResult, title: str) -> Any:
+    metric = swept.result.experiment.task.best_metric
+    ends = {lane["learning_rate"]: lane["validation"] for lane in swept.lanes}
+    return learning_rate_curves(
+        {rate: [row for row in swept.rows if row["rate"] == rate] for rate in ends},
+        {rate: end[metric] if end else None for rate, end in ends.items()},
+        swept.lanes[swept.chosen]["learning_rate"],
+        metric=metric,
+        title=f"{title}, learning rates trained at once",
+    )
+
+
+def _table(swept: SweepResult, title: str) -> Table:
+    """A row a rate, the chosen one marked."""
+    metrics = swept.result.experiment.task.metrics
+    table = Table(title=f"{title}, validation", title_justify="left")
+    for heading in ("learning rate", "steps", *metrics):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for place, lane in enumerate(swept.lanes):
+        values = lane["validation"]
+        remark = "chosen" if place == swept.chosen else "stopped early"
+        remark = remark if place == swept.chosen or lane["stopped_early"] else ""
+        table.add_row(
+            f"{lane['learning_rate']:g}",
+            f"{lane['step']:,}",
+            *(number(metric, values[metric]) if values else "" for metric in metrics),
+            "diverged" if lane["diverged"] else remark,
+            style="bold" if place == swept.chosen else None,
+        )
+    return table
+
+
+def number(metric: str, value: float) -> str:
+    """A metric's value for people."""
+    return f"{100 * value:.2f}%" if metric == "accuracy" else f"{value:.4f}"
