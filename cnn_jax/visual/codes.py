@@ -1,18 +1,30 @@
 """Codes of two numbers, as points in the plane."""
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
+from matplotlib.textpath import text_to_path
 
-from cnn_jax.visual.style import CAPTION_SIZE, INK, LABEL_SIZE, TICK_SIZE, AnyArray, new_figure
+from cnn_jax.visual.style import (
+    CAPTION_SIZE,
+    INK,
+    LABEL_SIZE,
+    TICK_SIZE,
+    AnyArray,
+    new_figure,
+    text_height,
+)
 
 _SIDE = 5.0
 _NAMES_UP_TO = 20
+_MOVES = 100
 
 
 def code_scatter(
@@ -24,8 +36,9 @@ def code_scatter(
 ) -> Figure:
     """Codes of the same examples as points, coloured by class, a panel a way to code them.
 
-    Each class's name stands where the median of its points is. Of each axis the middle 99% are
-    shown. Above 20 classes colours are shared and the names are left out.
+    Each class's name stands where the median of its points is, or as near as other names allow.
+    Of each axis the middle 99% are shown. Above 20 classes colours are shared and the names are
+    left out.
 
     Args:
         codes: by name, the two numbers of each example.
@@ -54,20 +67,26 @@ def code_scatter(
             )
         # One call for all, so that no class lies on top of the others.
         axes.scatter(*points.T, s=size, c=colors(labels % colors.N), alpha=0.5, linewidths=0)
-        for index in np.unique(labels) if named else ():
-            axes.annotate(
-                class_names[index],
-                np.median(points[labels == index], axis=0),
-                ha="center",
-                va="center",
-                fontsize=CAPTION_SIZE,
-                color=INK,
-                path_effects=[withStroke(linewidth=2.5, foreground="white")],
-            )
         low, high = np.quantile(points, (0.005, 0.995), axis=0)
         room = 0.06 * (high - low) + 1e-6
-        axes.set_xlim(low[0] - room[0], high[0] + room[0])
-        axes.set_ylim(low[1] - room[1], high[1] + room[1])
+        low, high = low - room, high + room
+        axes.set_xlim(low[0], high[0])
+        axes.set_ylim(low[1], high[1])
+        if named:
+            medians = {
+                class_names[index]: np.median(points[labels == index], axis=0)
+                for index in np.unique(labels)
+            }
+            for text, place in _apart(medians, (high - low) / _SIDE).items():
+                axes.annotate(
+                    text,
+                    place,
+                    ha="center",
+                    va="center",
+                    fontsize=CAPTION_SIZE,
+                    color=INK,
+                    path_effects=[withStroke(linewidth=2.5, foreground="white")],
+                )
         axes.set_title(name, fontsize=LABEL_SIZE, color=INK)
         axes.set_xlabel("first number of the code", fontsize=LABEL_SIZE, color=INK)
         axes.tick_params(labelsize=TICK_SIZE, colors=INK)
@@ -81,3 +100,29 @@ def code_scatter(
     ]
     figure.legend(handles=handles, loc="outside right center", fontsize=TICK_SIZE, frameon=False)
     return figure
+
+
+def _apart(
+    places: Mapping[str, Float[np.ndarray, "2"]], inch: Float[np.ndarray, "2"]
+) -> dict[str, np.ndarray]:
+    """Texts at their places, those that would overlap moved up and down until they do not.
+
+    `inch` is the length of about an inch in the units of each axis.
+    """
+    texts = list(places)
+    x, y = (np.array(list(places.values())) / inch).T
+    font = FontProperties(size=CAPTION_SIZE)
+    widths = [text_to_path.get_text_width_height_descent(t, font, ismath=False)[0] for t in texts]
+    height = text_height("x", size=CAPTION_SIZE)
+    for _ in range(_MOVES):
+        moved = False
+        for first, second in combinations(np.argsort(y, kind="stable"), 2):
+            beside = abs(x[first] - x[second]) > (widths[first] + widths[second]) / 144 + height / 2
+            missing = height - (y[second] - y[first])
+            if not beside and missing > 1e-3:
+                y[first] -= missing / 2
+                y[second] += missing / 2
+                moved = True
+        if not moved:
+            break
+    return {text: np.array([x[i], y[i]]) * inch for i, text in enumerate(texts)}

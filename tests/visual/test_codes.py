@@ -1,11 +1,14 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from cnn_jax.visual import code_scatter, save_figure
 
 RANDOM = np.random.default_rng(0)
 LABELS = RANDOM.integers(0, 3, 60).astype(np.int32)
-CODES = RANDOM.normal(size=(60, 2))
+CODES = RANDOM.normal(size=(60, 2)) + 2 * LABELS[:, None]
 NAMES = ["cat", "dog", "owl"]
 
 
@@ -24,8 +27,19 @@ def test_points_have_the_colour_of_their_class_and_the_class_its_name(tmp_path):
         assert tuple(of_class[0]) == handle.get_color()[:3]
         text = figure.axes[0].texts[label]
         assert text.get_text() == name == legend.get_texts()[label].get_text()
-        np.testing.assert_array_equal(text.xy, np.median(CODES[members], axis=0))
+        np.testing.assert_allclose(text.xy, np.median(CODES[members], axis=0))
     save_figure(figure, tmp_path / "codes.png")
+
+
+def test_names_do_not_overlap():
+    # Ten classes whose medians are all but the same.
+    labels = np.arange(1000, dtype=np.int32) % 10
+    names = [f"a long name {label}" for label in range(10)]
+    figure = code_scatter({"": RANDOM.normal(size=(1000, 2))}, labels, names, title="")
+    FigureCanvasAgg(figure).draw()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == 10
+    assert not any(first.overlaps(second) for first, second in combinations(boxes, 2))
 
 
 def test_a_single_point_far_away_does_not_take_the_axes_with_it():
