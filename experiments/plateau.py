@@ -1,0 +1,108 @@
+"""A constant learning rate stops improving: decrease it on a plateau, in steps, or as a cosine.
+
+Lecture: "Training: decrease the learning rate on a plateau". Sources: He et al. 2015, section 3.4
+(divided by 10 when the error plateaus); Loshchilov and Hutter 2017 (cosine, without restarts).
+
+    python -m experiments.plateau                           MLP on Fashion-MNIST, four members
+    python -m experiments.plateau --optimizer.learning-rate 0.05 --control.plateau-patience 3
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from cnn_jax.data import DataConfig, load_dataset
+from cnn_jax.models import MLP
+from cnn_jax.tasks import Classification
+from cnn_jax.training import (
+    ControlConfig,
+    Experiment,
+    OptimizerConfig,
+    Result,
+    TrainingConfig,
+    compute_dtype,
+)
+from cnn_jax.visual import compared_curves
+from experiments.tools.figures import classification_figures
+from experiments.tools.run import run
+
+
+@dataclass(frozen=True)
+class Config:
+    """The same network and peak rate with four courses of the learning rate."""
+
+    hidden: tuple[int, ...] = (256, 128, 100)
+    """Neurons of the MLP's hidden layers."""
+    milestones: tuple[str, ...] = ("12 epochs", "18 epochs")
+    """Where the rate of the member "step" is multiplied by optimizer.decay_factor."""
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(
+        # Of the schedule the members decide.
+        default_factory=lambda: OptimizerConfig(learning_rate=0.1, nesterov=False, l2=5e-4)
+    )
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(duration="24 epochs", log_every="200 steps")
+    )
+    control: ControlConfig = field(default_factory=lambda: ControlConfig(plateau_patience=2))
+    """Of the member "plateau"; the others have none."""
+
+
+SMOKE = replace(
+    Config(),
+    hidden=(32,),
+    milestones=("4 steps", "8 steps"),
+    data=DataConfig(name="digits"),
+    training=TrainingConfig(
+        duration="12 steps", batch_size=64, log_every="2 steps", evaluate_every="2 steps"
+    ),
+    control=ControlConfig(plateau_patience=1),
+)
+
+
+def build(config: Config) -> dict[str, Experiment]:
+    """One experiment a course of the rate, on the same data."""
+    dataset = load_dataset(config.data, default="fashion_mnist")
+    model = MLP(
+        config.hidden,
+        dataset.num_classes,
+        kernel_init="he",
+        dtype=compute_dtype(config.training.precision),
+    )
+    constant = replace(config.optimizer, schedule="constant")
+    courses = {
+        "constant": (constant, ControlConfig()),
+        "plateau": (constant, config.control),
+        "step": (
+            replace(config.optimizer, schedule="step", milestones=config.milestones),
+            ControlConfig(),
+        ),
+        "cosine": (replace(config.optimizer, schedule="cosine"), ControlConfig()),
+    }
+    figures = {name: classification_figures()[name] for name in ("curves", "confusion")}
+    return {
+        name: Experiment(
+            dataset=dataset,
+            task=Classification(model),
+            optimizer=optimizer,
+            training=config.training,
+            control=control,
+            figures=figures,
+        )
+        for name, (optimizer, control) in courses.items()
+    }
+
+
+def compare(results: Mapping[str, Result]) -> dict[str, Any]:
+    """Loss, accuracy and learning rate of every member over the steps."""
+    first = next(iter(results.values()))
+    dataset, split = first.experiment.dataset, first.held_out
+    runs = {
+        f"{name}: {100 * result.summary[split]['accuracy']:.2f}%": result.rows
+        for name, result in results.items()
+    }
+    title = f"{dataset.title}: courses of the learning rate, {split} accuracy in the legend"
+    return {"plateau": compared_curves(runs, ("loss", "accuracy", "learning_rate"), title=title)}
+
+
+if __name__ == "__main__":
+    run(Config, build, smoke=SMOKE, compare=compare)

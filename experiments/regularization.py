@@ -1,0 +1,288 @@
+"""A network that overfits, regularized by each means of the lecture, one at a time and together.
+
+Lecture: "Training: simplify the architecture, L2, early stopping, DropOut, BatchNorm, dataset
+augmentation, pretraining"; "BatchNorm needs a sufficient batch size". Pretraining is Gidaris, Singh
+and Komodakis 2018: the network first learns how images without labels were rotated.
+
+    python -m experiments.regularization                    1,000 labelled images of Fashion-MNIST
+    python -m experiments.regularization --images 300
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from cnn_jax.data import ArraySplit, DataConfig, Dataset, load_dataset, random_crop, random_flip
+from cnn_jax.errors import ConfigError
+from cnn_jax.models import MLP
+from cnn_jax.tasks import Classification
+from cnn_jax.training import (
+    ControlConfig,
+    Experiment,
+    OptimizerConfig,
+    Result,
+    TrainingConfig,
+    compute_dtype,
+)
+from cnn_jax.training.experiment import Variables
+from cnn_jax.visual import accuracy_gaps, accuracy_over_batch_size
+from experiments.tools.figures import classification_figures
+from experiments.tools.run import run
+
+SMALLER = (32,)
+L2 = 2e-3
+PATIENCE = 5
+DROPOUT = 0.3
+ROTATIONS = ("0°", "90°", "180°", "270°")
+
+
+@dataclass(frozen=True)
+class Config:
+    """An MLP on few images, regularized."""
+
+    images: int = 1000
+    """Labelled training images."""
+    means: tuple[str, ...] = (
+        "smaller",
+        "l2",
+        "early-stopping",
+        "dropout",
+        "batch-norm",
+        "augmentation",
+        "pretraining",
+        "together",
+    )
+    """What is tried against overfitting, besides "none"."""
+    unlabelled: int = 20_000
+    """Further training images, without their labels, for the pretraining."""
+    pretraining: str = "10 epochs"
+    """Duration of the pretraining."""
+    hidden: tuple[int, ...] = (512, 512)
+    """Neurons of the hidden layers, but for the member "smaller"."""
+    batch_sizes: tuple[int, ...] = (2, 4, 8, 32)
+    """Batches with which networks are trained with BatchNorm and without."""
+    batch_sizes_duration: str = "20 epochs"
+    """Duration of each of these trainings: as many examples with every batch size."""
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(learning_rate=0.02, schedule="cosine")
+    )
+    """Its rate is for training.batch_size, and in proportion for other batches."""
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(
+            duration="60 epochs",
+            batch_size=32,
+            log_every="2 epochs",
+            evaluate_every="2 epochs",
+            save_every="20 epochs",
+        )
+    )
+
+
+SMOKE = replace(
+    Config(),
+    images=256,
+    means=("together",),
+    unlabelled=256,
+    pretraining="12 steps",
+    hidden=(32,),
+    # Batches must be cut evenly for the devices there are.
+    batch_sizes=(16,),
+    batch_sizes_duration="12 steps",
+    data=DataConfig(name="digits"),
+    training=TrainingConfig(
+        duration="12 steps", batch_size=64, log_every="4 steps", evaluate_every="4 steps"
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Means:
+    """What one member does against overfitting."""
+
+    hidden: tuple[int, ...] | None = None
+    l2: float = 0.0
+    early_stopping: bool = False
+    dropout: float = 0.0
+    batch_norm: bool = False
+    augmentation: bool = False
+    pretraining: bool = False
+
+
+NONE = Means()
+MEANS = {
+    "smaller": Means(hidden=SMALLER),
+    "l2": Means(l2=L2),
+    "early-stopping": Means(early_stopping=True),
+    "dropout": Means(dropout=DROPOUT),
+    "batch-norm": Means(batch_norm=True),
+    "augmentation": Means(augmentation=True),
+    "pretraining": Means(pretraining=True),
+    # All that go with the large network.
+    "together": Means(None, L2, True, DROPOUT, True, True, True),
+}
+
+
+def load(config: Config) -> Dataset:
+    """Few labelled images of Fashion-MNIST, or what else is named, and how to augment them."""
+    dataset = load_dataset(
+        config.data, default="fashion_mnist", augment=[random_crop(padding=1), random_flip()]
+    )
+    train = in_memory(dataset, "train")
+    if len(train) <= config.images:
+        raise ConfigError(
+            f"{dataset.title} has {len(train):,} training images: expected more than the "
+            f"{config.images:,} labelled ones; set --images"
+        )
+    few = ArraySplit(train.images[: config.images], train.labels[: config.images])
+    # Evaluated in the end, as training measures with dropout and augmentation.
+    splits = dict(dataset.splits) | {"train": few, "seen": few}
+    return replace(
+        dataset, title=f"{dataset.title}, {config.images:,} training images", splits=splits
+    )
+
+
+def in_memory(dataset: Dataset, name: str) -> ArraySplit:
+    """A split whose images are arrays."""
+    split = dataset.splits.get(name)
+    if not isinstance(split, ArraySplit):
+        raise ConfigError(
+            f"{dataset.title} has no {name} split in memory: set --data.storage device, and leave "
+            f"--data.{name} as it is"
+        )
+    return split
+
+
+def load_rotations(config: Config) -> Dataset:
+    """Images beyond the labelled ones, turned; their label is by how much."""
+    dataset = load_dataset(config.data, default="fashion_mnist")
+    generator = np.random.default_rng(0)
+
+    def turned(images: np.ndarray) -> ArraySplit:
+        turns = generator.integers(0, 4, len(images), dtype=np.int32)
+        return ArraySplit(
+            np.stack([np.rot90(image, k) for image, k in zip(images, turns, strict=True)]), turns
+        )
+
+    first = config.images
+    images = {
+        "train": in_memory(dataset, "train").images[first : first + config.unlabelled],
+        "validation": in_memory(dataset, "validation").images,
+    }
+    return replace(
+        dataset,
+        title=f"{dataset.title}, rotated images",
+        splits={split: turned(array) for split, array in images.items()},
+        class_names=ROTATIONS,
+    )
+
+
+def build(config: Config) -> dict[str, Experiment]:
+    """One experiment a means against overfitting, and two a batch size."""
+    if unknown := set(config.means) - set(MEANS):
+        raise ConfigError(
+            f"unknown means {', '.join(map(repr, sorted(unknown)))}; there are {', '.join(MEANS)}"
+        )
+    dataset = load(config)
+    dtype = compute_dtype(config.training.precision)
+    figures = {name: classification_figures()[name] for name in ("curves", "confusion")}
+
+    def experiment(member: Means, training: TrainingConfig, dataset: Dataset) -> Experiment:
+        model = MLP(
+            member.hidden or config.hidden,
+            dataset.num_classes,
+            dropout=member.dropout,
+            kernel_init="he",
+            norm="batch" if member.batch_norm else "none",
+            dtype=dtype,
+        )
+        scale = training.batch_size / config.training.batch_size
+        rate = config.optimizer.learning_rate * scale
+        return Experiment(
+            dataset=dataset if member.augmentation else replace(dataset, augment=()),
+            task=Classification(model),
+            optimizer=replace(config.optimizer, l2=member.l2, learning_rate=rate),
+            training=training,
+            control=ControlConfig(stop_patience=PATIENCE if member.early_stopping else 0),
+            initialize=take_pretrained if member.pretraining else None,
+            figures=figures,
+        )
+
+    study = {"none": experiment(NONE, config.training, dataset)}
+    if any(MEANS[name].pretraining for name in config.means):
+        training = replace(
+            config.training, batch_size=4 * config.training.batch_size, duration=config.pretraining
+        )
+        study["rotations"] = experiment(NONE, training, load_rotations(config))
+    for name in config.means:
+        study[name] = experiment(MEANS[name], config.training, dataset)
+    for size in config.batch_sizes:
+        training = replace(config.training, batch_size=size, duration=config.batch_sizes_duration)
+        for member in (NONE, MEANS["batch-norm"]):
+            study[batch_member(size, member)] = experiment(member, training, dataset)
+    return study
+
+
+def batch_member(size: int, member: Means) -> str:
+    """Name of the experiment with batches of a size."""
+    return f"batch-{size}" + "-batch-norm" * member.batch_norm
+
+
+def take_pretrained(fresh: Variables, earlier: Mapping[str, Result]) -> Variables:
+    """Hidden layers as the rotations made them; beside BatchNorm, which has biases, the kernels."""
+    pretrained = earlier["rotations"].variables["params"]["body"]
+    body = {
+        layer: {name: pretrained[layer][name] for name in arrays} if layer in pretrained else arrays
+        for layer, arrays in fresh["params"]["body"].items()
+    }
+    return fresh | {"params": fresh["params"] | {"body": body}}
+
+
+def compare(results: Mapping[str, Result]) -> dict[str, Any]:
+    """Train and test accuracy of every means, and the accuracy over the batch size."""
+    title, split = results["none"].experiment.dataset.title, results["none"].held_out
+
+    def held_out(name: str) -> float:
+        return results[name].summary[split]["accuracy"]
+
+    gaps = {
+        name: (seen_accuracy(results[name]), held_out(name))
+        for name in ("none", *MEANS)
+        if name in results
+    }
+    figures = {
+        "regularization": accuracy_gaps(
+            gaps, ("train", split), title=f"{title}: accuracy on train and {split}"
+        )
+    }
+    sizes = sorted(
+        {
+            result.experiment.training.batch_size
+            for name, result in results.items()
+            if name.startswith("batch-") and name not in MEANS
+        }
+    )
+    if sizes:
+        by_size = {
+            label: [held_out(batch_member(size, member)) for size in sizes]
+            for label, member in (
+                ("without BatchNorm", NONE),
+                ("with BatchNorm", MEANS["batch-norm"]),
+            )
+        }
+        figures["batch_size"] = accuracy_over_batch_size(
+            sizes, by_size, title=f"{title}: {split} accuracy by batch size, as many examples"
+        )
+    return figures
+
+
+def seen_accuracy(result: Result) -> float:
+    """Accuracy on the training images as they are, by the final network as it predicts."""
+    labels = in_memory(result.experiment.dataset, "seen").labels
+    return float(np.mean(np.argmax(result.outputs("seen"), axis=-1) == labels))
+
+
+if __name__ == "__main__":
+    run(Config, build, smoke=SMOKE, compare=compare)
