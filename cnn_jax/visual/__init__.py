@@ -13,6 +13,7 @@ from cnn_jax.visual.compared import (
 )
 from cnn_jax.visual.confusion import confusion_matrix
 from cnn_jax.visual.curves import error_curves, training_curves
+from cnn_jax.visual.examples import Picture, example_rows
 from cnn_jax.visual.filters import first_layer_filters
 from cnn_jax.visual.functions import error_over_size, function_fits, function_maps
 from cnn_jax.visual.gradients import gradients_by_layer, gradients_over_training
@@ -23,6 +24,7 @@ from cnn_jax.visual.reconstructions import reconstructions
 from cnn_jax.visual.save import save_figure
 
 __all__ = [
+    "Picture",
     "accuracy_gaps",
     "accuracy_over_batch_size",
     "code_scatter",
@@ -30,6 +32,7 @@ __all__ = [
     "confusion_matrix",
     "error_curves",
     "error_over_size",
+    "example_rows",
     "first_layer_filters",
     "function_fits",
     "function_maps",

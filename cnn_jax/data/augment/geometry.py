@@ -112,7 +112,7 @@ def rotate(example: Example, degrees: Scalar) -> Example:
     )
 
 
-def translate(example: Example, right: Scalar, down: Scalar) -> Example:
+def translate(example: Example, right: Scalar | Whole, down: Scalar | Whole) -> Example:
     """Moved by as many pixels; what comes from outside is black.
 
     As `torchvision.transforms.functional.affine` with `translate`.

@@ -1,0 +1,238 @@
+"""Every augmentation of the library, drawn: image, boxes and mask move together.
+
+Lecture: "use dataset augmentation". No training: it writes one sheet, a row an augmentation.
+
+    python -m experiments.augmentations                             scikit-learn's photographs
+    python -m experiments.augmentations --data.name cifar10 --seed 3
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from matplotlib.figure import Figure
+from PIL import Image
+from rich.console import Console
+
+from cnn_jax.data import (
+    IGNORED,
+    Augment,
+    DataConfig,
+    Example,
+    Mix,
+    augment_examples,
+    colour_jitter,
+    cutmix,
+    cutout,
+    load_dataset,
+    mixup,
+    normalize,
+    random_brightness,
+    random_contrast,
+    random_crop,
+    random_flip,
+    random_hue,
+    random_lighting,
+    random_noise,
+    random_resized_crop,
+    random_rotation,
+    random_saturation,
+    random_scale,
+    random_translation,
+)
+from cnn_jax.data.augment import suited_to
+from cnn_jax.errors import UserError
+from cnn_jax.visual import Picture, example_rows, save_figure
+
+PHOTOGRAPHS = "photographs"
+# Least and largest normalized value that are shown as black and white.
+SHOWN = 2.5
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is augmented, how often, and where the sheet goes."""
+
+    data: DataConfig = field(default_factory=lambda: DataConfig(name=PHOTOGRAPHS))
+    """"photographs": two of scikit-learn's, one with boxes and a mask; or a data set."""
+    draws: int = 5
+    """Augmented images of each row, beside the original."""
+    height: int = 128
+    """Height of the photographs in pixels."""
+    seed: int = 0
+    """Decides what is drawn."""
+    workdir: str = "runs"
+    """The sheet is written to WORKDIR/augmentations/DATA.png."""
+    smoke: bool = False
+    """Two draws of photographs of 32 pixels: does everything work?"""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Two examples of different classes, and how their data set is normalized."""
+
+    title: str
+    name: str
+    examples: tuple[Example, Example]
+    class_names: tuple[str, str]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def photographs(height: int) -> Subject:
+    """scikit-learn's flower, with the boxes and the mask of its two blossoms, and its temple."""
+    from sklearn.datasets import load_sample_images  # takes a second to import
+
+    size = (round(height * 1.5), height)
+    temple, flower = (
+        np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS), np.float32) / 255
+        for image in load_sample_images().images
+    )
+    red, green, blue = flower[..., 0], flower[..., 1], flower[..., 2]
+    # Orange petals, and their dark red middle.
+    blossoms = ((red > 0.45) & (red - blue > 0.1)) | (red - green > 0.15)
+    # A third blossom, at the right border, is a few pixels.
+    blossoms[:, round(0.75 * size[0]) :] = False
+    boxes, mask = [], np.zeros(blossoms.shape, np.int32)
+    between = round(0.86 * height)
+    for number, rows in enumerate((slice(0, between), slice(between, height)), start=1):
+        mask[rows][blossoms[rows]] = number
+        y, x = np.nonzero(mask == number)
+        boxes.append([x.min(), y.min(), x.max() + 1, y.max() + 1])
+    first: Example = {
+        "image": jnp.asarray(flower),
+        "boxes": jnp.asarray(boxes, jnp.float32),
+        "mask": jnp.asarray(mask),
+    }
+    pixels = np.stack([flower, temple]).reshape(-1, 3).astype(np.float64)
+    return Subject(
+        title="two photographs of scikit-learn",
+        name=PHOTOGRAPHS,
+        examples=(first, {"image": jnp.asarray(temple)}),
+        class_names=("flower", "temple"),
+        mean=tuple(pixels.mean(axis=0).tolist()),
+        std=tuple(pixels.std(axis=0).tolist()),
+    )
+
+
+def from_dataset(config: DataConfig, seed: int) -> Subject:
+    """Two training examples of different classes, neither with boxes nor with a mask."""
+    dataset = load_dataset(config, default="cifar10")
+    split = dataset.splits["train"]
+    order = np.random.default_rng(seed).permutation(len(split))
+    image, label = split[int(order[0])]
+    others = (split[int(index)] for index in order[1:])
+    other_image, other_label = next(other for other in others if int(other[1]) != int(label))
+    first, second = ({"image": jnp.asarray(one, jnp.float32) / 255} for one in (image, other_image))
+    names = dataset.class_names[int(label)], dataset.class_names[int(other_label)]
+    title = f"{dataset.title}, train"
+    return Subject(title, dataset.name, (first, second), names, dataset.mean, dataset.std)
+
+
+def augmentations(side: int) -> dict[str, tuple[Augment, ...]]:
+    """The rows, as they are written in an experiment; pixels fit images of `side` pixels."""
+    padding, square = max(1, side // 8), max(1, side // 3)
+    return {
+        f"random_crop({padding})": (random_crop(padding),),
+        f'random_crop({padding}, "reflect")': (random_crop(padding, "reflect"),),
+        "random_resized_crop()": (random_resized_crop(),),
+        "random_scale(0.6, 1.6)": (random_scale(0.6, 1.6),),
+        "random_rotation(30)": (random_rotation(30),),
+        "random_translation(0.2)": (random_translation(0.2),),
+        "random_flip()": (random_flip(),),
+        "random_brightness(0.6)": (random_brightness(0.6),),
+        "random_contrast(0.8)": (random_contrast(0.8),),
+        "random_saturation(1.0)": (random_saturation(1.0),),
+        "random_hue(0.5)": (random_hue(0.5),),
+        "colour_jitter()": (colour_jitter(),),
+        "random_lighting(1.0)": (random_lighting(1.0),),
+        "random_noise(0.1)": (random_noise(0.1),),
+        f"cutout({square})": (cutout(square),),
+        "random_resized_crop(), random_flip(), colour_jitter()": (
+            random_resized_crop(),
+            random_flip(),
+            colour_jitter(),
+        ),
+    }
+
+
+def draw_sheet(subject: Subject, draws: int, seed: int) -> tuple[Figure, tuple[str, ...]]:
+    """The sheet, and a note for each augmentation that the images do not allow."""
+    first = subject.examples[0]
+    height, width, channels = first["image"].shape
+    key = jax.random.key(seed)
+    original = _picture(first)
+    rows: dict[str, list[Picture]] = {}
+    notes: list[str] = []
+    copies = jax.tree.map(lambda value: jnp.stack([value] * draws), first)
+    apply = jax.jit(augment_examples, static_argnums=0)
+    for number, (name, augment) in enumerate(augmentations(min(height, width)).items()):
+        kept, changed = suited_to(augment, subject.name, (height, width, channels))
+        notes += [note for note in changed if note not in notes]
+        if not kept:
+            continue
+        keys = jax.random.split(jax.random.fold_in(key, number), draws)
+        drawn = apply(kept, keys, copies)
+        rows[name] = [original]
+        for index in range(draws):
+            rows[name].append(_picture(jax.tree.map(lambda value, i=index: value[i], drawn)))
+    mixtures: dict[str, Mix] = {"mixup(1.0)": mixup(1.0), "cutmix(1.0)": cutmix(1.0)}
+    for number, (name, mix) in enumerate(mixtures.items(), start=len(rows)):
+        keys = jax.random.split(jax.random.fold_in(key, number), draws)
+        rows[name] = [Picture(first["image"], caption=subject.class_names[0])]
+        rows[name] += [_mixture(subject, mix, one) for one in keys]
+    rows["normalize"] = [original, *_normalized(subject)]
+    title = f"{subject.title}: augmentations, each beside the original"
+    return example_rows(rows, title=title, ignored=IGNORED), tuple(notes)
+
+
+def _picture(example: Example) -> Picture:
+    return Picture(example["image"], example.get("boxes"), example.get("mask"))
+
+
+def _mixture(subject: Subject, mix: Mix, key: jax.Array) -> Picture:
+    images = jnp.stack([example["image"] for example in subject.examples])
+    mixed, labels = mix(key, images, jnp.eye(2))
+    shares = zip(np.asarray(labels[0]), subject.class_names, strict=True)
+    return Picture(mixed[0], caption=", ".join(f"{share:.2f} {name}" for share, name in shares))
+
+
+def _normalized(subject: Subject) -> list[Picture]:
+    image = normalize(subject.examples[0]["image"][None], subject.mean, subject.std)[0]
+    low, high = float(image.min()), float(image.max())
+    shown = 0.5 + image / (2 * SHOWN)
+    return [Picture(shown, caption=f"{low:.1f} to {high:.1f}; 0 is gray")]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw the sheet of the command line's data, and say where it is."""
+    config = tyro.cli(
+        Config, prog="python -m experiments.augmentations", description=__doc__, args=argv
+    )
+    if config.smoke:
+        config = replace(config, draws=2, height=32)
+    console = Console()
+    try:
+        if config.data.name == PHOTOGRAPHS:
+            subject = photographs(config.height)
+        else:
+            subject = from_dataset(config.data, config.seed)
+    except UserError as error:
+        console.print("[bold red]error:[/]", end=" ")
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(2) from None
+    figure, notes = draw_sheet(subject, config.draws, config.seed)
+    for note in notes:
+        console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
+    file_name = subject.name.strip("./").replace("/", "_")
+    path = Path(config.workdir, "augmentations", f"{file_name}.png")
+    save_figure(figure, path)
+    console.print(f"[dim]see {path}[/]", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()
