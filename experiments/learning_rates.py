@@ -1,4 +1,4 @@
-"""The learning rate decides: too low is slow, too high diverges; try Adam with different ones.
+"""The learning rate decides: too low is slow, too high fails; try Adam with different ones.
 
 Lecture: "Training: Adam and the choice of its rate". All rates train at once, as one program, and
 the validation split chooses; every other experiment does the same with --sweep.learning-rate.

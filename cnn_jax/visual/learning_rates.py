@@ -1,12 +1,15 @@
 """A sweep of learning rates: the curves of each rate, and what each one ends with."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from cnn_jax.visual.curves import PANELS, Rows, marker, read_curve, step_axes
 from cnn_jax.visual.style import GRAY, INK, LABEL_SIZE, TICK_SIZE, new_figure, plain_axes
@@ -22,8 +25,9 @@ def learning_rate_curves(
 ) -> Figure:
     """Training loss and validation metric over the steps, and the metric at the end over the rate.
 
-    A line a rate, dark to bright as it grows; the chosen one's lines are bold. The axes
-    leave out values far above those that the losses begin with.
+    A line a rate, dark to bright as it grows; the chosen one's lines are bold. Accuracies are drawn
+    as errors, and axes are logarithmic where rates that fail would flatten the others. Losses far
+    above those of the beginning are left out.
 
     Args:
         runs: for each rate its rows, as `training_curves` takes them.
@@ -45,9 +49,15 @@ def learning_rate_curves(
     colors = dict(zip(rates, colormaps["viridis"](shades), strict=True))
     figure = new_figure(13.2, 4.2, title)
     losses, metrics, over_rate = figure.subplots(1, 3)
-    factor = 100 if metric == "accuracy" else 1
+    label = f"validation {PANELS.get(metric, metric)}"
+    if metric == "accuracy":
+        label = "validation error (%)"
 
-    first_losses, drawn_losses = [], []
+    def shown(values: Any) -> np.ndarray:
+        values = np.asarray(values)
+        return np.asarray(100 * (1 - values)) if metric == "accuracy" else values
+
+    first_losses, drawn_losses, drawn_metrics = [], [], []
     for rate in rates:
         bold = rate == chosen
         style = {
@@ -62,29 +72,27 @@ def learning_rate_curves(
             first_losses.append(loss[1][0])
             drawn_losses.append(loss[1])
         if (curve := read_curve(runs[rate], "validation", metric)) is not None:
-            metrics.plot(curve[0], factor * curve[1], marker=marker(curve[0]), **style)
+            metrics.plot(curve[0], shown(curve[1]), marker=marker(curve[0]), **style)
+            drawn_metrics.append(shown(curve[1]))
     step_axes(losses, ylabel="training loss")
-    step_axes(metrics, ylabel=f"validation {PANELS.get(metric, metric)}")
+    step_axes(metrics, ylabel=label)
     if drawn_losses:
-        values = np.concatenate(drawn_losses)
-        top = 1.5 * float(np.median(first_losses))
-        low = float(np.min(values[np.isfinite(values)], initial=top))
-        if 0 < 20 * low < top:
-            losses.set_yscale("log")
-        losses.set_ylim(top=top)
+        # A rate that is too high begins with a loss many times the others'.
+        _fit_axis(losses, drawn_losses, top=1.5 * float(np.median(first_losses)))
+    _fit_axis(metrics, drawn_metrics)
 
     finite = {rate: end for rate in rates if (end := ends[rate]) is not None and math.isfinite(end)}
-    over_rate.plot(
-        list(finite), [factor * end for end in finite.values()], color=GRAY, linewidth=1.0, zorder=1
-    )
+    ends_shown = shown(list(finite.values()))
+    over_rate.plot(list(finite), ends_shown, color=GRAY, linewidth=1.0, zorder=1)
     for rate in rates:
         if rate in finite:
             size = 110 if rate == chosen else 36
-            over_rate.scatter(rate, factor * finite[rate], s=size, color=colors[rate], zorder=2)
+            over_rate.scatter(rate, shown(finite[rate]), s=size, color=colors[rate], zorder=2)
         else:
             over_rate.axvline(rate, color=colors[rate], linestyle=":", linewidth=1.3)
     over_rate.set_xscale("log")
-    plain_axes(over_rate, xlabel="learning rate", ylabel=f"validation {PANELS.get(metric, metric)}")
+    plain_axes(over_rate, xlabel="learning rate", ylabel=label)
+    _fit_axis(over_rate, [ends_shown])
     over_rate.set_title("at the end", fontsize=LABEL_SIZE, color=INK)
 
     figure.legend(
@@ -106,6 +114,24 @@ def learning_rate_curves(
         frameon=False,
     )
     return figure
+
+
+def _fit_axis(axes: Axes, curves: Sequence[np.ndarray], top: float = math.inf) -> None:
+    """Room for all values up to a top; logarithmic where they differ by more than three times."""
+    values = np.concatenate(curves) if curves else np.array([])
+    values = values[np.isfinite(values) & (values <= top)]
+    if not len(values):
+        return
+    low, high = float(values.min()), float(values.max())
+    if 0 < 3 * low < high:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set_ylim(low / 1.1, high * 1.1)
+    else:
+        room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+        axes.set_ylim(low - room, high + room)
 
 
 def _remark(end: float | None, *, chosen: bool) -> str:
