@@ -10,7 +10,8 @@ import pytest
 from cnn_jax.data import ArraySplit, DataConfig, Dataset
 from cnn_jax.errors import ConfigError
 from cnn_jax.models.autoencoder import Autoencoder
-from experiments.autoencoder import SMOKE, build, compare, load, with_labels
+from experiments import autoencoder
+from experiments.autoencoder import SMOKE, Config, build, compare, load, with_labels
 
 LABELS = np.array([0, 0, 0, 0, 1, 0, 2, 1, 0, 2, 0, 1], np.int32)
 
@@ -52,6 +53,18 @@ def test_numbers_of_labels_are_cut_to_what_there_is():
     sizes = {name: len(one.dataset.splits["train"]) for name, one in study.items()}
     assert sizes["code-8"] == sizes[f"labels-{there}-random"] == there
     assert sizes["labels-10-random"] == sizes["labels-10-encoder"] == 10
+
+
+def test_the_stand_in_gets_a_code_of_its_size(monkeypatch):
+    digits = replace(load(SMOKE.data), stand_in=True)
+    monkeypatch.setattr(autoencoder, "load", lambda config: digits)
+    study = build(Config())
+    assert list(study)[:3] == ["code-8", "code-2", "conv-8"]
+    one = study["code-8"]
+    assert one.training.duration == "150 epochs"
+    assert "codes of 8 numbers in place of 30" in one.dataset.notes[-1]
+    # A flag stands.
+    assert "code-30" in build(replace(Config(), labels=(100,)))
 
 
 def test_a_classifier_starts_as_the_encoder_of_the_large_code():
