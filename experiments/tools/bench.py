@@ -2,6 +2,7 @@
 
     python -m experiments.bench train_step                  our step against plain Flax
     python -m experiments.bench sweep --steps 100           9 rates at once against in turn
+    python -m experiments.bench max_pool                    our gradient against the derived one
     python -m experiments.bench startup --output out.json   cold against warm compilation cache
 
 Each round runs both, one after the other, in alternating order; the ratio is taken pair by pair,
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,10 +26,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
+from flax import linen as nn
 from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
+from cnn_jax import layers
 from cnn_jax.data import ArraySplit, Dataset, epoch_order, random_crop, random_flip
 from cnn_jax.models import cifar_resnet
 from cnn_jax.tasks import Classification
@@ -55,16 +59,17 @@ PATIENCE_SECONDS = 600.0
 class Options:
     """What to measure, and how often."""
 
-    suite: Positional[Literal["train_step", "sweep", "startup"]]
+    suite: Positional[Literal["train_step", "sweep", "max_pool", "startup"]]
     """train_step: ResNet/CIFAR training steps, ours against plain Flax. sweep: the learning rates
-    of learning_rates at once against one after another. startup: process start to the first
+    of learning_rates at once against one after another. max_pool: the gradient of max pooling,
+    ours against the one that JAX derives. startup: process start to the first
     finished step of resnet_cifar, cold against warm compilation cache."""
     rounds: int = 7
     """Pairs that are measured."""
     steps: int = 10
-    """Training steps a measurement (train_step, sweep)."""
+    """Training steps or gradients a measurement (train_step, sweep, max_pool)."""
     batch_size: int = 128
-    """Examples a step (train_step, sweep)."""
+    """Examples a step (train_step, sweep, max_pool)."""
     depth: int = 20
     """Layers of the residual network (train_step, startup)."""
     output: str = ""
@@ -152,10 +157,45 @@ def sweep(options: Options) -> list[Pair]:
         work = len(rates) * options.steps * options.batch_size
         at_once, in_turn = (_rate(side, options.steps, work) for side in sides)
         values = alternately(at_once, in_turn, options.rounds)
-        layers = "-".join(map(str, hidden))
-        title = f"MLP {layers}, images of {image_size} x {image_size}, batch {options.batch_size}"
+        widths = "-".join(map(str, hidden))
+        title = f"MLP {widths}, images of {image_size} x {image_size}, batch {options.batch_size}"
         title += f", {len(rates)} rates"
         pairs.append(Pair(title, "images/s", ("at once", "in turn"), values, (note,)))
+    return pairs
+
+
+def max_pool(options: Options) -> list[Pair]:
+    """Value and gradient of max pooling against plain Flax: images a second."""
+    pairs = []
+    for size, channels, window, stride, padding in ((28, 32, 2, 2, 0), (112, 64, 3, 2, 1)):
+        x = jax.random.normal(jax.random.key(0), (options.batch_size, size, size, channels))
+        sides = ((padding, padding),) * 2
+
+        def ours(x: Any, window: int = window, stride: int = stride, padding: int = padding) -> Any:
+            return layers.max_pool(x, window, stride, padding)
+
+        def plain(x: Any, window: int = window, stride: int = stride, sides: Any = sides) -> Any:
+            return nn.max_pool(x, (window, window), (stride, stride), sides)
+
+        gradients = [
+            jax.jit(jax.grad(lambda x, pool=pool: jnp.sum(jnp.square(pool(x)))))
+            for pool in (ours, plain)
+        ]
+        if not np.array_equal(*(gradient(x) for gradient in gradients)):
+            raise RuntimeError("the two do not do the same work: their gradients differ")
+
+        def repeated(n: int, gradient: Any, x: Any = x) -> list[float]:
+            return [float(gradient(x)[0, 0, 0, 0]) for _ in range(n)]
+
+        work = options.steps * options.batch_size
+        first, second = (
+            _rate(partial(repeated, gradient=gradient), options.steps, work)
+            for gradient in gradients
+        )
+        values = alternately(first, second, options.rounds)
+        title = f"max pooling {window} x {window}, stride {stride}, value and gradient, batch "
+        title += f"{options.batch_size} of {size} x {size} x {channels}"
+        pairs.append(Pair(title, "images/s", ("cnn_jax", "plain Flax"), values))
     return pairs
 
 
@@ -303,6 +343,7 @@ def _first_step_seconds(directory: Path, cache: str, depth: int) -> float:
 SUITES: dict[str, Callable[[Options], list[Pair]]] = {
     "train_step": train_step,
     "sweep": sweep,
+    "max_pool": max_pool,
     "startup": startup,
 }
 

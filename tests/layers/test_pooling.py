@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from jax import lax
 from jax.test_util import check_grads
 
 from cnn_jax.layers import (
@@ -215,3 +216,23 @@ def test_a_window_that_could_lie_outside_is_refused(pool):
         pool(x, 9)
     with pytest.raises(ValueError, match="9x9 does not fit into an image of 8x8"):
         pool(x, 9, 1, ceil_mode=True)
+
+
+@pytest.mark.parametrize(("window", "stride", "padding"), [(3, 2, 1), (2, 2, 0), (3, 1, 1)])
+def test_the_gradient_on_a_cpu_is_that_of_the_windows(window, stride, padding):
+    """With many equal values, and windows that share them."""
+    rng = np.random.default_rng(0)
+    x = np.maximum(rng.integers(-3, 3, (2, 9, 10, 3)), 0).astype(np.float64)
+
+    def plain(x):
+        sides = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+        return lax.reduce_window(
+            x, -jnp.inf, lax.max, (1, window, window, 1), (1, stride, stride, 1), sides
+        )
+
+    with jax.enable_x64(True):
+        value, pullback = jax.vjp(lambda x: max_pool(x, window, stride, padding), jnp.asarray(x))
+        expected, plain_pullback = jax.vjp(plain, jnp.asarray(x))
+        np.testing.assert_array_equal(value, expected)
+        gradient = jnp.asarray(rng.standard_normal(value.shape))
+        assert_close(pullback(gradient), plain_pullback(gradient))
