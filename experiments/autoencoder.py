@@ -61,12 +61,12 @@ class Config:
     """Neurons of the encoder's hidden layers; the decoder's are the mirror."""
     code: int = 30
     """Numbers in the code, and components of PCA; one more autoencoder has 2."""
-    activation: str = "gelu"
+    activation: str = "relu"
     """Activation of the hidden layers; the code is linear."""
-    kernel_init: KernelInit = "torch"
+    kernel_init: KernelInit = "he"
     """Initialization of the dense layers."""
     loss: ReconstructionLoss = "squared"
-    """Squared error of linear outputs, or cross entropy of each pixel, with sigmoid outputs."""
+    """Squared error, or cross entropy of each pixel; of sigmoid outputs both."""
     convolutional: bool = True
     """Also train a convolutional autoencoder with a code of the same size."""
     labels: tuple[int, ...] = (100, 1000, 10000)

@@ -3,11 +3,12 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import flax.linen as nn
 from jaxtyping import Array, Float, Key, PyTree
 
+from cnn_jax.errors import ConfigError
 from cnn_jax.tasks.apply import (
     apply_model,
     check_loss,
@@ -20,12 +21,10 @@ from cnn_jax.tasks.metrics import mean, weighted_sums
 from cnn_jax.tasks.output_layers import identity, sigmoid
 
 ReconstructionLoss = Literal["squared", "bernoulli"]
+ReconstructionOutput = Literal["sigmoid", "identity"]
 
-LOSSES: dict[str, Callable[..., Float[Array, " batch"]]] = {
-    "squared": squared_error,
-    "bernoulli": binary_cross_entropy,
-}
-OUTPUT_LAYERS: dict[str, Callable[[Array], Array]] = {"squared": identity, "bernoulli": sigmoid}
+LOSSES: tuple[ReconstructionLoss, ...] = get_args(ReconstructionLoss)
+OUTPUT_LAYERS: dict[str, Callable[[Array], Array]] = {"sigmoid": sigmoid, "identity": identity}
 
 
 @dataclass(frozen=True)
@@ -38,15 +37,18 @@ class Reconstruction:
 
     Attributes:
         model: linen module, ``model.apply(variables, images, train=…)`` of the images' shape.
-        loss: squared error of the outputs, or the cross entropy of each pixel as the probability of
-            white, for which outputs are logits; ``predict`` gives their sigmoid.
+        loss: squared error of the reconstruction, or the cross entropy of each pixel as the
+            probability of white.
+        output: what makes the reconstruction of the model's outputs; the cross entropy wants the
+            sigmoid.
 
     Raises:
-        ConfigError: an unknown loss.
+        ConfigError: an unknown loss or output layer, or cross entropy without the sigmoid.
     """
 
     model: nn.Module
     loss: ReconstructionLoss = "squared"
+    output: ReconstructionOutput = "sigmoid"
 
     metrics: ClassVar[tuple[str, ...]] = ("loss", "squared_error")
     best_metric: ClassVar[str] = "squared_error"
@@ -54,6 +56,14 @@ class Reconstruction:
 
     def __post_init__(self) -> None:
         check_loss(self.loss, LOSSES)
+        if self.output not in OUTPUT_LAYERS:
+            known = ", ".join(map(repr, OUTPUT_LAYERS))
+            raise ConfigError(f"output must be one of {known}, got {self.output!r}")
+        if self.loss == "bernoulli" and self.output != "sigmoid":
+            raise ConfigError(
+                f"the bernoulli loss is of probabilities: output must be 'sigmoid', got "
+                f"{self.output!r}"
+            )
 
     def with_axis(self, axis_name: str | None) -> "Reconstruction":
         """The same task with BatchNorm synchronized over a mapped axis."""
@@ -74,11 +84,10 @@ class Reconstruction:
         """Weighted sum of the loss, the new model state, and sums for the metrics."""
         images = batch["image"]
         outputs, model_state = apply_model(self.model, params, model_state, images, key, train)
-        sums = weighted_sums(
-            batch["weight"],
-            loss=LOSSES[self.loss](outputs, images),
-            squared_error=squared_error(OUTPUT_LAYERS[self.loss](outputs), images),
-        )
+        error = squared_error(OUTPUT_LAYERS[self.output](outputs), images)
+        # From the logits: exact where a probability rounds to 0 or 1.
+        loss = binary_cross_entropy(outputs, images) if self.loss == "bernoulli" else error
+        sums = weighted_sums(batch["weight"], loss=loss, squared_error=error)
         return sums.pop("loss"), (model_state, sums)
 
     def predict(
@@ -86,7 +95,7 @@ class Reconstruction:
     ) -> Float[Array, "batch *image"]:
         """Reconstructions of a batch, over all devices."""
         outputs = gathered_outputs(self.model, params, model_state, batch["image"])
-        return OUTPUT_LAYERS[self.loss](outputs)
+        return OUTPUT_LAYERS[self.output](outputs)
 
     @staticmethod
     def summarize(sums: dict[str, Any]) -> dict[str, float]:

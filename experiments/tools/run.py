@@ -270,14 +270,15 @@ def _say(console: Console, text: str) -> None:
 def _table(title: str, results: Mapping[str, Result]) -> Table:
     """The final table: a row a run and split."""
     table = Table(title=title, title_justify="left")
-    first = next(iter(results.values()))
-    metrics = first.experiment.task.metrics
-    table.add_column("run")
-    table.add_column("split")
+    # The runs of a study may have different tasks.
+    tasks = [result.experiment.task for result in results.values()]
+    metrics = list(dict.fromkeys(metric for task in tasks for metric in task.metrics))
+    table.add_column("run", overflow="fold")
+    table.add_column("split", overflow="fold")
     for metric in metrics:
-        table.add_column(metric, justify="right")
+        table.add_column(metric, justify="right", overflow="fold")
     for heading in ("steps", "parameters", "minutes"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", overflow="fold")
     for name, result in results.items():
         summary = result.summary
         for split in ("validation", "test"):
@@ -286,7 +287,10 @@ def _table(title: str, results: Mapping[str, Result]) -> Table:
             table.add_row(
                 name or "final",
                 split,
-                *(number(metric, summary[split][metric]) for metric in metrics),
+                *(
+                    number(metric, summary[split][metric]) if metric in summary[split] else ""
+                    for metric in metrics
+                ),
                 f"{summary['step']:,}",
                 f"{summary['parameters']:,}",
                 f"{summary['train_seconds'] / 60:.1f}",

@@ -38,7 +38,7 @@ def results(task: Reconstruction) -> tuple:
 
 
 def test_squared_error_is_summed_over_pixels() -> None:
-    summary, images = results(Reconstruction(Shift()))
+    summary, images = results(Reconstruction(Shift(), output="identity"))
     assert summary["loss"] == summary["squared_error"] == pytest.approx(30 * 0.25, rel=1e-5)
     assert_close(images, IMAGES + 0.5, rtol=1e-5)
 
@@ -54,8 +54,20 @@ def test_bernoulli_outputs_are_logits() -> None:
     assert_close(np.asarray(images)[[0, 1, 3]], p, rtol=1e-5)
 
 
+def test_a_sigmoid_makes_pixels_of_outputs() -> None:
+    summary, images = results(Reconstruction(Shift()))
+    p = 1 / (1 + np.exp(-(KEPT + 0.5)))
+    expected = pytest.approx(((p - KEPT) ** 2).sum() / 3, rel=1e-5)
+    assert summary == {"loss": expected, "squared_error": expected}
+    assert_close(np.asarray(images)[[0, 1, 3]], p, rtol=1e-5)
+
+
 def test_what_is_wrong_is_told(no_shape_hook: None) -> None:
     with pytest.raises(ConfigError, match="'squared', 'bernoulli', got 'l1'"):
         Reconstruction(Shift(), loss="l1")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="'sigmoid', 'identity', got 'tanh'"):
+        Reconstruction(Shift(), output="tanh")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="must be 'sigmoid', got 'identity'"):
+        Reconstruction(Shift(), loss="bernoulli", output="identity")
     with pytest.raises(ValueError, match=r"outputs of shape \(4, 4\) .* got \(4, 3, 5, 2\)"):
         results(Reconstruction(ConvNet(norm="frozen")))
