@@ -170,7 +170,7 @@ def accuracy_over_batch_size(
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_locator(NullLocator())
     plain_axes(axes, xlabel="batch size", ylabel="accuracy (%)")
-    axes.legend(fontsize=TICK_SIZE, frameon=False)
+    axes.legend(fontsize=TICK_SIZE, frameon=False, loc="lower right")
     return figure
 
 

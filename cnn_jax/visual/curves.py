@@ -73,7 +73,8 @@ def training_curves(history: Rows, *, title: str) -> Figure:
         if name in ("loss", "grad_norm"):
             _logarithmic_if_wide(axes, [values for _, values in curves[name].values()])
         if len(curves[name]) > 1:
-            axes.legend(fontsize=TICK_SIZE, frameon=False)
+            corner = "lower right" if name == "accuracy" else "upper right"
+            axes.legend(fontsize=TICK_SIZE, frameon=False, loc=corner)
     return figure
 
 

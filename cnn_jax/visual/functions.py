@@ -59,7 +59,7 @@ def function_fits(
         axes.set_title(_with_error(name, fit, target), fontsize=LABEL_SIZE, color=INK)
     for axes in grid[len(values) :]:
         axes.set_axis_off()
-    grid[0].legend(fontsize=TICK_SIZE, frameon=False, loc="best")
+    grid[0].legend(fontsize=TICK_SIZE, frameon=False, loc="upper right")
     return figure
 
 
@@ -150,7 +150,7 @@ def error_over_size(
     axes.xaxis.set_minor_locator(NullLocator())
     plain_axes(axes, xlabel=xlabel, ylabel=ylabel)
     if len(errors) > 1:
-        axes.legend(fontsize=TICK_SIZE, frameon=False)
+        axes.legend(fontsize=TICK_SIZE, frameon=False, loc="upper right")
     return figure
 
 
