@@ -22,11 +22,13 @@ from cnn_jax.visual.learning_curve import learning_curve
 from cnn_jax.visual.learning_rates import learning_rate_curves
 from cnn_jax.visual.reconstructions import reconstructions
 from cnn_jax.visual.save import save_figure
+from cnn_jax.visual.translations import change_over_shift
 
 __all__ = [
     "Picture",
     "accuracy_gaps",
     "accuracy_over_batch_size",
+    "change_over_shift",
     "code_scatter",
     "compared_curves",
     "confusion_matrix",
