@@ -16,7 +16,7 @@ import numpy as np
 
 from cnn_jax.data import ArraySplit, DataConfig, Dataset, load_dataset, random_crop, random_flip
 from cnn_jax.errors import ConfigError
-from cnn_jax.models import MLP
+from cnn_jax.models import SimpleCNN
 from cnn_jax.tasks import Classification
 from cnn_jax.training import (
     ControlConfig,
@@ -31,16 +31,16 @@ from cnn_jax.visual import accuracy_gaps, accuracy_over_batch_size
 from experiments.tools.figures import classification_figures
 from experiments.tools.run import run
 
-SMALLER = (32,)
+SMALLER = (4, 8)
 L2 = 2e-3
 PATIENCE = 5
-DROPOUT = 0.3
+DROPOUT = 0.5
 ROTATIONS = ("0°", "90°", "180°", "270°")
 
 
 @dataclass(frozen=True)
 class Config:
-    """An MLP on few images, regularized."""
+    """A small convolutional network on few images, regularized."""
 
     images: int = 1000
     """Labelled training images."""
@@ -57,10 +57,10 @@ class Config:
     """What is tried against overfitting, besides "none"."""
     unlabelled: int = 20_000
     """Further training images, without their labels, for the pretraining."""
-    pretraining: str = "10 epochs"
+    pretraining: str = "5 epochs"
     """Duration of the pretraining."""
-    hidden: tuple[int, ...] = (512, 512)
-    """Neurons of the hidden layers, but for the member "smaller"."""
+    widths: tuple[int, ...] = (16, 32)
+    """Channels of the network's convolutions, but for the member "smaller"."""
     batch_sizes: tuple[int, ...] = (2, 4, 8, 32)
     """Batches with which networks are trained with BatchNorm and without."""
     batch_sizes_duration: str = "20 epochs"
@@ -87,7 +87,7 @@ SMOKE = replace(
     means=("together",),
     unlabelled=256,
     pretraining="12 steps",
-    hidden=(32,),
+    widths=(8,),
     # Batches must be cut evenly for the devices there are.
     batch_sizes=(16,),
     batch_sizes_duration="12 steps",
@@ -102,7 +102,7 @@ SMOKE = replace(
 class Means:
     """What one member does against overfitting."""
 
-    hidden: tuple[int, ...] | None = None
+    widths: tuple[int, ...] | None = None
     l2: float = 0.0
     early_stopping: bool = False
     dropout: float = 0.0
@@ -113,7 +113,7 @@ class Means:
 
 NONE = Means()
 MEANS = {
-    "smaller": Means(hidden=SMALLER),
+    "smaller": Means(widths=SMALLER),
     "l2": Means(l2=L2),
     "early-stopping": Means(early_stopping=True),
     "dropout": Means(dropout=DROPOUT),
@@ -128,7 +128,7 @@ MEANS = {
 def load(config: Config) -> Dataset:
     """Few labelled images of Fashion-MNIST, or what else is named, and how to augment them."""
     dataset = load_dataset(
-        config.data, default="fashion_mnist", augment=[random_crop(padding=1), random_flip()]
+        config.data, default="fashion_mnist", augment=[random_crop(padding=2), random_flip()]
     )
     train = in_memory(dataset, "train")
     if len(train) <= config.images:
@@ -190,11 +190,10 @@ def build(config: Config) -> dict[str, Experiment]:
     figures = {name: classification_figures()[name] for name in ("curves", "confusion")}
 
     def experiment(member: Means, training: TrainingConfig, dataset: Dataset) -> Experiment:
-        model = MLP(
-            member.hidden or config.hidden,
-            dataset.num_classes,
+        model = SimpleCNN(
+            member.widths or config.widths,
+            num_classes=dataset.num_classes,
             dropout=member.dropout,
-            kernel_init="he",
             norm="batch" if member.batch_norm else "none",
             dtype=dtype,
         )
@@ -231,7 +230,7 @@ def batch_member(size: int, member: Means) -> str:
 
 
 def take_pretrained(fresh: Variables, earlier: Mapping[str, Result]) -> Variables:
-    """Hidden layers as the rotations made them; beside BatchNorm, which has biases, the kernels."""
+    """Convolutions as the rotations made them; beside BatchNorm, which has biases, the kernels."""
     pretrained = earlier["rotations"].variables["params"]["body"]
     body = {
         layer: {name: pretrained[layer][name] for name in arrays} if layer in pretrained else arrays

@@ -28,7 +28,7 @@ def test_every_means_differs_from_none_in_itself_alone():
     study = build(DIGITS)
     none = study["none"]
     assert list(study)[:10] == ["none", "rotations", *regularization.MEANS]
-    assert study["smaller"].task.model.hidden == (32,) != none.task.model.hidden
+    assert study["smaller"].task.model.widths == (4, 8) != none.task.model.widths
     assert (none.optimizer.l2, study["l2"].optimizer.l2) == (0.0, regularization.L2)
     assert study["dropout"].task.model.dropout > none.task.model.dropout == 0
     assert study["early-stopping"].control.stop_patience > none.control.stop_patience == 0
@@ -85,8 +85,8 @@ def test_pretrained_layers_are_taken_and_the_head_is_not():
     start = fresh(study["together"])
     taken = take_pretrained(start, earlier)
     assert jax.tree.structure(taken) == jax.tree.structure(start)
-    np.testing.assert_array_equal(taken["params"]["body"]["hidden2"]["kernel"], 1)
-    np.testing.assert_array_equal(taken["params"]["body"]["norm1"]["bias"], 0)
+    np.testing.assert_array_equal(taken["params"]["body"]["stage1_conv"]["kernel"], 1)
+    np.testing.assert_array_equal(taken["params"]["body"]["stem_norm"]["bias"], 0)
     assert taken["batch_stats"] is start["batch_stats"]
 
 
