@@ -5,6 +5,8 @@ Lecture: "Training: decrease the learning rate on a plateau". Sources: He et al.
 
     python -m experiments.plateau                           MLP on Fashion-MNIST, four members
     python -m experiments.plateau --optimizer.learning-rate 0.05 --control.plateau-patience 3
+
+Cost: 5 minutes on two CPU cores.
 """
 
 from collections.abc import Mapping
