@@ -10,8 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
-from jaxtyping import Array, Float, Int, Real
+from jaxtyping import Array, Bool, Float, Int, Real
 
 from cnn_jax.layers import relu
 
@@ -141,9 +140,21 @@ def multiclass_hinge_loss(outputs: ClassOutputs, labels: Labels) -> Losses:
 
 def _largest_other(outputs: ClassOutputs) -> ClassOutputs:
     """For each class the largest output among the other classes."""
-    values, indices = lax.top_k(outputs, 2)
-    largest = jax.nn.one_hot(indices[:, 0], outputs.shape[-1], dtype=bool)
-    return jnp.where(largest, values[:, 1:], values[:, :1])
+    largest, is_largest = _largest(outputs)
+    second, _ = _largest(jnp.where(is_largest, -jnp.inf, outputs))
+    return jnp.where(is_largest, second, largest)
+
+
+def _largest(
+    outputs: ClassOutputs,
+) -> tuple[Float[Array, "batch 1"], Bool[Array, "batch classes"]]:
+    """The largest output, the first among equals, and where it is.
+
+    The gradient goes to that one alone, which that of jnp.max does not; lax.top_k would gather a
+    batch that is spread over devices.
+    """
+    is_largest = jax.nn.one_hot(jnp.argmax(outputs, axis=-1), outputs.shape[-1], dtype=bool)
+    return jnp.sum(outputs, axis=-1, keepdims=True, where=is_largest), is_largest
 
 
 def one_versus_rest_logistic_loss(outputs: ClassOutputs, labels: Labels) -> Losses:

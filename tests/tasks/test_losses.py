@@ -215,6 +215,7 @@ EXTREME = [
     ("softmax", [1e4, -1e4], [0.75, 0.25], 5000, [0.25, -0.25]),
     ("multiclass hinge", [1e4, -1e4, 0.0], 0, 0, [0, 0, 0]),
     ("multiclass hinge", [1e4, -1e4, 0.0], 1, 2e4 + 1, [1, -1, 0]),
+    ("multiclass hinge", [0.0, -np.inf], 0, 0, [0, 0]),
     ("one-versus-rest", [1e4, -1e4], 0, 0, [0, 0]),
     ("one-versus-rest", [1e4, -1e4], 1, 2e4, [1, -1]),
     ("one-hot squared", [1e4, -1e4], 1, 1e8 + (1e4 + 1) ** 2, [2e4, -2e4 - 2]),
