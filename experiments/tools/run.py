@@ -69,7 +69,8 @@ def run(
     """
     module = sys.modules[build.__module__]
     experiment = Path(module.__file__ or build.__module__).stem
-    console = Console(stderr=False)
+    # Tables in a file or a pipe need not fit the 80 columns that are taken for granted there.
+    console = Console(width=None if sys.stdout.isatty() else 120)
     try:
         parsed = parse(
             config_class,
