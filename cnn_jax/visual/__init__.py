@@ -4,6 +4,7 @@ Figures are made without pyplot, so nothing is global, nothing needs a display, 
 is dropped is freed. Every function takes a `title`, which should name the data set and the split.
 """
 
+from cnn_jax.visual.activation_maximization import activation_maximization
 from cnn_jax.visual.bars import grouped_bars
 from cnn_jax.visual.codes import code_scatter
 from cnn_jax.visual.compared import (
@@ -18,6 +19,7 @@ from cnn_jax.visual.filters import first_layer_filters
 from cnn_jax.visual.functions import error_over_size, function_fits, function_maps
 from cnn_jax.visual.gradients import gradients_by_layer, gradients_over_training
 from cnn_jax.visual.grid import image_grid, worst_mistakes
+from cnn_jax.visual.kernels import kernel_responses
 from cnn_jax.visual.learning_curve import learning_curve
 from cnn_jax.visual.learning_rates import learning_rate_curves
 from cnn_jax.visual.reconstructions import reconstructions
@@ -28,6 +30,7 @@ __all__ = [
     "Picture",
     "accuracy_gaps",
     "accuracy_over_batch_size",
+    "activation_maximization",
     "change_over_shift",
     "code_scatter",
     "compared_curves",
@@ -42,6 +45,7 @@ __all__ = [
     "gradients_over_training",
     "grouped_bars",
     "image_grid",
+    "kernel_responses",
     "learning_curve",
     "learning_rate_curves",
     "reconstructions",
