@@ -7,7 +7,7 @@ from cnn_jax.layers import (
     normalize,
     normalize_batch,
 )
-from tests.layers.parity import Operator
+from tests.layers.parity import Operator, to_nchw, to_nhwc
 
 EPS = (1e-5, 1e-3, 0.1)
 
@@ -27,14 +27,6 @@ def images(draw, channels):
     return activations(draw, draw.integer(1, 3), draw.integer(2, 4), draw.integer(2, 5), channels)
 
 
-def channels_second(x):
-    return x.movedim(-1, 1)
-
-
-def channels_last(x):
-    return x.movedim(1, -1)
-
-
 def sample_batch_norm(draw):
     channels = draw.integer(1, 4)
     return (images(draw, channels), *affine(draw, channels)), {"eps": draw.choice(EPS)}
@@ -48,8 +40,8 @@ def our_batch_norm(x, scale, bias, eps):
 def torch_batch_norm(x, scale, bias, eps):
     from torch.nn.functional import batch_norm
 
-    y = batch_norm(channels_second(x), None, None, scale, bias, training=True, eps=eps)
-    return channels_last(y)
+    y = batch_norm(to_nchw(x), None, None, scale, bias, training=True, eps=eps)
+    return to_nhwc(y)
 
 
 def sample_batch_norm_evaluation(draw):
@@ -91,7 +83,7 @@ def our_group_norm(x, scale, bias, groups, eps):
 def torch_group_norm(x, scale, bias, groups, eps):
     from torch.nn.functional import group_norm
 
-    return channels_last(group_norm(channels_second(x), groups, scale, bias, eps))
+    return to_nhwc(group_norm(to_nchw(x), groups, scale, bias, eps))
 
 
 def sample_local_response(draw):
@@ -107,7 +99,7 @@ def sample_local_response(draw):
 def torch_local_response(x, **settings):
     from torch.nn.functional import local_response_norm
 
-    return channels_last(local_response_norm(channels_second(x), **settings))
+    return to_nhwc(local_response_norm(to_nchw(x), **settings))
 
 
 OPERATORS = (
