@@ -11,6 +11,12 @@ beside what each makes of a photograph; kernels that sum to 1 keep its brightnes
 to 0 answer to change alone. `layers`: a network of three convolutions is trained for a moment;
 then, for some channels of each layer, the image that excites a unit most, by gradient ascent on
 its pixels, and the patches of held-out images that do. What a unit sees grows from layer to layer.
+
+On Fashion-MNIST (seed 0, 89.9% of the test images right) the units of the stem see 4x4 pixels and
+want edges and lines; those of the second layer see 10x10 and want strokes, corners and the gap of
+trouser legs; those of the third see 22x22 and want heels, soles and handles. The ascent passes
+the best of 2,000 test images for most units, with images that are none: what a class's
+output wants most has its outlines, not its looks.
 """
 
 from dataclasses import dataclass, field, replace
@@ -43,7 +49,8 @@ Maps = dict[str, Array]
 """Feature maps [batch, height, width, channels] by layer, and "head": logits as maps of 1x1."""
 
 HEAD = "head"
-# Held-out images that are searched for patches, and noises of which an ascent takes the best.
+# Held-out images that are searched for patches, and noises of each scale from which an ascent
+# takes the best one.
 SEARCHED = 2000
 STARTS = 64
 # Patches of each channel, in two rows.
@@ -235,8 +242,9 @@ def maps(result: Result, images: Images) -> Maps:
     """The features of images in [0, 1], and the logits."""
     dataset, model = result.experiment.dataset, _task(result).model
     x = normalize(jnp.asarray(images), dataset.mean, dataset.std)
-    features = model.apply(result.variables, x, method="features")
-    logits = model.apply(result.variables, x)
+    variables = jax.tree.map(jnp.asarray, result.variables)
+    features = model.apply(variables, x, method="features")
+    logits = model.apply(variables, x)
     return features | {HEAD: logits[:, None, None, :]}
 
 
@@ -253,8 +261,20 @@ def ascend(
     dataset = result.experiment.dataset
     noise_key, key = jax.random.split(jax.random.fold_in(jax.random.key(0), number))
     mean = jnp.asarray(dataset.mean).reshape(1, 1, 1, -1)
-    noise = jax.random.normal(noise_key, (STARTS, *dataset.image_shape))
-    starts = jnp.clip(mean + 0.2 * noise, 0, 1)
+    height, width, colours = dataset.image_shape
+    # From fine noise to large blobs: deep units do not see the former, shallow ones not the latter.
+    scales = [
+        jax.image.resize(
+            jax.random.normal(
+                jax.random.fold_in(noise_key, scale),
+                (STARTS, max(1, height // scale), max(1, width // scale), colours),
+            ),
+            (STARTS, height, width, colours),
+            "linear",
+        )
+        for scale in (1, 2, 4)
+    ]
+    starts = jnp.clip(mean + 0.2 * jnp.concatenate(scales), 0, 1)
     # Behind a ReLU a unit may have no gradient at all: each begins where it responds most.
     responses = maps(result, starts)[layer][:, *place, channels]
     start = starts[jnp.argmax(responses, axis=0)]
@@ -282,7 +302,7 @@ def mosaic(patches: list[np.ndarray]) -> Float[np.ndarray, "height width 3"]:
 
 
 def _joined(images: list[np.ndarray], axis: int) -> np.ndarray:
-    parts = []
+    parts: list[np.ndarray] = []
     for image in images:
         if image.shape[-1] == 1:
             image = np.repeat(image, 3, axis=-1)

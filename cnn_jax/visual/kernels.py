@@ -63,16 +63,10 @@ def _draw_kernel(axes: Axes, kernel: np.ndarray) -> None:
     # Twice the range keeps the colours light enough for the numbers.
     axes.imshow(kernel, cmap="RdBu_r", vmin=-2 * largest, vmax=2 * largest)
     for (row, column), value in np.ndenumerate(kernel):
-        axes.text(
-            column,
-            row,
-            # Four letters at most, or those of a 5x5 kernel would touch.
-            f"{round(float(value), 3):g}".replace("0.", "."),
-            ha="center",
-            va="center",
-            fontsize=_NUMBER_SIZE,
-            color=INK,
-        )
+        # Four letters at most below 1, or those of a 5x5 kernel would touch.
+        text = f"{round(float(value), 3):g}"
+        text = text.replace("0.", ".") if abs(value) < 1 else text
+        axes.text(column, row, text, ha="center", va="center", fontsize=_NUMBER_SIZE, color=INK)
 
 
 def _draw_response(axes: Axes, response: np.ndarray, name: str) -> None:
