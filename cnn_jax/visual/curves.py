@@ -73,8 +73,11 @@ def training_curves(history: Rows, *, title: str) -> Figure:
         if name in ("loss", "grad_norm"):
             _logarithmic_if_wide(axes, [values for _, values in curves[name].values()])
         if len(curves[name]) > 1:
-            corner = "lower right" if name == "accuracy" else "upper right"
-            axes.legend(fontsize=TICK_SIZE, frameon=False, loc=corner)
+            axes.legend(
+                loc="lower right" if name == "accuracy" else "upper right",
+                fontsize=TICK_SIZE,
+                frameon=False,
+            )
     return figure
 
 
