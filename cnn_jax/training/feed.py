@@ -71,7 +71,9 @@ class TrainFeed:
             )
         self.steps_per_epoch = len(split) // batch_size
         self._split, self._train_step = split, train_step
-        self._local_batch_size = batch_size // parallel.num_devices
+        # One program over all examples, or one a device over its share.
+        programs = parallel.num_devices if parallel.axis_name else 1
+        self._batch_shape = (programs, batch_size // programs)
         if isinstance(split, ArraySplit):
             self._advance = _resident(split, train_step, parallel, batch_size, seed)
         else:
@@ -83,18 +85,23 @@ class TrainFeed:
 
     def zero_sums(self, state: TrainState) -> Sums:
         """The metrics' sums of no steps at all."""
-        n, split = self._local_batch_size, self._split
-        image, label = (np.asarray(part) for part in split[0])
-        batch = {
-            "image": np.zeros((1, n, *image.shape), image.dtype),
-            "label": np.zeros((1, n, *label.shape), label.dtype),
-            "index": np.zeros((1, n), np.int32),
-            "weight": np.zeros((1, n), np.float32),
+        image, label = (np.asarray(part) for part in self._split[0])
+        shapes = {
+            "image": (image.shape, image.dtype),
+            "label": (label.shape, label.dtype),
+            "index": ((), np.int32),
+            "weight": ((), np.float32),
         }
-        # A mapped axis of size one stands in for the devices; only shapes are computed.
+        batch = {
+            name: jax.ShapeDtypeStruct(
+                (*self._batch_shape, *shape), jax.dtypes.canonicalize_dtype(dtype)
+            )
+            for name, (shape, dtype) in shapes.items()
+        }
+        # A mapped axis stands in for the devices; only shapes are computed.
         mapped = jax.vmap(self._train_step, in_axes=(None, 0), axis_name=AXIS)
-        shapes = jax.eval_shape(mapped, state, batch)[1]
-        return jax.tree.map(lambda s: np.zeros(s.shape[1:], s.dtype), shapes)
+        sums = jax.eval_shape(mapped, state, batch)[1]
+        return jax.tree.map(lambda s: np.zeros(s.shape[1:], s.dtype), sums)
 
 
 def _resident(

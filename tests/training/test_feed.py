@@ -11,6 +11,7 @@ import pytest
 
 from cnn_jax.data import ArraySplit, StreamSplit, epoch_order
 from cnn_jax.errors import ConfigError
+from cnn_jax.models import MLP
 from cnn_jax.tasks import Classification
 from cnn_jax.training import (
     EvalFeed,
@@ -21,7 +22,7 @@ from cnn_jax.training import (
     make_prepare,
 )
 from tests.tolerance import assert_close
-from tests.training.small import ConvNet, blobs, dataset, start, ways
+from tests.training.small import ConvNet, advance, blobs, dataset, start, ways
 
 WAYS = ["one device", "jit", "pmap"]
 SPLIT = blobs(0, 44)
@@ -124,3 +125,10 @@ def test_evaluation_is_exact_on_a_short_last_batch(way: str, stored: str, batch_
 
     parts = list(feed.compile(predict)(parallel.replicate(state)))
     assert_close(np.concatenate(parts)[:44], logits, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode", WAYS)
+def test_one_example_a_device_is_a_batch_for_batch_norm(mode: str) -> None:
+    task = Classification(MLP(hidden=(4,), num_classes=4, norm="batch"))
+    _, sums = advance(ways()[mode], task, dataset(), 2, batch_size=8)
+    assert sums["weight"] == 16
