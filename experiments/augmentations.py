@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from matplotlib.figure import Figure
-from PIL import Image
 from rich.console import Console
 
 from cnn_jax.data import (
@@ -47,6 +46,7 @@ from cnn_jax.data import (
 from cnn_jax.data.augment import suited_to
 from cnn_jax.errors import UserError
 from cnn_jax.visual import Picture, example_rows, save_figure
+from experiments.tools.photographs import load_photograph
 
 PHOTOGRAPHS = "photographs"
 # Least and largest normalized value that are shown as black and white.
@@ -85,18 +85,12 @@ class Subject:
 
 def photographs(height: int) -> Subject:
     """scikit-learn's flower, with the boxes and the mask of its two blossoms, and its temple."""
-    from sklearn.datasets import load_sample_images  # takes a second to import
-
-    size = (round(height * 1.5), height)
-    temple, flower = (
-        np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS), np.float32) / 255
-        for image in load_sample_images().images
-    )
+    temple, flower = load_photograph("temple", height), load_photograph("flower", height)
     red, green, blue = flower[..., 0], flower[..., 1], flower[..., 2]
     # Orange petals, and their dark red middle.
     blossoms = ((red > 0.45) & (red - blue > 0.1)) | (red - green > 0.15)
     # A third blossom, at the right border, is a few pixels.
-    blossoms[:, round(0.75 * size[0]) :] = False
+    blossoms[:, round(0.75 * flower.shape[1]) :] = False
     boxes, mask = [], np.zeros(blossoms.shape, np.int32)
     between = round(0.86 * height)
     for number, rows in enumerate((slice(0, between), slice(between, height)), start=1):

@@ -9,7 +9,7 @@ the first labels of each class in the training split's order, the same share of 
 numbers are of the final parameters.
 
     python -m experiments.autoencoder                       Fashion-MNIST, 30 epochs
-    python -m experiments.autoencoder --activation relu --training.duration "10 epochs"
+    python -m experiments.autoencoder --no-convolutional    the dense ones alone
 """
 
 import math

@@ -7,7 +7,7 @@ and Komodakis 2018: the network first learns how images without labels were rota
     python -m experiments.regularization                    1,000 labelled images of Fashion-MNIST
     python -m experiments.regularization --images 300
 
-Cost: 10 minutes on two CPU cores.
+Cost: 6 minutes on two CPU cores.
 """
 
 from collections.abc import Mapping

@@ -48,8 +48,8 @@ def _reduce_max(x: Array, window: tuple[int, int], stride: tuple[int, int], side
     )
 
 
-# The gradient of `_reduce_max`, a scatter to the selected pixels, is 10 times slower on a CPU than
-# that of `_tap_max` (`python -m experiments.bench max_pool`).
+# The gradient of `_reduce_max`, a scatter to the selected pixels, is 7 to 8 times slower on a CPU
+# than that of `_tap_max` (`python -m experiments.bench max_pool`).
 _window_max = jax.custom_vjp(_reduce_max, nondiff_argnums=(1, 2, 3))
 
 
