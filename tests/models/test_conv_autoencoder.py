@@ -1,12 +1,17 @@
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from cnn_jax.models import ConvAutoencoder, EncoderClassifier, create_model
+from tests.references.records import assert_equals_record
+from tests.references.small_models import (
+    AUTOENCODER,
+    AUTOENCODER_IMAGES,
+    drawn_params,
+    named,
+    torch_conv_autoencoder,
+)
 from tests.tolerance import assert_close
-
-SMALL = {"widths": (3, 5), "code": 4, "image_shape": (8, 12, 2), "activation": "tanh"}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +39,7 @@ def test_parameters():
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_encoder_and_decoder_are_usable_alone(images, tied):
-    model = ConvAutoencoder(**SMALL, tied=tied)
+    model = ConvAutoencoder(**AUTOENCODER, tied=tied)
     variables = jax.jit(model.init)(jax.random.key(0), images)
     features = model.apply(variables, images, method="features")
     assert [(name, value.shape) for name, value in features.items()] == [
@@ -50,7 +55,7 @@ def test_encoder_and_decoder_are_usable_alone(images, tied):
 
 def test_a_tied_decoder_is_the_adjoint_of_the_encoder(images):
     """<encode(x), c> = <x, decode(c)>, with everything linear and without biases."""
-    model = ConvAutoencoder(**{**SMALL, "widths": (3,)}, tied=True)
+    model = ConvAutoencoder(**{**AUTOENCODER, "widths": (3,)}, tied=True)
     with jax.enable_x64(True):
         params = model.init(jax.random.key(0), images)["params"]
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
@@ -65,52 +70,36 @@ def test_a_tied_decoder_is_the_adjoint_of_the_encoder(images):
     assert_close(forward, backward, rtol=1e-9, atol=0)
 
 
-@pytest.mark.parametrize("tied", [False, True])
-def test_equals_torch(images, tied):
-    """Outputs and gradients of the squared error; PyTorch's own layers and layout."""
-    torch = pytest.importorskip("torch", reason="torch is not installed")
-    functional = torch.nn.functional
-    model = ConvAutoencoder(**SMALL, tied=tied)
+def our_step(tied):
+    """Outputs and gradients of the squared error, in float64."""
+    model = ConvAutoencoder(**AUTOENCODER, tied=tied)
     with jax.enable_x64(True):
-        x = np.asarray(images, np.float64)
-        params = model.init(jax.random.key(0), x)["params"]
-        params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+        x = jnp.asarray(AUTOENCODER_IMAGES)
 
         def loss(params):
             outputs = model.apply({"params": params}, x)
             return jnp.sum(jnp.square(outputs - x)), outputs
 
+        params = jax.tree.map(jnp.asarray, drawn_params(model, x.shape[1:]))
         gradients, outputs = jax.jit(jax.grad(loss, has_aux=True))(params)
+    return named(outputs, gradients)
 
-    tensors = jax.tree.map(lambda leaf: torch.tensor(leaf, requires_grad=True), params)
-    encoder, decoder = tensors["encoder"], tensors["decoder"]
-    mirrored = {"code": "code", "stage2": "stage2", "output": "stage1"}
 
-    def up_kernel(name):
-        return encoder[mirrored[name]]["kernel"] if tied else decoder[name]["kernel"]
+@pytest.mark.parametrize("tied", [False, True])
+def test_equals_the_record_of_pytorch(tied):
+    assert_equals_record(f"conv_autoencoder_{'tied' if tied else 'own'}", our_step(tied))
 
-    def conv(x, layer):
-        kernel = layer["kernel"].permute(3, 2, 0, 1)
-        return functional.conv2d(x, kernel, layer["bias"], stride=2, padding=1)
 
-    def up(x, name):
-        kernel, bias = up_kernel(name).permute(3, 2, 0, 1), decoder[name]["bias"]
-        return functional.conv_transpose2d(x, kernel, bias, stride=2, padding=1)
-
-    target = torch.tensor(x).permute(0, 3, 1, 2)
-    maps = conv(torch.tanh(conv(target, encoder["stage1"])), encoder["stage2"]).tanh()
-    flat = maps.permute(0, 2, 3, 1).flatten(1)
-    codes = flat @ encoder["code"]["kernel"] + encoder["code"]["bias"]
-    kernel = up_kernel("code").T if tied else up_kernel("code")
-    maps = torch.tanh(codes @ kernel + decoder["code"]["bias"]).reshape(3, 2, 3, 5)
-    expected = up(torch.tanh(up(maps.permute(0, 3, 1, 2), "stage2")), "output")
-    torch.sum((expected - target) ** 2).backward()
-    assert_close(outputs, expected.permute(0, 2, 3, 1).detach().numpy())
-    assert_close(gradients, jax.tree.map(lambda tensor: tensor.grad.numpy(), tensors))
+@pytest.mark.parametrize("tied", [False, True])
+def test_equals_pytorch_itself(tied):
+    pytest.importorskip("torch", reason="torch is not installed")
+    model = ConvAutoencoder(**AUTOENCODER, tied=tied)
+    params = drawn_params(model, AUTOENCODER_IMAGES.shape[1:])
+    assert_close(our_step(tied), torch_conv_autoencoder(params))
 
 
 def test_a_classifier_has_the_encoder_as_its_body(images):
-    autoencoder = ConvAutoencoder(**SMALL)
+    autoencoder = ConvAutoencoder(**AUTOENCODER)
     trained = jax.jit(autoencoder.init)(jax.random.key(0), images)["params"]
     model = EncoderClassifier(autoencoder, num_classes=6)
     params = jax.jit(model.init)(jax.random.key(1), images)["params"]

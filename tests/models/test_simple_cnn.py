@@ -4,6 +4,15 @@ import numpy as np
 import pytest
 
 from cnn_jax.models import SimpleCNN, create_model
+from tests.references.records import assert_equals_record
+from tests.references.small_models import (
+    CNN,
+    CNN_COTANGENT,
+    CNN_IMAGES,
+    drawn_params,
+    named,
+    torch_cnn,
+)
 from tests.tolerance import assert_close
 
 
@@ -37,56 +46,34 @@ def test_features_are_pooled_in_forward_order(images, variables):
     ]
 
 
-@pytest.mark.parametrize("norm", ["none", "batch"])
-def test_equals_torch_sequential(images, norm):
-    """In training, so with the batch's statistics; outputs and every gradient."""
-    torch = pytest.importorskip("torch", reason="torch is not installed")
-
-    def stage(inputs, outputs):
-        conv = torch.nn.Conv2d(inputs, outputs, 3, padding=1, bias=norm == "none")
-        norms = [torch.nn.BatchNorm2d(outputs)] if norm == "batch" else []
-        return [conv, *norms, torch.nn.ReLU(), torch.nn.MaxPool2d(2)]
-
-    head = torch.nn.Linear(20, 6)
-    body = torch.nn.Sequential(*stage(2, 3), *stage(3, 5)).double()
-    head = head.double()
-
-    def ours(value_of):
-        """Our tree of the values that `value_of` gives of PyTorch's parameters."""
-        layers = [layer for layer in body if list(layer.parameters())]
-        names = ["stem_conv", "stem_norm", "stage1_conv", "stage1_norm"]
-        names = names if norm == "batch" else names[::2]
-        tree = {}
-        for name, layer in zip(names, layers, strict=True):
-            values = {key: value_of(value).numpy() for key, value in layer.named_parameters()}
-            weight = values.pop("weight")
-            key = "scale" if weight.ndim == 1 else "kernel"
-            tree[name] = values | {key: weight.transpose(2, 3, 1, 0) if weight.ndim > 1 else weight}
-        # PyTorch flattens [channels, height, width], we [height, width, channels].
-        kernel = value_of(head.weight).numpy().reshape(6, 5, 2, 2).transpose(2, 3, 1, 0)
-        flat = {"kernel": kernel.reshape(20, 6), "bias": value_of(head.bias).numpy()}
-        return {"body": tree, "head": flat}
-
-    cotangent = np.random.default_rng(2).standard_normal((4, 6))
-    x = torch.tensor(np.asarray(images, np.float64)).permute(0, 3, 1, 2)
-    expected = head(body(x).flatten(1))
-    torch.sum(expected * torch.tensor(cotangent)).backward()
-
-    model = SimpleCNN((3, 5), num_classes=6, norm=norm, dropout=0.0)
+def our_step(norm):
+    """Outputs and gradients in training, so with the batch's statistics, in float64."""
+    model = SimpleCNN(**CNN, norm=norm)
     with jax.enable_x64(True):
-        images = jnp.asarray(np.asarray(images, np.float64))
-        variables = jax.tree.map(jnp.asarray, dict(model.init(jax.random.key(0), images)))
-        params = jax.tree.map(jnp.asarray, ours(lambda value: value.detach()))
+        images = jnp.asarray(CNN_IMAGES)
+        variables = dict(model.init(jax.random.key(0), images))
 
         def loss(params):
             outputs, _ = model.apply(
                 {**variables, "params": params}, images, train=True, mutable=["batch_stats"]
             )
-            return jnp.sum(outputs * cotangent), outputs
+            return jnp.sum(outputs * CNN_COTANGENT), outputs
 
+        params = jax.tree.map(jnp.asarray, drawn_params(model, images.shape[1:]))
         gradients, outputs = jax.jit(jax.grad(loss, has_aux=True))(params)
-    assert_close(outputs, expected.detach().numpy())
-    assert_close(gradients, ours(lambda value: value.grad))
+    return named(outputs, gradients)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_equals_the_record_of_pytorch(norm):
+    assert_equals_record(f"simple_cnn_{norm}", our_step(norm))
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_equals_pytorch_itself(norm):
+    pytest.importorskip("torch", reason="torch is not installed")
+    params = drawn_params(SimpleCNN(**CNN, norm=norm), CNN_IMAGES.shape[1:])
+    assert_close(our_step(norm), torch_cnn(params))
 
 
 def test_frozen_norms_keep_their_statistics_in_training(images, variables):
