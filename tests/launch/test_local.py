@@ -1,5 +1,6 @@
 """Several processes on this machine are one device."""
 
+import json
 import os
 import subprocess
 import sys
@@ -50,6 +51,18 @@ def test_two_processes_with_two_devices_are_one_device(tmp_path: Path) -> None:
         # Nothing but the first process and the checkpoints writes.
         written = {path.name for path in (tmp_path / mode).iterdir()}
         assert written == {"checkpoints", "metrics.csv", "trained.npz"}
+
+
+@pytest.mark.full
+def test_a_sweep_in_two_processes_is_that_of_one(tmp_path: Path) -> None:
+    summaries = []
+    for processes in ("1", "2"):
+        words = ["--smoke", "--workdir", str(tmp_path), "--name", processes]
+        job = run_locally("--processes", processes, "-m", "experiments.learning_rates", *words)
+        assert job.returncode == 0, job.stderr[-4000:]
+        summary = json.loads((tmp_path / "learning_rates" / processes / "summary.json").read_text())
+        summaries.append({name: summary[name] for name in ("rates", "validation", "test")})
+    assert_close(summaries[1], summaries[0], rtol=1e-4)
 
 
 FAILING = """
