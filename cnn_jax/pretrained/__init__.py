@@ -1,5 +1,5 @@
 """Public weights for our models."""
 
-from cnn_jax.pretrained.convert import from_torch
+from cnn_jax.pretrained.convert import from_torch, to_torch
 
-__all__ = ["from_torch"]
+__all__ = ["from_torch", "to_torch"]

@@ -1,5 +1,6 @@
-"""Weights of PyTorch models as variables of ours."""
+"""Weights of PyTorch models as variables of ours, and back."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,74 +10,130 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from cnn_jax.errors import ConfigError
 from cnn_jax.models import create_model
+from cnn_jax.pretrained.renamed import torchvision_names
+from cnn_jax.pretrained.state_dict import as_state_dict
 
 
 def from_torch(
     model: str | nn.Module,
-    state_dict: Mapping[str, Any],
+    state_dict: Mapping[str, Any] | str | os.PathLike,
     image_shape: tuple[int, int, int] = (224, 224, 3),
 ) -> dict[str, Any]:
     """Variables (`params`, `batch_stats`) of a model from the state dict of its PyTorch original.
 
     Kernels change from OIHW to HWIO and from [out, in] to [in, out]. Values are float32, or float64
-    where they come as float64 and JAX has it enabled.
+    where they come as float64 and JAX has it enabled. The names are torchvision's; timm's, and
+    those that torchvision itself has given up, are understood too (see `torchvision_names`).
 
     Args:
         model: a module, or a name for `create_model`.
-        state_dict: PyTorch's names to tensors or numpy arrays; counters of batches are left out.
+        state_dict: PyTorch's names to tensors or numpy arrays, or a file of them (see
+            `as_state_dict`). Counters of batches are left out, and so are auxiliary classifiers
+            where the model has `aux_logits=False`.
         image_shape: height, width and channels the model is made for; only models without global
             pooling depend on the size.
 
     Raises:
         TypeError: a model without a table of PyTorch's names (`torch_names`).
-        ValueError: entries that are missing, unexpected or of another shape, all in one message.
+        ConfigError: entries that are missing, unexpected or of another shape or kind, all in one
+            message; nothing is loaded.
+        UserError: a file that cannot be read.
     """
     if isinstance(model, str):
         model = create_model(model)
-    if not hasattr(model, "torch_names"):
-        raise TypeError(
-            f"{type(model).__name__} holds no table of PyTorch's names, so its weights cannot be "
-            "converted; give the class a method torch_names"
-        )
-    names: dict[str, str] = model.torch_names()
+    names = _torch_names(model)
     shapes = flatten_dict(
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *image_shape))), sep="/"
     )
-    arrays = {
-        name: _numpy(value)
-        for name, value in state_dict.items()
-        if not name.endswith("num_batches_tracked")
-    }
+    arrays = torchvision_names(as_state_dict(state_dict))
+    unused = _auxiliary_names(model)
 
     problems = [f"missing: {name}" for name in names if name not in arrays]
-    problems += [f"unexpected: {name}" for name in arrays if name not in names]
+    problems += [f"unexpected: {name}" for name in arrays if name not in {**names, **unused}]
     variables = {}
     for name, path in names.items():
         if name not in arrays:
             continue
-        variables[path] = _our_layout(arrays[name])
+        array = arrays[name]
+        variables[path] = _our_layout(array)
         if variables[path].shape != shapes[path].shape:
             problems.append(
-                f"misshapen: {name} is {arrays[name].shape}, "
-                f"expected {_torch_shape(shapes[path].shape)}"
+                f"misshapen: {name} is {array.shape}, expected {_torch_shape(shapes[path].shape)}"
             )
+        elif not np.issubdtype(array.dtype, np.floating):
+            problems.append(f"not floating point: {name} is {array.dtype}")
     if problems:
-        raise ValueError(
+        raise ConfigError(
             f"these weights do not fit {type(model).__name__} "
             f"({len(problems)} of {len(names)} entries):\n  " + "\n  ".join(problems)
         )
     return unflatten_dict({path: jnp.asarray(value) for path, value in variables.items()}, sep="/")
 
 
-def _numpy(value: Any) -> np.ndarray:
-    array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-    return array.astype(np.promote_types(array.dtype, np.float32))
+def to_torch(model: str | nn.Module, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The state dict of a model's PyTorch original; the inverse of `from_torch`, to the bit.
+
+    It has all the names that torchvision's `state_dict()` has, in the order of our table. The
+    counters of batches, of which our variables know nothing, are zeros. In PyTorch:
+    `model.load_state_dict({name: torch.as_tensor(array) for name, array in state.items()})`; as a
+    file: `safetensors.numpy.save_file(state, "model.safetensors")`.
+
+    Args:
+        model: a module, or a name for `create_model`.
+        variables: `params` and `batch_stats`, as `init` and `from_torch` give them.
+
+    Raises:
+        TypeError: a model without a table of PyTorch's names (`torch_names`).
+        ConfigError: variables that are missing or that the table does not have, all in one message.
+    """
+    if isinstance(model, str):
+        model = create_model(model)
+    names = _torch_names(model)
+    flat = flatten_dict(dict(variables), sep="/")
+    problems = [f"missing: {path}" for path in names.values() if path not in flat]
+    problems += [f"unexpected: {path}" for path in flat if path not in names.values()]
+    if problems:
+        raise ConfigError(
+            f"these variables are not those of {type(model).__name__} "
+            f"({len(problems)} of {len(names)} entries):\n  " + "\n  ".join(problems)
+        )
+    state = {}
+    for name, path in names.items():
+        # A copy: PyTorch shares an array's memory, and wants to write to it.
+        state[name] = np.array(_torch_layout(np.asarray(flat[path])), order="C")
+        if name.endswith("running_var"):
+            counter = name.removesuffix("running_var") + "num_batches_tracked"
+            state[counter] = np.zeros((), np.int64)
+    return state
+
+
+def _torch_names(model: nn.Module) -> dict[str, str]:
+    if not hasattr(model, "torch_names"):
+        raise TypeError(
+            f"{type(model).__name__} holds no table of PyTorch's names, so its weights cannot be "
+            "converted; give the class a method torch_names"
+        )
+    return model.torch_names()
+
+
+def _auxiliary_names(model: nn.Module) -> dict[str, str]:
+    """The names of the auxiliary classifiers that a model was made without."""
+    if getattr(model, "aux_logits", True):
+        return {}
+    return _torch_names(model.clone(aux_logits=True))
 
 
 def _our_layout(array: np.ndarray) -> np.ndarray:
     if array.ndim == 4:
         return array.transpose(2, 3, 1, 0)
+    return array.T
+
+
+def _torch_layout(array: np.ndarray) -> np.ndarray:
+    if array.ndim == 4:
+        return array.transpose(3, 2, 0, 1)
     return array.T
 
 

@@ -2,10 +2,26 @@ import jax
 import numpy as np
 import pytest
 from flax import linen as nn
+from flax.traverse_util import flatten_dict
 
-from cnn_jax.models import create_model
-from cnn_jax.pretrained import from_torch
+from cnn_jax.errors import ConfigError
+from cnn_jax.models import create_model, list_models
+from cnn_jax.pretrained import from_torch, to_torch
 from tests.references.weights import weights
+
+# Models whose parameters depend on the size of the image, or that take other images.
+IMAGE_SHAPES = {
+    "cifar": (32, 32, 3),
+    "lenet": (32, 32, 1),
+    "inception": (299, 299, 3),
+    "": (224, 224, 3),
+}
+# One a family; all others run with --full.
+FAST = ("cifar_resnet20", "resnet18", "lenet5", "cifar_vgg16", "googlenet", "densenet121")
+
+
+def image_shape(name):
+    return next(shape for start, shape in IMAGE_SHAPES.items() if name.startswith(start))
 
 
 @pytest.fixture(scope="module")
@@ -16,15 +32,18 @@ def model():
 @pytest.fixture
 def state(model):
     """A state dict of the model's own shapes, in PyTorch's layout."""
-    variables = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))
-    shapes = {}
-    for name, path in model.torch_names().items():
-        leaf = variables
-        for key in path.split("/"):
-            leaf = leaf[key]
-        order = (3, 2, 0, 1) if len(leaf.shape) == 4 else range(len(leaf.shape))[::-1]
-        shapes[name] = tuple(leaf.shape[axis] for axis in order)
-    return weights(shapes)
+    own = our_shapes(model, (32, 32, 3))
+    return weights({name: torch_shape(own[path]) for name, path in model.torch_names().items()})
+
+
+def our_shapes(model, shape):
+    images = jax.ShapeDtypeStruct((1, *shape), np.float32)
+    return flatten_dict(jax.eval_shape(model.init, jax.random.key(0), images), sep="/")
+
+
+def torch_shape(array):
+    order = (3, 2, 0, 1) if len(array.shape) == 4 else range(len(array.shape))[::-1]
+    return tuple(array.shape[axis] for axis in order)
 
 
 def test_every_entry_arrives_in_our_layout(model, state):
@@ -53,6 +72,13 @@ def test_float64_stays_where_it_is_enabled(model, state):
     assert kernel.dtype == np.float64
 
 
+def test_half_precision_becomes_float32(model, state):
+    halves = {name: value.astype(np.float16) for name, value in state.items()}
+    kernel = from_torch(model, halves)["params"]["head"]["kernel"]
+    assert kernel.dtype == np.float32
+    np.testing.assert_array_equal(kernel, halves["fc.weight"].T.astype(np.float32))
+
+
 def test_a_name_makes_the_model(state):
     assert "head" in from_torch("cifar_plain20", plain(state))["params"]
 
@@ -65,17 +91,82 @@ def test_all_that_does_not_fit_is_in_one_message(model, state):
     del state["bn1.bias"], state["layer3.2.conv1.weight"]
     state["fc.weight"] = np.zeros((1000, 64))
     state["layer4.0.conv1.weight"] = np.zeros((3, 3))
-    with pytest.raises(ValueError) as error:
+    state["fc.bias"] = state["fc.bias"].astype(np.int8)
+    with pytest.raises(ConfigError) as error:
         from_torch(model, state)
     for line in [
+        "do not fit ResNet (5 of ",
         "missing: bn1.bias",
         "missing: layer3.2.conv1.weight",
         "unexpected: layer4.0.conv1.weight",
         "misshapen: fc.weight is (1000, 64), expected (10, 64)",
+        "not floating point: fc.bias is int8",
     ]:
         assert line in str(error.value)
+
+
+def test_renamed_missing_and_misshapen_are_all_named(model, state):
+    state["layer1.0.conv_1.weight"] = state.pop("layer1.0.conv1.weight")
+    del state["bn1.running_mean"]
+    state["layer2.0.conv2.weight"] = np.zeros((32, 32, 1, 1))
+    with pytest.raises(ConfigError) as error:
+        from_torch(model, state)
+    assert str(error.value).splitlines()[1:] == [
+        "  missing: bn1.running_mean",
+        "  missing: layer1.0.conv1.weight",
+        "  unexpected: layer1.0.conv_1.weight",
+        "  misshapen: layer2.0.conv2.weight is (32, 32, 1, 1), expected (32, 32, 3, 3)",
+    ]
 
 
 def test_a_model_without_a_table_is_named():
     with pytest.raises(TypeError, match="Dense holds no table of PyTorch's names"):
         from_torch(nn.Dense(3), {})
+    with pytest.raises(TypeError, match="Dense holds no table of PyTorch's names"):
+        to_torch(nn.Dense(3), {})
+
+
+def convertible():
+    names = [name for name in list_models() if hasattr(create_model(name), "torch_names")]
+    marks = {name: [] if name in FAST else [pytest.mark.full] for name in names}
+    return [pytest.param(name, marks=marks[name]) for name in names]
+
+
+@pytest.mark.parametrize("name", convertible())
+def test_there_and_back_is_equal_to_the_bit(name):
+    model, random = create_model(name), np.random.default_rng(0)
+    own = our_shapes(model, image_shape(name))
+    state = {
+        key: random.standard_normal(torch_shape(own[path]), np.float32)
+        for key, path in model.torch_names().items()
+    }
+    variables = from_torch(model, state, image_shape(name))
+    converted = flatten_dict(variables, sep="/")
+    # Every variable is in the table, none twice.
+    assert {k: v.shape for k, v in converted.items()} == {k: v.shape for k, v in own.items()}
+    back = to_torch(model, variables)
+    counters = {key for key in back if key.endswith(".num_batches_tracked")}
+    assert back.keys() - counters == state.keys()
+    assert len(counters) == sum(key.endswith(".running_var") for key in state)
+    for key, value in state.items():
+        assert back[key].dtype == np.float32 and back[key].flags["C_CONTIGUOUS"]
+        assert back[key].tobytes() == value.tobytes(), key
+
+
+def test_back_is_what_pytorch_may_write_to(model, state):
+    back = to_torch(model, from_torch(model, state))
+    assert back["fc.weight"].flags["WRITEABLE"]
+    assert back["bn1.num_batches_tracked"].dtype == np.int64
+    assert back["bn1.num_batches_tracked"].shape == ()
+
+
+def test_variables_of_another_model_are_named(model, state):
+    variables = from_torch(model, state)
+    del variables["params"]["head"]["bias"]
+    variables["params"]["tail"] = {"kernel": np.zeros((2, 2))}
+    with pytest.raises(ConfigError) as error:
+        to_torch(model, variables)
+    assert str(error.value).splitlines()[1:] == [
+        "  missing: params/head/bias",
+        "  unexpected: params/tail/kernel",
+    ]
