@@ -34,12 +34,26 @@ class ArraySplit:
 
     Images are normalized in the training step; float inputs, such as the points of a function,
     are taken as they are. Labels are class numbers, or the values of a regression.
+
+    Raises:
+        DataError: inputs or labels that are not finite, or not as many of the one as of the other.
     """
 
     images: (
         UInt8[np.ndarray, "examples height width channels"] | Float32[np.ndarray, "examples ..."]
     )
     labels: Int32[np.ndarray, " examples"] | Float32[np.ndarray, "examples outputs"]
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.labels):
+            raise DataError(f"{len(self.images)} inputs have {len(self.labels)} labels")
+        for name, values in (("inputs", self.images), ("labels", self.labels)):
+            if values.dtype == np.float32 and not np.isfinite(values).all():
+                rows = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+                raise DataError(
+                    f"the {name} of {np.sum(~rows)} of {len(values)} examples are not finite, the "
+                    f"first at {np.argmin(rows)}: leave these examples out, or mend them"
+                )
 
     def __len__(self) -> int:
         return len(self.images)
