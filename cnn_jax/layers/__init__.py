@@ -17,6 +17,7 @@ from cnn_jax.layers.activations import (
 from cnn_jax.layers.batch_norm import BatchNorm, normalize, normalize_batch
 from cnn_jax.layers.convolution import Conv, conv2d, depthwise_conv2d
 from cnn_jax.layers.dropout import Dropout, SpatialDropout, dropout, spatial_dropout
+from cnn_jax.layers.flatten import flatten
 from cnn_jax.layers.gram import gram_matrix
 from cnn_jax.layers.linear import Linear
 from cnn_jax.layers.normalization import (
@@ -57,6 +58,7 @@ __all__ = [
     "depthwise_conv2d",
     "dropout",
     "elu",
+    "flatten",
     "gelu",
     "global_avg_pool",
     "global_max_pool",

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.layers import BatchNorm, Conv, Linear, global_avg_pool, max_pool, relu
+from cnn_jax.models import torch_names
 from cnn_jax.models.checks import check_choice, check_images
 from cnn_jax.models.registry import register
 
@@ -198,19 +199,8 @@ class ResNet(nn.Module):
     @nn.nowrap
     def torch_names(self) -> dict[str, str]:
         """Path in our variables of every parameter and statistic, by its name in torchvision."""
-        conv = partial(_torch_layer, {"weight": "params/{}/kernel"})
-        norm = partial(
-            _torch_layer,
-            {
-                "weight": "params/{}/scale",
-                "bias": "params/{}/bias",
-                "running_mean": "batch_stats/{}/mean",
-                "running_var": "batch_stats/{}/var",
-            },
-        )
-        linear = partial(_torch_layer, {"weight": "params/{}/kernel", "bias": "params/{}/bias"})
-
-        names = conv("conv1", "body/stem_conv") | norm("bn1", "body/stem_norm")
+        names = torch_names.conv("conv1", "body/stem_conv")
+        names |= torch_names.norm("bn1", "body/stem_norm")
         expansion = BLOCKS[self.block].expansion
         convolutions = {"basic": 2, "bottleneck": 3}[self.block]
         channels = self.widths[0]
@@ -220,18 +210,14 @@ class ResNet(nn.Module):
             for number in range(1, size + 1):
                 torch, path = f"layer{stage}.{number - 1}", f"body/stage{stage}_block{number}"
                 for i in range(1, convolutions + 1):
-                    names |= conv(f"{torch}.conv{i}", f"{path}/conv{i}")
-                    names |= norm(f"{torch}.bn{i}", f"{path}/norm{i}")
+                    names |= torch_names.conv(f"{torch}.conv{i}", f"{path}/conv{i}")
+                    names |= torch_names.norm(f"{torch}.bn{i}", f"{path}/norm{i}")
                 changes = (stage > 1 and number == 1) or channels != width * expansion
                 if changes and self.residual and self.shortcut == "B":
-                    names |= conv(f"{torch}.downsample.0", f"{path}/shortcut_conv")
-                    names |= norm(f"{torch}.downsample.1", f"{path}/shortcut_norm")
+                    names |= torch_names.conv(f"{torch}.downsample.0", f"{path}/shortcut_conv")
+                    names |= torch_names.norm(f"{torch}.downsample.1", f"{path}/shortcut_norm")
                 channels = width * expansion
-        return names | linear("fc", "head")
-
-
-def _torch_layer(entries: dict[str, str], torch: str, path: str) -> dict[str, str]:
-    return {f"{torch}.{entry}": place.format(path) for entry, place in entries.items()}
+        return names | torch_names.linear("fc", "head")
 
 
 def cifar_resnet(depth: int, residual: bool = True, **attributes: Any) -> ResNet:
