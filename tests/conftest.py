@@ -15,6 +15,8 @@ import jax
 import jaxtyping
 import pytest
 
+from tests.web_server import web_server  # noqa: F401 (a fixture for all)
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 

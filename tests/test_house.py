@@ -12,9 +12,9 @@ MAY_IMPORT = {
     "layers": set(),
     "models": {"layers"},
     "tasks": {"layers"},
-    "data": set(),
+    "data": {"download"},
     "training": {"data"},
-    "pretrained": {"models"},
+    "pretrained": {"download", "models"},
     "visual": set(),
 }
 

@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from cnn_jax.data.dataset import DataError
-from cnn_jax.data.download import Archive
 from cnn_jax.data.names import CLASS_NAMES
+from cnn_jax.download import PublishedFile
 
 Record = dict[str, Any]
 """An example: "image" as a uint8 array, and the other features as TFDS stores them."""
@@ -33,7 +33,7 @@ class Official:
     """
 
     version: str
-    archives: tuple[Archive, ...]
+    archives: tuple[PublishedFile, ...]
     image_shape: tuple[int, int, int]
     labels: tuple[str, ...]
     """The names of the label features; the first one is what is classified."""
@@ -163,7 +163,7 @@ OFFICIAL: dict[str, Official] = {
     "cifar10": Official(
         version="3.0.2",
         archives=(
-            Archive(
+            PublishedFile(
                 "cifar-10-binary.tar.gz",
                 170_052_171,
                 "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
@@ -182,7 +182,7 @@ OFFICIAL: dict[str, Official] = {
     "cifar100": Official(
         version="3.0.2",
         archives=(
-            Archive(
+            PublishedFile(
                 "cifar-100-binary.tar.gz",
                 168_513_733,
                 "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
@@ -201,25 +201,25 @@ OFFICIAL: dict[str, Official] = {
     "mnist": Official(
         version="3.0.1",
         archives=(
-            Archive(
+            PublishedFile(
                 "train-images-idx3-ubyte.gz",
                 9_912_422,
                 "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
                 _MNIST,
             ),
-            Archive(
+            PublishedFile(
                 "train-labels-idx1-ubyte.gz",
                 28_881,
                 "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
                 _MNIST,
             ),
-            Archive(
+            PublishedFile(
                 "t10k-images-idx3-ubyte.gz",
                 1_648_877,
                 "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
                 _MNIST,
             ),
-            Archive(
+            PublishedFile(
                 "t10k-labels-idx1-ubyte.gz",
                 4_542,
                 "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
@@ -242,25 +242,25 @@ OFFICIAL: dict[str, Official] = {
     "fashion_mnist": Official(
         version="3.0.1",
         archives=(
-            Archive(
+            PublishedFile(
                 "train-images-idx3-ubyte.gz",
                 26_421_880,
                 "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
                 _FASHION,
             ),
-            Archive(
+            PublishedFile(
                 "train-labels-idx1-ubyte.gz",
                 29_515,
                 "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
                 _FASHION,
             ),
-            Archive(
+            PublishedFile(
                 "t10k-images-idx3-ubyte.gz",
                 4_422_102,
                 "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
                 _FASHION,
             ),
-            Archive(
+            PublishedFile(
                 "t10k-labels-idx1-ubyte.gz",
                 5_148,
                 "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",

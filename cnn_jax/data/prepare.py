@@ -14,8 +14,14 @@ from rich.progress import track
 
 from cnn_jax.data.archives import OFFICIAL, Official, Record
 from cnn_jax.data.dataset import DataError
-from cnn_jax.data.download import Archive, download, is_complete, reachable_mirrors
 from cnn_jax.data.tfds_reader import find_prepared, import_tfds
+from cnn_jax.download import (
+    DownloadError,
+    PublishedFile,
+    download,
+    is_complete,
+    reachable_mirrors,
+)
 
 
 def within_reach(name: str, directory: Path) -> bool:
@@ -52,6 +58,8 @@ def prepare(name: str, directory: Path) -> Path:
             prepared = _write(tfds, name, OFFICIAL[name], downloads, directory)
             shutil.rmtree(downloads, ignore_errors=True)
             return prepared
+    except DownloadError as error:
+        raise DataError(str(error)) from error
     except OSError as error:
         raise DataError(
             f"cannot prepare {name} under {directory}: {error.strerror or error}. Choose another"
@@ -59,7 +67,7 @@ def prepare(name: str, directory: Path) -> Path:
         ) from error
 
 
-def _missing(name: str, directory: Path) -> list[Archive]:
+def _missing(name: str, directory: Path) -> list[PublishedFile]:
     folder = directory / "downloads" / name
     return [one for one in OFFICIAL[name].archives if not is_complete(one, folder)]
 

@@ -12,8 +12,8 @@ import pytest
 
 from cnn_jax.data import DataConfig, DataError, load_dataset, prepare
 from cnn_jax.data.archives import OFFICIAL, read_idx
-from cnn_jax.data.download import Archive
 from cnn_jax.data.prepare import prepare as prepare_data_set
+from cnn_jax.download import PublishedFile
 from tests.data.conftest import noise
 
 TEN = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -96,7 +96,9 @@ def publish(web_server, monkeypatch):
     def publish(name, files):
         web_server.files |= files
         archives = tuple(
-            Archive(file, len(content), hashlib.sha256(content).hexdigest(), (web_server.address,))
+            PublishedFile(
+                file, len(content), hashlib.sha256(content).hexdigest(), (web_server.address,)
+            )
             for file, content in files.items()
         )
         small = replace(OFFICIAL[name], archives=archives, sizes={"train": 20, "test": 4})

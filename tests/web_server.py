@@ -1,0 +1,65 @@
+"""A web server on this machine that can misbehave."""
+
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+
+@dataclass
+class WebServer:
+    """Serves `files` by name; requests are logged as (method, file, Range header)."""
+
+    address: str
+    files: dict[str, bytes] = field(default_factory=dict)
+    stop_after: int | None = None
+    """Every answer ends after as many bytes, whatever its length was said to be."""
+    ranges: bool = True
+    log: list[tuple[str, str, str | None]] = field(default_factory=list)
+
+
+@pytest.fixture
+def web_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.answer(body=False)
+
+        def do_GET(self):
+            self.answer(body=True)
+
+        def answer(self, body: bool) -> None:
+            name, wanted = self.path.lstrip("/"), self.headers.get("Range")
+            served.log.append((self.command, name, wanted))
+            if name not in served.files:
+                self.send_error(404)
+                return
+            content, first = served.files[name], 0
+            if wanted and served.ranges:
+                first = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
+                self.send_response(206)
+                self.send_header(
+                    "Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}"
+                )
+            else:
+                self.send_response(200)
+            self.send_header("Content-Length", str(len(content) - first))
+            self.end_headers()
+            if body:
+                self.wfile.write(content[first:][: served.stop_after])
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    served = WebServer(f"http://127.0.0.1:{server.server_address[1]}/")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield served
+    server.shutdown()
+    server.server_close()
+    thread.join()
