@@ -80,3 +80,58 @@ def test_check_shape():
     check_shape("it", (4, 4, 3), (4, 4, 3))
     with pytest.raises(DataError, match=r"it has the shape \(4, 5, 3\), expected \(4, 4, 3\): br"):
         check_shape("it", (4, 5, 3), (4, 4, 3))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_turned_as_exif_says(orientation):
+    # Where the upper left pixel of what was photographed is stored (EXIF 2.3, section 4.6.4).
+    top, left, transposed = {
+        1: (True, True, False),
+        2: (True, False, False),
+        3: (False, False, False),
+        4: (False, True, False),
+        5: (True, True, True),
+        6: (False, True, True),
+        7: (False, False, True),
+        8: (True, False, True),
+    }[orientation]
+    shown = noise(1, (5, 7, 3))[0]
+    stored = shown.swapaxes(0, 1) if transposed else shown
+    stored = stored[:: 1 if top else -1, :: 1 if left else -1]
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[274] = orientation
+    Image.fromarray(stored).save(file, "png", exif=exif)
+    assert np.array_equal(decode_image(file.getvalue(), 3), shown)
+
+
+def test_at_most_reduces_in_proportion():
+    whole = encoded(Image.new("RGB", (200, 100), (9, 80, 7)), "jpeg")
+    for at_most, shape in ((40, (40, 80, 3)), (100, (100, 200, 3)), (300, (100, 200, 3))):
+        pixels = decode_image(whole, 3, at_most=at_most)
+        assert pixels.shape == shape
+        assert np.abs(pixels.astype(int) - (9, 80, 7)).max() <= 3
+
+
+def test_values_that_are_no_16_bits_are_refused():
+    wide = np.array([[0, 40_000]], np.int32)
+    image = decode_image(encoded(Image.fromarray(wide), "tiff"), 1)
+    assert image.ravel().tolist() == [0, 40_000 >> 8]
+    with pytest.raises(ValueError, match="0 to 80000: save it with 8 or 16 bits"):
+        decode_image(encoded(Image.fromarray(2 * wide), "tiff"), 3)
+    with pytest.raises(ValueError, match="floating point"):
+        decode_image(encoded(Image.fromarray(wide.astype(np.float32)), "tiff"), 3)
+
+
+def test_palettes_with_transparency_become_rgb(recwarn):
+    image = Image.new("P", (5, 6), 1)
+    image.putpalette([0, 0, 0, 200, 100, 50])
+    file = io.BytesIO()
+    image.save(file, "png", transparency=bytes([0, 128]))
+    assert np.all(decode_image(file.getvalue(), 3) == (200, 100, 50))
+    assert not recwarn.list
+
+
+def test_too_many_pixels_name_the_limit(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match="more than 200 pixels"):
+        decode_image(png(noise(1, (20, 20, 3))[0]), 3)
