@@ -1,4 +1,4 @@
-"""torchvision, where it is installed, and one training step of its models."""
+"""torchvision, where it is installed, and what its classifiers give."""
 
 import importlib
 import os
@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from tests.references.weights import NUMBER_OF_CLASSES, images_and_labels, weights
+from tests.references.weights import NUMBER_OF_CLASSES, images_and_labels
 
 
 def import_torchvision():
@@ -30,40 +30,80 @@ def import_torchvision():
         raise ImportError(str(error)) from error
 
 
-def reference(name, batch, size):
-    """What torchvision's model does with the deterministic weights, in float64.
+def reference(classifier, state_dict, batch, size, *, train, gradients, dtype=np.float64):
+    """What torchvision's model gives for the deterministic images.
 
-    Returns a dict of numpy arrays under PyTorch's names and in its layout: `state_dict`,
-    `eval_logits`, and of one training step with softmax cross-entropy `train_logits`, `loss`,
-    `gradients` and `statistics` (the running ones, after the step).
+    Args:
+        classifier: of `tests.references.classifiers`.
+        state_dict: PyTorch's names to arrays; all of its parameters and statistics.
+        batch, size: of the images.
+        train: as in training (without dropout), or as in evaluation.
+        gradients: whether those are taken.
+        dtype: of all computation.
+
+    Returns:
+        A dict of numpy arrays in PyTorch's layout: `features/…`, `logits`, `aux1`, … where there
+        are auxiliary classifiers, `loss` (softmax cross-entropy), `gradients/…` of all parameters
+        by PyTorch's names, and in training `statistics/…`, the running ones after the step.
     """
     import torch
+    from torch.nn.functional import cross_entropy
 
-    torchvision = import_torchvision()
-    model = torchvision.models.get_model(name, num_classes=NUMBER_OF_CLASSES).double()
-    shapes = {
-        key: tuple(value.shape)
-        for key, value in model.state_dict().items()
-        if not key.endswith("num_batches_tracked")
-    }
-    state = weights(shapes)
-    model.load_state_dict({k: torch.tensor(v) for k, v in state.items()}, strict=False)
+    model = _model(classifier, state_dict, dtype).train(train)
+    maps = {}
+
+    def keep(name):
+        # Not copied: a map that a later ReLU changes in place is the one that all after it see.
+        return lambda module, inputs, output: maps.__setitem__(name, output)
+
+    for name, module in classifier.features.items():
+        model.get_submodule(module).register_forward_hook(keep(name))
     images, labels = images_and_labels(batch, size)
-    x = torch.tensor(images.transpose(0, 3, 1, 2))
+    with torch.set_grad_enabled(gradients):
+        outputs = model(torch.tensor(images.transpose(0, 3, 1, 2).astype(dtype)))
+        # GoogLeNet's named tuple has its second auxiliary output before its first.
+        logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
+        auxiliary.reverse()
+        target = torch.tensor(labels, dtype=torch.long)
+        weighted = sum(cross_entropy(output, target) for output in auxiliary)
+        loss = cross_entropy(logits, target) + classifier.auxiliary_weight * weighted
+    result = {f"features/{name}": array.detach() for name, array in maps.items()}
+    result |= {"logits": logits.detach(), "loss": loss.detach()}
+    result |= {f"aux{i}": output.detach() for i, output in enumerate(auxiliary, start=1)}
+    if gradients:
+        loss.backward()
+        # In evaluation nothing reaches the auxiliary classifiers.
+        result |= {
+            f"gradients/{name}": torch.zeros_like(value) if value.grad is None else value.grad
+            for name, value in model.named_parameters()
+        }
+    if train:
+        result |= {
+            f"statistics/{name}": value
+            for name, value in model.named_buffers()
+            if not name.endswith(COUNTER)
+        }
+    return {name: value.numpy() for name, value in result.items()}
 
-    with torch.no_grad():
-        eval_logits = model.eval()(x)
-    train_logits = model.train()(x)
-    loss = torch.nn.functional.cross_entropy(train_logits, torch.tensor(labels, dtype=torch.long))
-    loss.backward()
-    return {
-        "state_dict": state,
-        "eval_logits": eval_logits.numpy(),
-        "train_logits": train_logits.detach().numpy(),
-        "loss": np.asarray(loss.item()),
-        "gradients": {k: p.grad.numpy() for k, p in model.named_parameters()},
-        "statistics": {k: b.numpy() for k, b in model.named_buffers() if k.split(".")[-1] in STATS},
-    }
+
+COUNTER = "num_batches_tracked"
 
 
-STATS = ("running_mean", "running_var")
+def _model(classifier, state_dict, dtype):
+    """Torchvision's model with these weights and without dropout."""
+    import torch
+
+    model = import_torchvision().models.get_model(
+        classifier.name, num_classes=NUMBER_OF_CLASSES, **classifier.torch_attributes
+    )
+    if classifier.edit:
+        classifier.edit(model)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    model.to(torch.float64 if dtype == np.float64 else torch.float32)
+    state = {name: torch.tensor(value) for name, value in state_dict.items()}
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    missing = [name for name in missing if not name.endswith(COUNTER)]
+    assert not missing and not unexpected, f"missing: {missing}; unexpected: {unexpected}"
+    return model
