@@ -2,6 +2,7 @@
 
 from cnn_jax.models.autoencoder import Autoencoder, EncoderClassifier
 from cnn_jax.models.conv_autoencoder import ConvAutoencoder
+from cnn_jax.models.googlenet import GoogLeNet
 from cnn_jax.models.mlp import MLP
 from cnn_jax.models.registry import create_model, list_models
 from cnn_jax.models.resnet import ResNet, cifar_resnet
@@ -12,6 +13,7 @@ __all__ = [
     "Autoencoder",
     "ConvAutoencoder",
     "EncoderClassifier",
+    "GoogLeNet",
     "ResNet",
     "SimpleCNN",
     "cifar_resnet",
