@@ -1,16 +1,19 @@
 """What the rest of the library sees of a data set: named splits of uint8 images and labels."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int, Int32, UInt8
+from PIL import Image as PillowImage
 
-from cnn_jax.data.augment import Augment, Mix
+from cnn_jax.data.augment import Augment, Mix, RandomResizedCrop
 from cnn_jax.errors import UserError
 
 Image = UInt8[np.ndarray, "height width channels"]
+Crop = Callable[[PillowImage.Image], PillowImage.Image]
+"""Cuts an image of the data set's size out of a whole one, which may have any."""
 
 
 class DataError(UserError):
@@ -26,6 +29,13 @@ class Examples(Protocol):
     def __getitem__(self, index: int) -> tuple[Image, int]: ...
 
     def __getitems__(self, indices: list[int]) -> list[tuple[Image, int]]: ...
+
+
+@runtime_checkable
+class EncodedExamples(Examples, Protocol):
+    """Examples that are stored as whole images of any size, and cut as they are decoded."""
+
+    def cropped(self, indices: Sequence[int], crops: Sequence[Crop]) -> list[tuple[Image, int]]: ...
 
 
 @dataclass(frozen=True)
@@ -69,11 +79,13 @@ class ArraySplit:
 class StreamSplit:
     """A split that is decoded as it is needed; `cnn_jax.data.stream.batches` reads it.
 
-    `indices` are the positions in `examples` that belong to the split.
+    `indices` are the positions in `examples` that belong to the split. With `random_crop`, for
+    which `examples` are EncodedExamples, every training image is a random part of the whole one.
     """
 
     examples: Examples
     indices: Int[np.ndarray, "examples"]
+    random_crop: RandomResizedCrop | None = None
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -3,12 +3,13 @@
 import io
 import struct
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image as PillowImage
 
-from cnn_jax.data.dataset import DataError
+from cnn_jax.data.dataset import Crop, DataError
 
 _FORMATS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WEBP"}
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -33,15 +34,14 @@ _ORIENTATIONS = {
 
 
 def decode_image(
-    encoded: bytes, channels: int, image_size: int = 0, *, at_most: int = 0
+    encoded: bytes, channels: int, crop: Crop | None = None, *, at_most: int = 0
 ) -> UInt8[np.ndarray, "height width {channels}"]:
     """Decodes JPEG, PNG, WebP… to `channels` (1: grey, 3: RGB, 4: RGBA) of uint8.
 
     The image is as viewers show it: turned as its EXIF orientation says, 16 bits scaled to 8; only
-    transparency is left out where it is not asked for. With `image_size` the shorter side is
-    resized to it (bilinear, antialiased) and the square in the centre is kept. With `at_most` a
-    shorter side of more pixels is resized to it first, the other in proportion; the decoder of a
-    JPEG then skips what is not needed.
+    transparency is left out where it is not asked for. `crop` gets the whole image, as
+    `centre_square` and `random_part` do. With `at_most` a shorter side of more pixels is resized to
+    it first, the other in proportion; the decoder of a JPEG then skips what is not needed.
 
     Raises ValueError where the bytes are no whole image, or one too large to be decoded.
     """
@@ -61,8 +61,8 @@ def decode_image(
                 image = image.resize(size, PillowImage.Resampling.BILINEAR)
             if orientation is not None:
                 image = image.transpose(orientation)
-            if image_size:
-                image = resize_and_crop(image, image_size)
+            if crop is not None:
+                image = crop(image)
             pixels = np.asarray(image)
     except PillowImage.UnidentifiedImageError as error:
         raise ValueError("its content is no image") from error
@@ -96,14 +96,24 @@ def as_mode(image: PillowImage.Image, mode: str) -> PillowImage.Image:
     return image.convert(mode)
 
 
-def resize_and_crop(image: PillowImage.Image, image_size: int) -> PillowImage.Image:
-    """The centre square after the shorter side was resized to `image_size` pixels."""
+def centre_square(image_size: int, resize: int = 0) -> Crop:
+    """A crop to the square in the centre, after the shorter side was resized (bilinear).
+
+    Sizes and places are rounded as by `Resize(resize)` and `CenterCrop(image_size)` of
+    torchvision. `resize` is at least `image_size`, and 0 stands for that.
+    """
+    return partial(_centre_square, image_size, resize or image_size)
+
+
+def _centre_square(image_size: int, shorter: int, image: PillowImage.Image) -> PillowImage.Image:
     width, height = image.size
-    scale = image_size / min(width, height)
-    size = max(image_size, round(width * scale)), max(image_size, round(height * scale))
+    if width <= height:
+        size = shorter, int(shorter * height / width)
+    else:
+        size = int(shorter * width / height), shorter
     if size != image.size:
         image = image.resize(size, PillowImage.Resampling.BILINEAR)
-    left, top = (size[0] - image_size) // 2, (size[1] - image_size) // 2
+    left, top = round((size[0] - image_size) / 2), round((size[1] - image_size) / 2)
     return image.crop((left, top, left + image_size, top + image_size))
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from cnn_jax.data.dataset import ArraySplit, Stored
-from cnn_jax.data.decode import resize_and_crop
+from cnn_jax.data.decode import centre_square
 from cnn_jax.data.names import TITLES
 
 
@@ -20,8 +20,8 @@ def open_digits(image_size: int = 0) -> Stored:
     images = np.round(bunch.images * (255 / 16)).astype(np.uint8)
     labels = bunch.target.astype(np.int32)
     if image_size:
-        pictures = (PillowImage.fromarray(image) for image in images)
-        images = np.stack([np.asarray(resize_and_crop(one, image_size)) for one in pictures])
+        crop = centre_square(image_size)
+        images = np.stack([np.asarray(crop(PillowImage.fromarray(image))) for image in images])
     images = images[..., None]
 
     generator = np.random.Generator(np.random.PCG64(1797))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_jax.data.dataset import DataError, Image, Stored
-from cnn_jax.data.decode import check_shape, decode_image
+from cnn_jax.data.dataset import Crop, DataError, Image, Stored
+from cnn_jax.data.decode import centre_square, check_shape, decode_image
 from cnn_jax.data.order import epoch_order
 
 SPLIT_NAMES = ("train", "val", "valid", "validation", "test")
@@ -24,12 +24,12 @@ def is_folder_name(name: str) -> bool:
     return name.startswith((".", "/", "~")) or ("/" in name and Path(name).is_dir())
 
 
-def open_folder(name: str, image_size: int = 0) -> Stored:
+def open_folder(name: str, image_size: int = 0, resize: int = 0) -> Stored:
     """Opens a folder; classes are the sorted names of the folders in train.
 
-    Images become RGB; with `image_size` their shorter side is resized to it and the centre
-    square kept, without it they must all have the size of the first. Files are put into a
-    fixed random order, so that "train[:90%]" holds all classes.
+    Images become RGB; with `image_size` their shorter side is resized to it (or to `resize`) and
+    the centre square kept, without it they must all have the size of the first. Files are put
+    into a fixed random order, so that "train[:90%]" holds all classes.
     """
     root = Path(name).expanduser()
     if not root.is_dir():
@@ -44,9 +44,10 @@ def open_folder(name: str, image_size: int = 0) -> Stored:
     files = {split: _files(root / split, class_names) for split in found}
     shape = (image_size, image_size, 3)
     if image_size == 0:
-        shape = _decode_file(min(path for path, _ in files["train"]), 0).shape
+        shape = _decode_file(min(path for path, _ in files["train"]), None).shape
+    crop = centre_square(image_size, resize) if image_size else None
     splits = {
-        split: FolderExamples([path for path, _ in pairs], labels, shape, image_size)
+        split: FolderExamples([path for path, _ in pairs], labels, shape, crop)
         for split, pairs in files.items()
         if (labels := np.array([label for _, label in pairs], np.int32)).size
     }
@@ -86,9 +87,9 @@ def _files(folder: Path, class_names: Sequence[str]) -> list[tuple[Path, int]]:
     return [pairs[index] for index in epoch_order(0, 0, len(pairs))]
 
 
-def _decode_file(path: Path, image_size: int) -> Image:
+def _decode_file(path: Path, crop: Crop | None) -> Image:
     try:
-        return decode_image(path.read_bytes(), 3, image_size)
+        return decode_image(path.read_bytes(), 3, crop)
     except (OSError, ValueError) as error:
         raise DataError(f"the image file {path} cannot be read: {error}") from error
 
@@ -100,16 +101,23 @@ class FolderExamples:
     paths: list[Path]
     labels: np.ndarray
     image_shape: tuple[int, int, int]
-    image_size: int
+    crop: Crop | None
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Image, int]:
-        path = self.paths[index]
-        image = _decode_file(path, self.image_size)
-        check_shape(f"the image file {path}", image.shape, self.image_shape)
-        return image, int(self.labels[index])
+        return self._decode(index, self.crop)
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Image, int]]:
         return [self[index] for index in indices]
+
+    def cropped(self, indices: Sequence[int], crops: Sequence[Crop]) -> list[tuple[Image, int]]:
+        """Examples by crops of their own, in place of the one that all have."""
+        return [self._decode(*pair) for pair in zip(indices, crops, strict=True)]
+
+    def _decode(self, index: int, crop: Crop | None) -> tuple[Image, int]:
+        path = self.paths[index]
+        image = _decode_file(path, crop)
+        check_shape(f"the image file {path}", image.shape, self.image_shape)
+        return image, int(self.labels[index])

@@ -10,11 +10,12 @@ import numpy as np
 
 from cnn_jax.data.archives import OFFICIAL
 from cnn_jax.data.arrays import decode_all
-from cnn_jax.data.augment import Augment, suited_to
+from cnn_jax.data.augment import Augment, RandomResizedCrop, suited_to
 from cnn_jax.data.dataset import (
     ArraySplit,
     DataError,
     Dataset,
+    EncodedExamples,
     Split,
     Stored,
     StreamSplit,
@@ -51,6 +52,8 @@ class DataConfig:
     """Decoded once onto the device, or streamed; "auto": streamed from 1 GiB."""
     image_size: int = 0
     """Resize the shorter side to this and keep the centre square; 0 leaves images as they are."""
+    resize: int = 0
+    """Resize the shorter side to this, more than image_size, before the square is cut out."""
     workers: int = 0
     """Processes that decode a stream; 0 decodes in the training process."""
 
@@ -60,9 +63,16 @@ def load_dataset(config: DataConfig, *, default: str, augment: Sequence[Augment]
 
     `default` is the lecture's data set, which "auto" takes if it is prepared or can be
     downloaded; otherwise scikit-learn's digits stand in for it. `augment` is what the experiment
-    offers: augmentations that make no sense for the images are left away, with a note. Raises
-    DataError for whatever the user can mend.
+    offers: augmentations that make no sense for the images are left away, with a note. A random
+    resized crop that comes first is taken of the whole images where they are streamed, else of
+    the squares. Raises DataError for whatever the user can mend.
     """
+    if config.resize and not 0 < config.image_size <= config.resize:
+        raise DataError(
+            f"--data.resize {config.resize} is the shorter side that a square of"
+            f" --data.image-size {config.image_size} is cut out of: it cannot be smaller, and needs"
+            " an image size"
+        )
     stored, stand_in = _open(config, default)
     sizes = {split: len(examples) for split, examples in stored.splits.items()}
     expressions, split_notes = choose_splits(
@@ -87,6 +97,11 @@ def load_dataset(config: DataConfig, *, default: str, augment: Sequence[Augment]
         if stored.image_shape[2] != 3:
             mean, std = (0.5,) * stored.image_shape[2], (0.25,) * stored.image_shape[2]
     kept, augment_notes = suited_to(augment, stored.name, stored.image_shape)
+    if isinstance(train, StreamSplit) and isinstance(train.examples, EncodedExamples):
+        match kept:
+            case RandomResizedCrop() as crop, *rest:
+                crop = replace(crop, size=stored.image_shape[:2])
+                splits["train"], kept = replace(train, random_crop=crop), tuple(rest)
     return Dataset(
         name=stored.name,
         title=stored.title,
@@ -129,14 +144,14 @@ def _open_named(name: str, config: DataConfig) -> Stored:
     if name == "digits":
         return open_digits(config.image_size)
     if is_folder_name(name):
-        return open_folder(name, config.image_size)
+        return open_folder(name, config.image_size, config.resize)
     directory = tfds_directory(config.dir)
     path = find_prepared(name, directory)
     if path is None:
         if name not in OFFICIAL:
             raise DataError(_unknown(name, directory))
         path = prepare(name, directory)
-    return open_tfds(name, path, config.image_size)
+    return open_tfds(name, path, config.image_size, config.resize)
 
 
 def _unknown(name: str, directory: Path) -> str:

@@ -15,8 +15,9 @@ from typing import Any, TypedDict
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
-from cnn_jax.data.dataset import DataError, StreamSplit
+from cnn_jax.data.dataset import DataError, EncodedExamples, Image, StreamSplit
 from cnn_jax.data.order import epoch_order
+from cnn_jax.data.random_part import random_part
 
 BATCHES_AHEAD = 2
 """Batches that each worker (or the one reading thread) keeps ready."""
@@ -155,13 +156,21 @@ class _Batches:
         step = self._start_step + int(item)
         places, weight = self._places(step)
         chosen = self._split.indices[places[weight > 0]]
-        examples = self._split.examples.__getitems__([int(index) for index in chosen])
+        examples = self._examples([int(index) for index in chosen], step)
         shape = examples[0][0].shape if examples else self._split[0][0].shape
         image = np.zeros((len(places), *shape), np.uint8)
         label = np.zeros(len(places), np.int32)
         for slot, (pixels, number) in enumerate(examples):
             image[slot], label[slot] = pixels, number
         return {"image": image, "label": label, "index": self._slots, "weight": weight}
+
+    def _examples(self, indices: list[int], step: int) -> list[tuple[Image, int]]:
+        split, examples = self._split, self._split.examples
+        if self._seed is None or split.random_crop is None:
+            return examples.__getitems__(indices)
+        assert isinstance(examples, EncodedExamples)
+        crops = [random_part(split.random_crop, (self._seed, step, int(i))) for i in self._slots]
+        return examples.cropped(indices, crops)
 
     def _places(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Positions in the split of this host's examples of a global step, and their weights."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnn_jax.data.dataset import DataError, Image, Stored
-from cnn_jax.data.decode import check_shape, decode_image
+from cnn_jax.data.dataset import Crop, DataError, Image, Stored
+from cnn_jax.data.decode import centre_square, check_shape, decode_image
 from cnn_jax.data.names import CLASS_NAMES, TITLES
 
 CIFAR10_45K_5K = {"train": 45_000, "test": 5_000}
@@ -46,10 +46,11 @@ def find_prepared(name: str, directory: Path) -> Path | None:
     return max(versions, key=lambda path: tuple(int(part) for part in path.name.split(".")))
 
 
-def open_tfds(name: str, path: Path, image_size: int = 0) -> Stored:
+def open_tfds(name: str, path: Path, image_size: int = 0, resize: int = 0) -> Stored:
     """Opens a prepared directory; its features tell which one is the image and which the label.
 
-    With `image_size` images of any size are resized and cropped to squares of that size.
+    With `image_size` images of any size become squares of that size: the centre, after the shorter
+    side was resized to it (or to `resize`).
     """
     tfds = import_tfds(name)
     name = name.partition(":")[0]
@@ -90,7 +91,7 @@ def open_tfds(name: str, path: Path, image_size: int = 0) -> Stored:
             label_key,
             len(class_names),
             shape,
-            image_size,
+            centre_square(image_size, resize) if image_size else None,
         )
         for split, size in sizes.items()
         if size
@@ -145,7 +146,7 @@ class TfdsExamples:
     label_key: str
     num_classes: int
     image_shape: tuple[int, int, int]
-    image_size: int
+    crop: Crop | None
 
     def __len__(self) -> int:
         return len(self.source)
@@ -154,10 +155,19 @@ class TfdsExamples:
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Image, int]]:
-        records = self.source.__getitems__(list(indices))
-        return [self._decode(index, record) for index, record in zip(indices, records, strict=True)]
+        return self._decode_all(indices, [self.crop] * len(indices))
 
-    def _decode(self, index: int, record: Any) -> tuple[Image, int]:
+    def cropped(self, indices: Sequence[int], crops: Sequence[Crop]) -> list[tuple[Image, int]]:
+        """Examples by crops of their own, in place of the one that all have."""
+        return self._decode_all(indices, crops)
+
+    def _decode_all(
+        self, indices: Sequence[int], crops: Sequence[Crop | None]
+    ) -> list[tuple[Image, int]]:
+        records = self.source.__getitems__(list(indices))
+        return [self._decode(*parts) for parts in zip(indices, records, crops, strict=True)]
+
+    def _decode(self, index: int, record: Any, crop: Crop | None) -> tuple[Image, int]:
         what = f"example {index} of {self.title}"
         label = int(record[self.label_key])
         if not 0 <= label < self.num_classes:
@@ -166,7 +176,7 @@ class TfdsExamples:
                 f" 0..{self.num_classes - 1}"
             )
         try:
-            image = decode_image(record[self.image_key], self.image_shape[2], self.image_size)
+            image = decode_image(record[self.image_key], self.image_shape[2], crop)
         except ValueError as error:
             raise DataError(f"the image of {what} cannot be decoded: {error}") from error
         check_shape(what, image.shape, self.image_shape)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from cnn_jax.data import DataError
-from cnn_jax.data.decode import check_shape, decode_image
+from cnn_jax.data.decode import centre_square, check_shape, decode_image
 from tests.data.conftest import noise, png
 
 
@@ -44,7 +44,9 @@ def test_cmyk_palette_and_transparency_become_rgb():
 
 @pytest.mark.parametrize(("width", "height"), [(40, 20), (20, 40), (7, 9), (16, 16)])
 def test_resize_keeps_the_centre_square(width, height):
-    pixels = decode_image(encoded(Image.new("RGB", (width, height), (9, 8, 7)), "png"), 3, 16)
+    pixels = decode_image(
+        encoded(Image.new("RGB", (width, height), (9, 8, 7)), "png"), 3, centre_square(16)
+    )
     assert pixels.shape == (16, 16, 3)
     assert np.all(pixels == [9, 8, 7])
 
@@ -52,13 +54,16 @@ def test_resize_keeps_the_centre_square(width, height):
 def test_the_crop_is_central():
     image = np.zeros((16, 48, 3), np.uint8)
     image[:, 16:32] = 200
-    assert np.all(decode_image(png(image), 3, 16) == 200)
+    assert np.all(decode_image(png(image), 3, centre_square(16)) == 200)
 
 
 def test_shrinking_is_antialiased():
     checks = np.indices((64, 64)).sum(0) % 2 * 255
     image = np.repeat(checks[..., None], 3, axis=-1).astype(np.uint8)
-    assert np.abs(decode_image(png(image), 3, 16)[2:-2, 2:-2].astype(int) - 127).max() < 10
+    assert (
+        np.abs(decode_image(png(image), 3, centre_square(16))[2:-2, 2:-2].astype(int) - 127).max()
+        < 10
+    )
 
 
 def test_broken_bytes_raise_value_errors():

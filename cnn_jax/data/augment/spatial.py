@@ -115,10 +115,11 @@ class RandomResizedCrop:
         size = jnp.stack([heights[first], widths[first]])
         room = jnp.array([height, width]) - size + 1
         place = jax.random.randint(place_key, (2,), 0, jnp.maximum(room, 1))
-        middle = jnp.array(self._middle(height, width))
+        middle = jnp.array(self.middle(height, width))
         return jnp.where(fits.any(), jnp.concatenate([place, size]), middle)
 
-    def _middle(self, height: int, width: int) -> tuple[int, int, int, int]:
+    def middle(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """The part that is taken where none of the ten lies within the image."""
         part_height = min(height, max(1, round(width / self.ratio[0])))
         part_width = min(width, max(1, round(height * self.ratio[1])))
         return (height - part_height) // 2, (width - part_width) // 2, part_height, part_width
