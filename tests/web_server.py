@@ -18,6 +18,8 @@ class WebServer:
     stop_after: int | None = None
     """Every answer ends after as many bytes, whatever its length was said to be."""
     ranges: bool = True
+    headers: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Of each file, beside those that every answer has."""
     log: list[tuple[str, str, str | None]] = field(default_factory=list)
 
 
@@ -48,6 +50,8 @@ def web_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
             else:
                 self.send_response(200)
             self.send_header("Content-Length", str(len(content) - first))
+            for header in served.headers.get(name, {}).items():
+                self.send_header(*header)
             self.end_headers()
             if body:
                 self.wfile.write(content[first:][: served.stop_after])

@@ -1,5 +1,20 @@
-"""Public weights for our models."""
+"""Public weights for our models: one line loads them, and PyTorch's own files convert both ways."""
 
+from cnn_jax.pretrained.catalog import Weights, find_weights, imagenet_classes, list_weights
+from cnn_jax.pretrained.classes import change_num_classes
 from cnn_jax.pretrained.convert import from_torch, to_torch
+from cnn_jax.pretrained.load import Pretrained, load
+from cnn_jax.pretrained.preprocessing import Preprocessing
 
-__all__ = ["from_torch", "to_torch"]
+__all__ = [
+    "Preprocessing",
+    "Pretrained",
+    "Weights",
+    "change_num_classes",
+    "find_weights",
+    "from_torch",
+    "imagenet_classes",
+    "list_weights",
+    "load",
+    "to_torch",
+]

@@ -85,7 +85,7 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError as error:
-        raise UserError(f"{path} needs safetensors: pip install 'cnn-jax[pretrained]'") from error
+        raise UserError(f"{path} needs safetensors: pip install safetensors") from error
     try:
         with safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -1,0 +1,193 @@
+"""Which public weights there are for which model, where, and how good they are said to be."""
+
+import difflib
+import fnmatch
+from dataclasses import dataclass
+from importlib import resources
+
+from cnn_jax.errors import ConfigError
+from cnn_jax.pretrained.preprocessing import Preprocessing
+
+TORCHVISION = "https://download.pytorch.org/models/"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Public weights of one model, trained on ImageNet's 1,000 classes.
+
+    Attributes:
+        model: a name for `create_model`.
+        name: torchvision's, such as "IMAGENET1K_V1".
+        file: torchvision's; behind the last hyphen it has the first digits of its own sha256.
+        top1: accuracy on ImageNet's validation images in percent, as torchvision publishes it.
+        top5: percent of images whose class is among the five likeliest.
+        parameters: number of them as torchvision counts: with the auxiliary classifiers of
+            Inception v3, without those of GoogLeNet; both files have them.
+    """
+
+    model: str
+    name: str
+    file: str
+    top1: float
+    top5: float
+    parameters: int
+
+    @property
+    def url(self) -> str:
+        """Where torchvision's file is published."""
+        return TORCHVISION + self.file
+
+    @property
+    def sha256(self) -> str:
+        """The first eight digits of the file's sha256."""
+        return self.file.removesuffix(".pth").rsplit("-", 1)[-1]
+
+    @property
+    def hub(self) -> str | None:
+        """Repository on the Hugging Face hub with the same numbers as safetensors, by timm."""
+        if self.model in ("alexnet", "googlenet", "inception_v3"):
+            return None
+        tag = {"IMAGENET1K_V1": "tv_in1k", "IMAGENET1K_V2": "tv2_in1k"}[self.name]
+        return f"timm/{self.model}.{tag}"
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What was done to the images that `top1` was measured with."""
+        if self.model == "inception_v3":
+            return Preprocessing(resize=342, crop=299)
+        return Preprocessing(resize=232 if self.name == "IMAGENET1K_V2" else 256)
+
+
+def list_weights(pattern: str = "*") -> list[Weights]:
+    """All weights whose model's name matches a shell pattern such as "resnet*"."""
+    return [one for one in WEIGHTS if fnmatch.fnmatchcase(one.model, pattern)]
+
+
+def find_weights(model: str, name: str = "DEFAULT") -> Weights:
+    """The weights of that name, "DEFAULT" for a model's best.
+
+    Raises:
+        ConfigError: there are none; what there is, is named.
+    """
+    there = [one for one in WEIGHTS if one.model == model]
+    if not there:
+        known = list(dict.fromkeys(one.model for one in WEIGHTS))
+        close = difflib.get_close_matches(model, known, n=5) or known
+        raise ConfigError(
+            f"there are no public weights for {model!r}; for {', '.join(close)} there are"
+        )
+    if name == "DEFAULT":
+        return max(there, key=lambda one: one.top1)
+    for one in there:
+        if one.name == name:
+            return one
+    names = ", ".join(["DEFAULT", *(one.name for one in there)])
+    raise ConfigError(
+        f"unknown weights {name!r} for {model!r}; there are {names}, and any repository of the "
+        f'Hugging Face hub, such as "timm/{model}.a1_in1k"'
+    )
+
+
+def imagenet_classes() -> tuple[str, ...]:
+    """The names of ImageNet's 1,000 classes, by label, as torchvision words them."""
+    text = resources.files("cnn_jax.pretrained").joinpath("imagenet_classes.txt").read_text("utf-8")
+    return tuple(text.splitlines())
+
+
+# From torchvision 0.28's own tables (`torchvision.models.get_model_weights`).
+WEIGHTS = [
+    Weights("alexnet", "IMAGENET1K_V1", "alexnet-owt-7be5be79.pth", 56.522, 79.066, 61_100_840),
+    Weights("vgg11", "IMAGENET1K_V1", "vgg11-8a719046.pth", 69.02, 88.628, 132_863_336),
+    Weights("vgg11_bn", "IMAGENET1K_V1", "vgg11_bn-6002323d.pth", 70.37, 89.81, 132_868_840),
+    Weights("vgg13", "IMAGENET1K_V1", "vgg13-19584684.pth", 69.928, 89.246, 133_047_848),
+    Weights("vgg13_bn", "IMAGENET1K_V1", "vgg13_bn-abd245e5.pth", 71.586, 90.374, 133_053_736),
+    Weights("vgg16", "IMAGENET1K_V1", "vgg16-397923af.pth", 71.592, 90.382, 138_357_544),
+    Weights("vgg16_bn", "IMAGENET1K_V1", "vgg16_bn-6c64b313.pth", 73.36, 91.516, 138_365_992),
+    Weights("vgg19", "IMAGENET1K_V1", "vgg19-dcbb9e9d.pth", 72.376, 90.876, 143_667_240),
+    Weights("vgg19_bn", "IMAGENET1K_V1", "vgg19_bn-c79401a0.pth", 74.218, 91.842, 143_678_248),
+    Weights("googlenet", "IMAGENET1K_V1", "googlenet-1378be20.pth", 69.778, 89.53, 6_624_904),
+    Weights(
+        "inception_v3",
+        "IMAGENET1K_V1",
+        "inception_v3_google-0cc3c7bd.pth",
+        77.294,
+        93.45,
+        27_161_264,
+    ),
+    Weights("resnet18", "IMAGENET1K_V1", "resnet18-f37072fd.pth", 69.758, 89.078, 11_689_512),
+    Weights("resnet34", "IMAGENET1K_V1", "resnet34-b627a593.pth", 73.314, 91.42, 21_797_672),
+    Weights("resnet50", "IMAGENET1K_V1", "resnet50-0676ba61.pth", 76.13, 92.862, 25_557_032),
+    Weights("resnet50", "IMAGENET1K_V2", "resnet50-11ad3fa6.pth", 80.858, 95.434, 25_557_032),
+    Weights("resnet101", "IMAGENET1K_V1", "resnet101-63fe2227.pth", 77.374, 93.546, 44_549_160),
+    Weights("resnet101", "IMAGENET1K_V2", "resnet101-cd907fc2.pth", 81.886, 95.78, 44_549_160),
+    Weights("resnet152", "IMAGENET1K_V1", "resnet152-394f9c45.pth", 78.312, 94.046, 60_192_808),
+    Weights("resnet152", "IMAGENET1K_V2", "resnet152-f82ba261.pth", 82.284, 96.002, 60_192_808),
+    Weights(
+        "resnext50_32x4d",
+        "IMAGENET1K_V1",
+        "resnext50_32x4d-7cdf4587.pth",
+        77.618,
+        93.698,
+        25_028_904,
+    ),
+    Weights(
+        "resnext50_32x4d",
+        "IMAGENET1K_V2",
+        "resnext50_32x4d-1a0047aa.pth",
+        81.198,
+        95.34,
+        25_028_904,
+    ),
+    Weights(
+        "resnext101_32x8d",
+        "IMAGENET1K_V1",
+        "resnext101_32x8d-8ba56ff5.pth",
+        79.312,
+        94.526,
+        88_791_336,
+    ),
+    Weights(
+        "resnext101_32x8d",
+        "IMAGENET1K_V2",
+        "resnext101_32x8d-110c445d.pth",
+        82.834,
+        96.228,
+        88_791_336,
+    ),
+    Weights(
+        "wide_resnet50_2",
+        "IMAGENET1K_V1",
+        "wide_resnet50_2-95faca4d.pth",
+        78.468,
+        94.086,
+        68_883_240,
+    ),
+    Weights(
+        "wide_resnet50_2",
+        "IMAGENET1K_V2",
+        "wide_resnet50_2-9ba9bcbe.pth",
+        81.602,
+        95.758,
+        68_883_240,
+    ),
+    Weights(
+        "wide_resnet101_2",
+        "IMAGENET1K_V1",
+        "wide_resnet101_2-32ee1156.pth",
+        78.848,
+        94.284,
+        126_886_696,
+    ),
+    Weights(
+        "wide_resnet101_2",
+        "IMAGENET1K_V2",
+        "wide_resnet101_2-d733dc28.pth",
+        82.51,
+        96.02,
+        126_886_696,
+    ),
+    Weights("densenet121", "IMAGENET1K_V1", "densenet121-a639ec97.pth", 74.434, 91.972, 7_978_856),
+    Weights("densenet161", "IMAGENET1K_V1", "densenet161-8d451a50.pth", 77.138, 93.56, 28_681_000),
+    Weights("densenet169", "IMAGENET1K_V1", "densenet169-b2777c0a.pth", 75.6, 92.806, 14_149_480),
+    Weights("densenet201", "IMAGENET1K_V1", "densenet201-c1103571.pth", 76.896, 93.37, 20_013_928),
+]

@@ -1,0 +1,95 @@
+"""A model with public weights, and all that it takes to use it, in one line."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+from flax import linen as nn
+from jaxtyping import Array, Key
+
+from cnn_jax.models import create_model
+from cnn_jax.pretrained.catalog import find_weights, imagenet_classes
+from cnn_jax.pretrained.classes import change_num_classes
+from cnn_jax.pretrained.convert import from_torch
+from cnn_jax.pretrained.files import hub_configuration, hub_file, weights_directory, weights_file
+from cnn_jax.pretrained.preprocessing import Preprocessing
+
+IMAGENET_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A model with public weights.
+
+    `model.apply(variables, preprocessing(image)[None])` gives the logits of one image.
+
+    Attributes:
+        model: the module.
+        variables: its `params` and `batch_stats`.
+        preprocessing: makes the model's input of a uint8 RGB image.
+        class_names: by label; empty where the weights are not for ImageNet's 1,000 classes, or the
+            number of classes was changed.
+        reinitialized: paths of what was drawn anew for another number of classes.
+    """
+
+    model: nn.Module
+    variables: dict[str, Any]
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...]
+    reinitialized: tuple[str, ...]
+
+
+def load(
+    name: str,
+    weights: str = "DEFAULT",
+    *,
+    num_classes: int | None = None,
+    directory: str | Path | None = None,
+    key: Key[Array, ""] | None = None,
+    **attributes: Any,
+) -> Pretrained:
+    """A model with public weights; they are downloaded once, and checked by their sha256.
+
+    GoogLeNet and Inception v3 get `transform_input=True`, as torchvision's weights for them expect
+    images in another scale. Their auxiliary classifiers are left out unless `aux_logits=True`.
+
+    Args:
+        name: a name for `create_model`.
+        weights: "IMAGENET1K_V1", "IMAGENET1K_V2" (torchvision's, see `list_weights`), "DEFAULT"
+            for the best of them, or one of timm's repositories on the Hugging Face hub, such as
+            "timm/resnet50.a1_in1k".
+        num_classes: where it is not the weights' own, the body is kept and the last layer is drawn
+            anew, see `change_num_classes`.
+        directory: where the files are kept; by default "cnn_jax/weights" in the user's cache
+            directory (`XDG_CACHE_HOME`, or ~/.cache).
+        key: decides what is drawn anew; by default `jax.random.key(0)`.
+        attributes: of the model, such as `norm="frozen"` or `dtype`.
+
+    Raises:
+        ConfigError: an unknown model, attribute or name of weights (close ones are named), or
+            weights that do not fit the model (every entry that does not is named).
+        UserError: weights that cannot be had; the message says how to bring them by hand.
+    """
+    folder = Path(directory) if directory else weights_directory()
+    if "/" in weights:
+        file = hub_file(weights, "model.safetensors", folder)
+        preprocessing, there = hub_configuration(weights, folder)
+    else:
+        chosen = find_weights(name, weights)
+        if name in ("googlenet", "inception_v3"):
+            attributes = {"transform_input": True} | attributes
+        preprocessing, there = chosen.preprocessing, IMAGENET_CLASSES
+        create_model(name, **attributes)  # what is wrong is said before anything is downloaded
+        file = weights_file(chosen, folder)
+    model = create_model(name, num_classes=there, **attributes)
+    image_shape = (preprocessing.crop, preprocessing.crop, 3)
+    variables = from_torch(model, file, image_shape)
+    reinitialized: tuple[str, ...] = ()
+    if num_classes is not None:
+        model, variables, reinitialized = change_num_classes(
+            model, variables, num_classes, jax.random.key(0) if key is None else key, image_shape
+        )
+    keeps_classes = there == IMAGENET_CLASSES and not reinitialized
+    class_names = imagenet_classes() if keeps_classes else ()
+    return Pretrained(model, variables, preprocessing, class_names, reinitialized)

@@ -1,0 +1,87 @@
+import re
+
+import pytest
+
+from cnn_jax.errors import ConfigError
+from cnn_jax.models import list_models
+from cnn_jax.pretrained import Preprocessing, find_weights, imagenet_classes, list_weights
+
+
+def test_every_entry_is_of_a_model_and_checkable():
+    there = list_weights()
+    assert len({(one.model, one.name) for one in there}) == len(there)
+    for one in there:
+        assert one.model in list_models()
+        assert re.fullmatch("[0-9a-f]{8}", one.sha256)
+        assert 50 < one.top1 < one.top5 < 100
+        assert one.url == f"https://download.pytorch.org/models/{one.file}"
+
+
+def test_the_best_is_the_default():
+    assert find_weights("resnet50").file == "resnet50-11ad3fa6.pth"
+    assert find_weights("resnet50") == find_weights("resnet50", "IMAGENET1K_V2")
+    assert find_weights("resnet18").name == "IMAGENET1K_V1"
+
+
+def test_models_by_pattern():
+    names = [(one.model, one.name) for one in list_weights("resnet1*")]
+    assert names == [
+        ("resnet18", "IMAGENET1K_V1"),
+        ("resnet101", "IMAGENET1K_V1"),
+        ("resnet101", "IMAGENET1K_V2"),
+        ("resnet152", "IMAGENET1K_V1"),
+        ("resnet152", "IMAGENET1K_V2"),
+    ]
+
+
+def test_the_preprocessing_goes_with_the_weights():
+    assert find_weights("resnet50", "IMAGENET1K_V1").preprocessing == Preprocessing(256, 224)
+    assert find_weights("resnet50", "IMAGENET1K_V2").preprocessing == Preprocessing(232, 224)
+    assert find_weights("inception_v3").preprocessing == Preprocessing(342, 299)
+
+
+def test_the_same_numbers_on_the_hub():
+    assert find_weights("vgg16_bn").hub == "timm/vgg16_bn.tv_in1k"
+    assert find_weights("wide_resnet50_2").hub == "timm/wide_resnet50_2.tv2_in1k"
+    assert find_weights("googlenet").hub is None
+
+
+def test_unknown_weights():
+    with pytest.raises(ConfigError, match="no public weights for 'resnet51'; for resnet50, "):
+        find_weights("resnet51")
+    with pytest.raises(ConfigError) as error:
+        find_weights("resnet50", "V2")
+    assert "there are DEFAULT, IMAGENET1K_V1, IMAGENET1K_V2, and any" in str(error.value)
+
+
+def test_class_names():
+    names = imagenet_classes()
+    assert len(set(names)) == 1000 and all(names)
+    assert [names[label] for label in (0, 134, 517, 999)] == [
+        "tench",
+        "crane bird",
+        "crane",
+        "toilet tissue",
+    ]
+
+
+def test_the_table_is_torchvisions():
+    pytest.importorskip("torch", reason="torch is not installed")
+    from tests.references.torchvision_models import import_torchvision
+
+    try:
+        torchvision = import_torchvision()
+    except ImportError as error:
+        pytest.skip(f"torchvision cannot be imported (set CNN_JAX_TORCHVISION_CPU?): {error}")
+    for one in list_weights():
+        theirs = torchvision.models.get_model_weights(one.model)
+        entry = theirs[one.name]
+        assert one.url == entry.url and one.parameters == entry.meta["num_params"]
+        metrics = entry.meta["_metrics"]["ImageNet-1K"]
+        assert (one.top1, one.top5) == (metrics["acc@1"], metrics["acc@5"])
+        transforms, mine = entry.transforms(), one.preprocessing
+        assert ([mine.resize], [mine.crop]) == (transforms.resize_size, transforms.crop_size)
+        assert (list(mine.mean), list(mine.std)) == (transforms.mean, transforms.std)
+        assert mine.interpolation == transforms.interpolation.value
+        assert list(imagenet_classes()) == entry.meta["categories"]
+        assert (find_weights(one.model) == one) == (entry == theirs.DEFAULT)

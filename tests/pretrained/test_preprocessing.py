@@ -1,0 +1,66 @@
+"""An image becomes what torchvision's preset makes of it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from cnn_jax.pretrained import Preprocessing
+from tests.references.preprocessing import CASES, image
+from tests.references.record_preprocessing import torchvisions
+from tests.references.weights import digest
+from tests.tolerance import assert_close
+
+RECORDS = Path(__file__).parents[1] / "references" / "preprocessing.json"
+
+
+def ours(case):
+    return Preprocessing(case.resize, case.crop, interpolation=case.interpolation)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_equals_the_record_of_torchvision(case):
+    expected = json.loads(RECORDS.read_text())[str(case)]
+    result = ours(case)(image(case))
+    assert result.dtype == np.float32
+    actual = digest(result)
+    assert actual["shape"] == expected["shape"]
+    assert_close(actual["values"], expected["values"], rtol=1e-6)
+    assert_close(actual["norm"], expected["norm"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_equals_torchvision_itself(case):
+    pytest.importorskip("torch", reason="torch is not installed")
+    try:
+        expected = torchvisions(case)
+    except ImportError as error:
+        pytest.skip(f"torchvision cannot be imported (set CNN_JAX_TORCHVISION_CPU?): {error}")
+    preprocessing = ours(case)
+    pixels = expected * np.asarray(preprocessing.std) + np.asarray(preprocessing.mean)
+    assert_array_equal(
+        preprocessing.resize_and_crop(image(case)), np.rint(pixels * 255).astype(np.uint8)
+    )
+    assert np.abs(preprocessing(image(case)) - expected).max() <= 1e-6
+
+
+def test_by_hand():
+    # 2x6 pixels of one colour each: nothing to interpolate; the two columns in the centre stay.
+    columns = np.arange(6, dtype=np.uint8) * 10
+    strip = np.broadcast_to(columns[None, :, None], (2, 6, 3)).copy()
+    preprocessing = Preprocessing(2, 2, mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 2.0))
+    expected = np.broadcast_to(columns[None, 2:4, None], (2, 2, 3))
+    assert_array_equal(preprocessing.resize_and_crop(strip), expected)
+    scaled = expected / 255
+    assert_close(
+        preprocessing(strip), (scaled - np.array([0, 0.5, 1])) / np.array([1, 0.5, 2]), rtol=1e-6
+    )
+
+
+def test_what_is_missing_is_black():
+    white = np.full((4, 2, 3), 255, np.uint8)
+    padded = Preprocessing(2, 5).resize_and_crop(white)
+    # A column more on the right than on the left; of the four rows none is lost.
+    assert_array_equal(padded[..., 0], [[0, 255, 255, 0, 0]] * 4 + [[0, 0, 0, 0, 0]])
