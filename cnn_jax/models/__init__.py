@@ -1,21 +1,29 @@
 """Architectures, one family a file, created by name or by their classes."""
 
+from cnn_jax.models.alexnet import AlexNet
 from cnn_jax.models.autoencoder import Autoencoder, EncoderClassifier
 from cnn_jax.models.conv_autoencoder import ConvAutoencoder
 from cnn_jax.models.googlenet import GoogLeNet
+from cnn_jax.models.lenet import LeNet
 from cnn_jax.models.mlp import MLP
 from cnn_jax.models.registry import create_model, list_models
 from cnn_jax.models.resnet import ResNet, cifar_resnet
 from cnn_jax.models.simple_cnn import SimpleCNN
+from cnn_jax.models.vgg import VGG
+from cnn_jax.models.wide_resnet import WideResNet
 
 __all__ = [
     "MLP",
+    "VGG",
+    "AlexNet",
     "Autoencoder",
     "ConvAutoencoder",
     "EncoderClassifier",
     "GoogLeNet",
+    "LeNet",
     "ResNet",
     "SimpleCNN",
+    "WideResNet",
     "cifar_resnet",
     "create_model",
     "list_models",

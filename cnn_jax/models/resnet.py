@@ -2,7 +2,9 @@
 
 Source: He, Zhang, Ren, Sun: "Deep Residual Learning for Image Recognition", 2015; section 4.2 for
 the CIFAR family. The ImageNet family is torchvision's (v1.5: a bottleneck strides in its 3x3
-convolution), with its initialization, and takes its weights.
+convolution), with its initialization, and takes its weights; so are the ResNeXts (Xie et al.:
+"Aggregated Residual Transformations for Deep Neural Networks", 2016, section 3) and the wide
+networks (Zagoruyko and Komodakis: "Wide Residual Networks", 2016, section 3.4).
 """
 
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from jaxtyping import Array, Float
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.layers import BatchNorm, Conv, Linear, global_avg_pool, max_pool, relu
+from cnn_jax.layers.initializers import he_kernel_init
 from cnn_jax.models import torch_names
 from cnn_jax.models.checks import check_choice, check_images
 from cnn_jax.models.registry import register
@@ -24,9 +27,8 @@ from cnn_jax.models.registry import register
 Images = Float[Array | np.ndarray, "batch height width channels"]
 Feature = Float[Array, "batch out_height out_width features"]
 Layer = Callable[..., nn.Module]
+Block = Literal["basic", "bottleneck"]
 Shortcut = Literal["A", "B"]
-
-he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class BasicBlock(nn.Module):
@@ -51,7 +53,7 @@ class BasicBlock(nn.Module):
 
 
 class BottleneckBlock(nn.Module):
-    """1x1, 3x3 and 1x1 convolution (figure 5, right)."""
+    """1x1, 3x3 and 1x1 convolution (figure 5, right); with groups, figure 3c of ResNeXt."""
 
     width: int
     stride: int
@@ -59,14 +61,17 @@ class BottleneckBlock(nn.Module):
     norm: Layer
     last_norm: Layer
     shortcut: Shortcut | None
+    groups: int
+    width_per_group: int
 
     expansion = 4
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        y = self.conv(self.width, 1, name="conv1")(x)
+        inner, groups = self.width * self.width_per_group // 64 * self.groups, self.groups
+        y = self.conv(inner, 1, name="conv1")(x)
         y = relu(self.norm(name="norm1")(y, train=train))
-        y = self.conv(self.width, 3, self.stride, padding=1, name="conv2")(y)
+        y = self.conv(inner, 3, self.stride, padding=1, groups=groups, name="conv2")(y)
         y = relu(self.norm(name="norm2")(y, train=train))
         y = self.conv(self.width * self.expansion, 1, name="conv3")(y)
         y = self.last_norm(name="norm3")(y, train=train)
@@ -135,6 +140,9 @@ class ResNet(nn.Module):
         stage_sizes: number of blocks of each stage.
         widths: number of channels of each stage's 3x3 convolutions.
         residual: False leaves out the identity paths: the plain network.
+        groups: of a bottleneck's 3x3 convolution, ResNeXt's cardinality.
+        width_per_group: channels of each group for a stage of width 64, and in proportion for the
+            others: a bottleneck's 3x3 convolution has width * width_per_group / 64 * groups.
         num_classes: number of outputs.
         shortcut: how an identity path changes its shape: "A" takes every second pixel and adds
             channels of zeros, without parameters; "B" is a 1x1 convolution with BatchNorm.
@@ -151,10 +159,12 @@ class ResNet(nn.Module):
     """
 
     stem: Literal["cifar", "imagenet"]
-    block: Literal["basic", "bottleneck"]
+    block: Block
     stage_sizes: tuple[int, ...]
     widths: tuple[int, ...]
     residual: bool = True
+    groups: int = 1
+    width_per_group: int = 64
     num_classes: int = 1000
     shortcut: Shortcut = "B"
     zero_init_residual: bool = False
@@ -169,10 +179,15 @@ class ResNet(nn.Module):
             raise ConfigError(
                 "a plain network has no residual branch: zero_init_residual needs residual=True"
             )
+        if self.block == "basic" and (self.groups, self.width_per_group) != (1, 64):
+            raise ConfigError(
+                "groups and width_per_group are a bottleneck's: a basic block has 1 and 64, got "
+                f"{self.groups} and {self.width_per_group}; set block='bottleneck'"
+            )
         super().__post_init__()
 
     def setup(self) -> None:
-        conv = partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=he_normal)
+        conv = partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=he_kernel_init)
         norm = partial(
             BatchNorm, frozen=self.norm == "frozen", axis_name=self.axis_name, dtype=self.dtype
         )
@@ -184,6 +199,8 @@ class ResNet(nn.Module):
             last_norm=partial(norm, scale_init=zeros) if self.zero_init_residual else norm,
             shortcut=self.shortcut if self.residual else None,
         )
+        if self.block == "bottleneck":
+            block = partial(block, groups=self.groups, width_per_group=self.width_per_group)
         self.body = ResNetBody(self.stem, self.stage_sizes, self.widths, block, conv, norm)
         self.head = Linear(self.num_classes)
 
@@ -240,8 +257,18 @@ def _cifar(depth: int, residual: bool) -> Callable[..., ResNet]:
         raise ConfigError(
             f"depth {depth} is not 6n + 2; the nearest is {max(1, round((depth - 2) / 6)) * 6 + 2}"
         )
-    sizes, widths = (n, n, n), (16, 32, 64)
-    return partial(ResNet, "cifar", "basic", sizes, widths, residual, num_classes=10, shortcut="A")
+    return partial(
+        ResNet,
+        "cifar",
+        "basic",
+        (n, n, n),
+        (16, 32, 64),
+        residual,
+        1,
+        64,
+        num_classes=10,
+        shortcut="A",
+    )
 
 
 for _depth in (20, 32, 44, 56, 110, 1202):
@@ -249,9 +276,20 @@ for _depth in (20, 32, 44, 56, 110, 1202):
 for _depth in (20, 32, 44, 56, 110):
     register(f"cifar_plain{_depth}", _cifar(_depth, residual=False))
 
-_WIDTHS = (64, 128, 256, 512)
-register("resnet18", partial(ResNet, "imagenet", "basic", (2, 2, 2, 2), _WIDTHS, True))
-register("resnet34", partial(ResNet, "imagenet", "basic", (3, 4, 6, 3), _WIDTHS, True))
-register("resnet50", partial(ResNet, "imagenet", "bottleneck", (3, 4, 6, 3), _WIDTHS, True))
-register("resnet101", partial(ResNet, "imagenet", "bottleneck", (3, 4, 23, 3), _WIDTHS, True))
-register("resnet152", partial(ResNet, "imagenet", "bottleneck", (3, 8, 36, 3), _WIDTHS, True))
+
+def _imagenet(
+    block: Block, stage_sizes: tuple[int, ...], groups: int = 1, width_per_group: int = 64
+) -> Callable[..., ResNet]:
+    widths = (64, 128, 256, 512)
+    return partial(ResNet, "imagenet", block, stage_sizes, widths, True, groups, width_per_group)
+
+
+register("resnet18", _imagenet("basic", (2, 2, 2, 2)))
+register("resnet34", _imagenet("basic", (3, 4, 6, 3)))
+register("resnet50", _imagenet("bottleneck", (3, 4, 6, 3)))
+register("resnet101", _imagenet("bottleneck", (3, 4, 23, 3)))
+register("resnet152", _imagenet("bottleneck", (3, 8, 36, 3)))
+register("resnext50_32x4d", _imagenet("bottleneck", (3, 4, 6, 3), 32, 4))
+register("resnext101_32x8d", _imagenet("bottleneck", (3, 4, 23, 3), 32, 8))
+register("wide_resnet50_2", _imagenet("bottleneck", (3, 4, 6, 3), width_per_group=128))
+register("wide_resnet101_2", _imagenet("bottleneck", (3, 4, 23, 3), width_per_group=128))

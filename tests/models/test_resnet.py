@@ -8,7 +8,17 @@ from cnn_jax.models import ResNet, cifar_resnet, create_model
 from tests.tolerance import assert_close
 
 CIFAR = {20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018, 110: 1_727_962}
-IMAGENET = {18: 11_689_512, 34: 21_797_672, 50: 25_557_032, 101: 44_549_160, 152: 60_192_808}
+IMAGENET = {
+    "resnet18": 11_689_512,
+    "resnet34": 21_797_672,
+    "resnet50": 25_557_032,
+    "resnet101": 44_549_160,
+    "resnet152": 60_192_808,
+    "resnext50_32x4d": 25_028_904,
+    "resnext101_32x8d": 88_791_336,
+    "wide_resnet50_2": 68_883_240,
+    "wide_resnet101_2": 126_886_696,
+}
 
 
 def shapes(model):
@@ -33,12 +43,12 @@ def test_cifar_parameters_of_1202_layers():
     assert parameters("cifar_resnet1202") == 19_421_274
 
 
-@pytest.mark.parametrize("depth", IMAGENET)
-def test_imagenet_parameters(depth):
-    assert parameters(f"resnet{depth}") == IMAGENET[depth]
+@pytest.mark.parametrize("name", IMAGENET)
+def test_imagenet_parameters(name):
+    assert parameters(name) == IMAGENET[name]
 
 
-@pytest.mark.parametrize("name", ["cifar_resnet20", "cifar_plain20", "resnet18", "resnet50"])
+@pytest.mark.parametrize("name", ["cifar_resnet20", "cifar_plain20", "resnet18", "resnext50_32x4d"])
 def test_torch_names_are_all_of_the_variables(name):
     model = create_model(name)
     paths = ["/".join(k.key for k in path) for path, _ in jax.tree.leaves_with_path(shapes(model))]
@@ -188,12 +198,13 @@ def test_a_depth_that_is_not_6n_plus_2_is_refused(depth):
         ({"shortcut": "C"}, "shortcut must be one of 'A', 'B', got 'C'"),
         ({"norm": "group"}, "norm must be one of 'batch', 'frozen', got 'group'"),
         ({"residual": False, "zero_init_residual": True}, "has no residual branch"),
+        ({"groups": 32}, "basic block has 1 and 64, got 32 and 64; set block='bottleneck'"),
     ],
 )
 @pytest.mark.usefixtures("no_shape_hook")
 def test_attributes_that_make_no_sense_are_refused(attributes, message):
     with pytest.raises(ValueError, match=message):
-        cifar_resnet(20, **attributes)
+        ResNet("cifar", "basic", (3, 3, 3), (16, 32, 64), **attributes)
 
 
 @pytest.mark.parametrize(

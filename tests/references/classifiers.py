@@ -44,10 +44,36 @@ def narrow_classifier(model: Any) -> None:
         model.classifier[position] = torch.nn.Linear(inputs, outputs)
 
 
+def vgg_features(stage_sizes: tuple[int, ...], norm: bool) -> dict[str, str]:
+    """Every convolution's ReLU, and every pooling, in torchvision's `features`."""
+    features, position = {}, -1
+    for stage, size in enumerate(stage_sizes, start=1):
+        for number in range(1, size + 1):
+            position += 3 if norm else 2
+            features[f"conv{stage}_{number}"] = f"features.{position}"
+        position += 1
+        features[f"stage{stage}"] = f"features.{position}"
+    return features
+
+
+ALEXNET = {f"conv{i}": f"features.{m}" for i, m in enumerate((1, 4, 7, 9, 11), start=1)} | {
+    f"stage{i}": f"features.{m}" for i, m in enumerate((2, 5, 12), start=1)
+}
+VGG = {
+    "vgg11": (1, 1, 2, 2, 2),
+    "vgg13": (2, 2, 2, 2, 2),
+    "vgg16": (2, 2, 3, 3, 3),
+    "vgg19": (2, 2, 4, 4, 4),
+}
 RESNET = {"stem": "relu"} | {f"stage{i}": f"layer{i}" for i in range(1, 5)}
 
 ENTRIES = [
+    Classifier("alexnet", ALEXNET, {"dropout": 0.0}),
+    *(Classifier(n, vgg_features(s, norm=False), {"dropout": 0.0}) for n, s in VGG.items()),
+    *(Classifier(f"{n}_bn", vgg_features(s, norm=True), {"dropout": 0.0}) for n, s in VGG.items()),
     *(Classifier(f"resnet{depth}", RESNET) for depth in (18, 34, 50, 101, 152)),
+    *(Classifier(name, RESNET) for name in ("resnext50_32x4d", "resnext101_32x8d")),
+    *(Classifier(name, RESNET) for name in ("wide_resnet50_2", "wide_resnet101_2")),
 ]
 CLASSIFIERS = {entry.name: entry for entry in ENTRIES}
 
@@ -57,8 +83,11 @@ def small(name: str, size: int, **changes: Any) -> Classifier:
     return replace(CLASSIFIERS[name], sizes=(size,), **changes)
 
 
+NARROW = {"attributes": {"dropout": 0.0, "hidden": (32, 32)}, "edit": narrow_classifier}
 SMALL = [
+    small("alexnet", 97, **NARROW),
+    small("vgg11_bn", 65, **NARROW),
     small("resnet18", 65),
-    small("resnet50", 65),
+    small("resnext50_32x4d", 65),
 ]
 RECORDED = {entry.name: entry for entry in SMALL}

@@ -1,0 +1,103 @@
+"""LeNet-5, for handwritten digits.
+
+Source: LeCun, Bottou, Bengio, Haffner: "Gradient-Based Learning Applied to Document Recognition",
+1998, section II.B, in the form that is common today. The paper's differs: its pooling has a
+trainable factor and bias for each map (6 and 16 of both) and a tanh of its own, its second
+convolution connects each map with some of the first ones' alone (table I), its tanh is
+1.7159 tanh(2/3 x), and its output is the distance to a drawn picture of each class.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.typing import Dtype
+from jaxtyping import Array, Float
+
+from cnn_jax.layers import Conv, Linear, avg_pool, flatten, tanh
+from cnn_jax.models import torch_names
+from cnn_jax.models.checks import check_images
+from cnn_jax.models.registry import register
+
+Images = Float[Array | np.ndarray, "batch height width channels"]
+Feature = Float[Array, "batch out_height out_width features"]
+
+
+class LeNetBody(nn.Module):
+    """The convolutions; gives `conv1` and `conv2` after their tanh, `stage1`, `stage2` pooled."""
+
+    padding: int
+    dtype: Dtype | None
+
+    @nn.compact
+    def __call__(self, images: Images) -> dict[str, Feature]:
+        check_images(images, 16 - 2 * self.padding)
+        features = {}
+        x = Conv(6, 5, padding=self.padding, dtype=self.dtype, name="conv1")(jnp.asarray(images))
+        x = features["conv1"] = tanh(x)
+        x = features["stage1"] = avg_pool(x, 2)
+        x = features["conv2"] = tanh(Conv(16, 5, dtype=self.dtype, name="conv2")(x))
+        features["stage2"] = avg_pool(x, 2)
+        return features
+
+
+class LeNetHead(nn.Module):
+    """Three linear layers; on a map of 5x5 the first is the paper's convolution C5."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch features"]) -> Float[Array, "batch classes"]:
+        x = tanh(Linear(120, name="fc1")(x))
+        x = tanh(Linear(84, name="fc2")(x))
+        return Linear(self.num_classes, name="fc3")(x)
+
+
+class LeNet(nn.Module):
+    """Images to logits [batch, num_classes], float32 or wider.
+
+    With the defaults 61,706 parameters on 28x28 gray images. `features` gives the maps `conv1` and
+    `conv2` after their tanh, and after each the pooled one, `stage1`, `stage2`.
+
+    Attributes:
+        padding: zeros around the image. 2 makes 28x28 pixels the paper's 32x32; images of 32x32
+            need 0.
+        num_classes: number of outputs.
+        dtype: dtype of the body's computation, such as bfloat16; parameters and the classifier
+            stay float32. None is that of input and parameters.
+        axis_name: mapped axis (`pmap`) that a batch is spread over; nothing here depends on it.
+
+    Raises:
+        ConfigError: images that are not [batch, height, width, channels] or smaller than the
+            convolutions need (12x12 with padding 2).
+    """
+
+    padding: int = 2
+    num_classes: int = 10
+    dtype: Dtype | None = None
+    axis_name: str | None = None
+
+    def setup(self) -> None:
+        self.body = LeNetBody(self.padding, self.dtype)
+        self.head = LeNetHead(self.num_classes)
+
+    def features(self, x: Images, *, train: bool = False) -> dict[str, Feature]:
+        """The feature maps, in forward order."""
+        return self.body(x)
+
+    def __call__(self, x: Images, *, train: bool = False) -> Float[Array, "batch classes"]:
+        *_, last = self.body(x).values()
+        last = last.astype(jnp.promote_types(last.dtype, jnp.float32))
+        return self.head(flatten(last))
+
+    @nn.nowrap
+    def torch_names(self) -> dict[str, str]:
+        """Path in our variables of every parameter, by its name in PyTorch's tutorials' LeNet."""
+        names: dict[str, str] = {}
+        for number in (1, 2):
+            names |= torch_names.conv(f"conv{number}", f"body/conv{number}", bias=True)
+        for number in (1, 2, 3):
+            names |= torch_names.linear(f"fc{number}", f"head/fc{number}")
+        return names
+
+
+register("lenet5", LeNet)

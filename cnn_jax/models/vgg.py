@@ -1,0 +1,189 @@
+"""VGG: very deep networks of 3x3 convolutions alone.
+
+Source: Simonyan and Zisserman: "Very Deep Convolutional Networks for Large-Scale Image
+Recognition", 2014; table 1, columns A, B, D and E. Two 3x3 convolutions see 5x5 pixels, three see
+7x7, with fewer parameters and a ReLU after each (section 2.3). The networks are torchvision's, with
+its initialization, and take its weights: "_bn" has BatchNorm after each convolution, and adaptive
+pooling lets images of any size reach the classifier.
+"""
+
+from functools import partial
+from typing import Literal
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.typing import Dtype
+from jaxtyping import Array, Float
+
+from cnn_jax.layers import (
+    BatchNorm,
+    Conv,
+    Dropout,
+    Linear,
+    adaptive_avg_pool,
+    flatten,
+    max_pool,
+    relu,
+)
+from cnn_jax.layers.initializers import he_kernel_init
+from cnn_jax.models import torch_names
+from cnn_jax.models.checks import check_choice, check_images
+from cnn_jax.models.registry import register
+
+Images = Float[Array | np.ndarray, "batch height width channels"]
+Feature = Float[Array, "batch out_height out_width features"]
+Norm = Literal["none", "batch", "frozen"]
+
+zeros = nn.initializers.zeros_init()
+
+
+class VGGBody(nn.Module):
+    """The convolutions; gives `conv1_1` and so on after their ReLU, `stage1` and so on pooled."""
+
+    stage_sizes: tuple[int, ...]
+    widths: tuple[int, ...]
+    norm: Norm
+    dtype: Dtype | None
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, images: Images, *, train: bool) -> dict[str, Feature]:
+        check_images(images, 2 ** len(self.stage_sizes))
+        conv = partial(
+            Conv,
+            kernel_size=3,
+            padding=1,
+            dtype=self.dtype,
+            kernel_init=he_kernel_init,
+            bias_init=zeros,
+        )
+        norm = partial(
+            BatchNorm, frozen=self.norm == "frozen", axis_name=self.axis_name, dtype=self.dtype
+        )
+        x, features = jnp.asarray(images), {}
+        for stage, (size, width) in enumerate(
+            zip(self.stage_sizes, self.widths, strict=True), start=1
+        ):
+            for number in range(1, size + 1):
+                x = conv(width, name=f"conv{stage}_{number}")(x)
+                if self.norm != "none":
+                    x = norm(name=f"norm{stage}_{number}")(x, train=train)
+                x = features[f"conv{stage}_{number}"] = relu(x)
+            x = features[f"stage{stage}"] = max_pool(x, 2)
+        return features
+
+
+class VGGHead(nn.Module):
+    """Three linear layers; in training dropout after the ReLU of the first two."""
+
+    hidden: tuple[int, int]
+    dropout: float
+    num_classes: int
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch features"], *, train: bool
+    ) -> Float[Array, "batch classes"]:
+        linear = partial(Linear, kernel_init=nn.initializers.normal(0.01), bias_init=zeros)
+        for name, width in zip(("fc6", "fc7"), self.hidden, strict=True):
+            x = relu(linear(width, name=name)(x))
+            if self.dropout:
+                x = Dropout(self.dropout)(x, train=train)
+        return linear(self.num_classes, name="fc8")(x)
+
+
+class VGG(nn.Module):
+    """Images to logits [batch, num_classes], float32 or wider.
+
+    `features` gives the map after every convolution's ReLU under the paper's name, `conv1_1`,
+    `conv1_2`, …, and between them the pooled maps `stage1`, `stage2`, ….
+
+    Attributes:
+        stage_sizes: number of convolutions of each stage.
+        widths: number of channels of each stage.
+        hidden: number of neurons of the classifier's two hidden layers, after pooling to 7x7;
+            None is the CIFAR form: a linear layer alone, after global average pooling.
+        dropout: probability of a zero after each hidden layer in training (rng "dropout").
+        num_classes: number of outputs.
+        norm: "none" leaves BatchNorm out; "frozen" normalizes with the running statistics, in
+            training too.
+        dtype: dtype of the body's computation, such as bfloat16; parameters, statistics and
+            the classifier stay float32. None is that of input and parameters.
+        axis_name: mapped axis (`pmap`) over whose devices BatchNorm's statistics are taken.
+
+    Raises:
+        ConfigError: attributes that make no sense; images that are not [batch, height, width,
+            channels] or smaller than the stride of the last stage (32 for five stages).
+    """
+
+    stage_sizes: tuple[int, ...]
+    widths: tuple[int, ...]
+    hidden: tuple[int, int] | None = (4096, 4096)
+    dropout: float = 0.5
+    num_classes: int = 1000
+    norm: Norm = "none"
+    dtype: Dtype | None = None
+    axis_name: str | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("norm", self.norm, ("none", "batch", "frozen"))
+        super().__post_init__()
+
+    def setup(self) -> None:
+        self.body = VGGBody(self.stage_sizes, self.widths, self.norm, self.dtype, self.axis_name)
+        head: nn.Module = Linear(self.num_classes)
+        if self.hidden is not None:
+            head = VGGHead(self.hidden, self.dropout, self.num_classes)
+        self.head = head
+
+    def features(self, x: Images, *, train: bool = False) -> dict[str, Feature]:
+        """The feature maps, in forward order."""
+        return self.body(x, train=train)
+
+    def __call__(self, x: Images, *, train: bool = False) -> Float[Array, "batch classes"]:
+        *_, last = self.body(x, train=train).values()
+        last = last.astype(jnp.promote_types(last.dtype, jnp.float32))
+        if self.hidden is None:
+            return self.head(flatten(adaptive_avg_pool(last, 1)))
+        return self.head(flatten(adaptive_avg_pool(last, 7)), train=train)
+
+    @nn.nowrap
+    def torch_names(self) -> dict[str, str]:
+        """Path in our variables of every parameter and statistic, by its name in torchvision."""
+        names: dict[str, str] = {}
+        position = 0
+        for stage, size in enumerate(self.stage_sizes, start=1):
+            for number in range(1, size + 1):
+                layer, path = f"features.{position}", f"body/conv{stage}_{number}"
+                names |= torch_names.conv(layer, path, bias=True)
+                position += 1
+                if self.norm != "none":
+                    layer, path = f"features.{position}", f"body/norm{stage}_{number}"
+                    names |= torch_names.norm(layer, path)
+                    position += 1
+                position += 1  # ReLU
+            position += 1  # pooling
+        if self.hidden is None:
+            return names | torch_names.linear("classifier", "head")
+        for position, path in ((0, "head/fc6"), (3, "head/fc7"), (6, "head/fc8")):
+            names |= torch_names.linear(f"classifier.{position}", path)
+        return names
+
+
+_STAGE_SIZES = {
+    11: (1, 1, 2, 2, 2),
+    13: (2, 2, 2, 2, 2),
+    16: (2, 2, 3, 3, 3),
+    19: (2, 2, 4, 4, 4),
+}
+_WIDTHS = (64, 128, 256, 512, 512)
+for _depth, _sizes in _STAGE_SIZES.items():
+    register(f"vgg{_depth}", partial(VGG, _sizes, _WIDTHS))
+    register(f"vgg{_depth}_bn", partial(VGG, _sizes, _WIDTHS, norm="batch"))
+# Liu and Deng: "Very Deep Convolutional Neural Network Based Image Classification Using Small
+# Training Sample Size", 2015, put BatchNorm into VGG-16 for CIFAR; with a linear layer alone as
+# the classifier it is that of github.com/kuangliu/pytorch-cifar, with its names.
+register(
+    "cifar_vgg16", partial(VGG, _STAGE_SIZES[16], _WIDTHS, None, 0.0, num_classes=10, norm="batch")
+)
