@@ -19,5 +19,6 @@ def flatten(
     Returns:
         Vectors of channels * height * width values.
     """
-    # Not -1, which an empty batch leaves undecided.
-    return jnp.transpose(x, (0, 3, 1, 2)).reshape(len(x), math.prod(x.shape[1:]))
+    # Not -1, which an empty batch leaves undecided; nor len(x), which a batch of unknown size
+    # (jax.export) does not have.
+    return jnp.transpose(x, (0, 3, 1, 2)).reshape(x.shape[0], math.prod(x.shape[1:]))

@@ -81,7 +81,7 @@ class DenseDecoder(nn.Module):
             x = activate(layer(x, width, f"hidden{number}", mirrored))
             mirrored = f"hidden{number}"
         x = layer(x, math.prod(self.image_shape), "output", mirrored)
-        return x.reshape(len(x), *self.image_shape)
+        return x.reshape(x.shape[0], *self.image_shape)
 
 
 class AutoencoderBase(nn.Module):

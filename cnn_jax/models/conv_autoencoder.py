@@ -64,7 +64,7 @@ class ConvDecoder(nn.Module):
         else:
             x, kernel = promote_dtype(x, tied_to["code"]["kernel"], dtype=self.dtype)
             x = Bias(name="code")(x @ kernel.T)
-        x = activate(x.reshape(len(x), *smallest))
+        x = activate(x.reshape(x.shape[0], *smallest))
         for number in range(len(self.widths), 1, -1):
             x = activate(transposed(x, self.widths[number - 2], f"stage{number}", f"stage{number}"))
         return transposed(x, channels, "output", "stage1")

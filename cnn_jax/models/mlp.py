@@ -48,7 +48,7 @@ def flatten(x: Inputs) -> Hidden:
     if x.ndim < 2:
         raise ConfigError(f"expected a batch of examples, [batch, …], got shape {x.shape}")
     # Not -1, which an empty batch leaves undecided.
-    return jnp.asarray(x).reshape(len(x), math.prod(x.shape[1:]))
+    return jnp.asarray(x).reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 class MLPBody(nn.Module):
