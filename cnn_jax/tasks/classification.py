@@ -1,6 +1,7 @@
 """Classification: one label an image."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -42,21 +43,30 @@ class Classification:
     ``batch["label"]`` holds a class an example, or probabilities of all classes (after mixup);
     accuracy is then about the most probable one.
 
+    A model with auxiliary classifiers gives a tuple in training, its own outputs first. The loss
+    is then that of the first plus `auxiliary_weight` times the sum of those of the others, all of
+    them smoothed alike; accuracy is about the first alone. In evaluation there is only the first.
+
     Attributes:
-        model: linen module, ``model.apply(variables, images, train=…) -> [batch, classes]``.
+        model: linen module, ``model.apply(variables, images, train=…) -> [batch, classes]``, or
+            in training a tuple of such outputs.
         loss: softmax cross entropy, which is maximum likelihood; the multiclass hinge loss of
             Crammer and Singer; the logistic loss of each class against the rest; the squared error
             from the one-hot label.
         label_smoothing: probability mass moved from the label to all classes, in training only;
             for softmax alone.
+        auxiliary_weight: of the auxiliary classifiers' losses: 0.3 in GoogLeNet's paper (Szegedy
+            et al. 2015, section 5); TensorFlow-Slim trains Inception v3 with 0.4.
 
     Raises:
-        ConfigError: an unknown loss, or smoothing that is out of range or of another loss.
+        ConfigError: an unknown loss, smoothing that is out of range or of another loss, or a weight
+            that is negative or not finite.
     """
 
     model: nn.Module
     loss: ClassificationLoss = "softmax"
     label_smoothing: float = 0.0
+    auxiliary_weight: float = 0.3
 
     metrics: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
     best_metric: ClassVar[str] = "accuracy"
@@ -72,6 +82,11 @@ class Classification:
             raise ConfigError(
                 f"label_smoothing {self.label_smoothing} is for the softmax loss, not for "
                 f"{self.loss!r}; leave it at 0 or take softmax"
+            )
+        if not 0 <= self.auxiliary_weight < math.inf:
+            raise ConfigError(
+                "auxiliary_weight must be a finite number that is not negative, "
+                f"got {self.auxiliary_weight}"
             )
 
     def with_axis(self, axis_name: str | None) -> "Classification":
@@ -93,14 +108,14 @@ class Classification:
         """Weighted sum of the loss, the new model state, and sums for the metrics."""
         images = batch["image"]
         outputs, model_state = apply_model(self.model, params, model_state, images, key, train)
-        loss = LOSSES[self.loss]
+        outputs, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
+        loss_of = LOSSES[self.loss]
         if train and self.label_smoothing:
-            loss = partial(loss, label_smoothing=self.label_smoothing)
-        sums = weighted_sums(
-            batch["weight"],
-            loss=loss(outputs, batch["label"]),
-            correct=accuracy(outputs, batch["label"]),
-        )
+            loss_of = partial(loss_of, label_smoothing=self.label_smoothing)
+        loss = loss_of(outputs, batch["label"])
+        for head in auxiliary:
+            loss = loss + self.auxiliary_weight * loss_of(head, batch["label"])
+        sums = weighted_sums(batch["weight"], loss=loss, correct=accuracy(outputs, batch["label"]))
         return sums.pop("loss"), (model_state, sums)
 
     def predict(

@@ -1,11 +1,15 @@
 """Classification: which loss it is trained with, smoothing, soft labels, and the metrics."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from cnn_jax.errors import ConfigError
+from cnn_jax.layers import Linear
 from cnn_jax.tasks import (
     Classification,
     multiclass_hinge_loss,
@@ -14,7 +18,27 @@ from cnn_jax.tasks import (
     softmax_cross_entropy,
 )
 from tests.tolerance import assert_close
-from tests.training.small import ConvNet
+from tests.training.small import ConvNet, advance, dataset, ways
+
+
+class WithAuxiliary(nn.Module):
+    """A classifier and two more, which only training sees, as GoogLeNet."""
+
+    norm: str = "frozen"
+    axis_name: str | None = None
+
+    def setup(self) -> None:
+        self.body = ConvNet(5, norm=self.norm, axis_name=self.axis_name)
+        self.heads = [Linear(4) for _ in range(3)]
+
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array | tuple[jax.Array, ...]:
+        features = self.body(x, train=train)
+        head, *auxiliary = self.heads
+        logits = head(features)
+        if train or self.is_initializing():
+            outputs = (logits, *(head(features) for head in auxiliary))
+        return outputs if train else logits
+
 
 LOSSES = {
     "softmax": softmax_cross_entropy,
@@ -56,6 +80,9 @@ def test_unknown_loss_and_smoothing_are_told(no_shape_hook: None) -> None:
         Classification(ConvNet(), loss="hinge", label_smoothing=0.1)
     with pytest.raises(ConfigError, match="between 0 and 1, got -0.1"):
         Classification(ConvNet(), label_smoothing=-0.1)
+    for weight in (-0.1, float("inf"), float("nan")):
+        with pytest.raises(ConfigError, match=f"not negative, got {weight}"):
+            Classification(ConvNet(), auxiliary_weight=weight)
 
 
 def test_smoothing_is_for_training_alone() -> None:
@@ -85,3 +112,71 @@ def test_accuracy_and_summary() -> None:
     }
     nothing = {"loss": 0.0, "weight": 0.0, "correct": 0.0}
     assert task.summarize(nothing) == {"loss": 0.0, "accuracy": 0.0}
+
+
+def auxiliary_case(**attributes: Any) -> tuple[Any, ...]:
+    task = Classification(WithAuxiliary(), **attributes)
+    params, model_state = task.init(jax.random.key(0), (8, 8, 1))
+    batch = batch_of(6, np.array([1, 1, 0, 1, 1, 1]))
+    outputs = task.model.apply({"params": params, **model_state}, batch["image"], train=True)
+    return task, params, model_state, batch, outputs
+
+
+@pytest.mark.parametrize(
+    ("loss", "smoothing"), [("softmax", 0.0), ("softmax", 0.1), ("hinge", 0.0)]
+)
+def test_losses_of_auxiliary_classifiers_are_added_with_their_weight(
+    loss: str, smoothing: float
+) -> None:
+    task, params, model_state, batch, outputs = auxiliary_case(
+        loss=loss, label_smoothing=smoothing, auxiliary_weight=0.25
+    )
+    total, (_, sums) = task.loss_fn(params, model_state, batch, jax.random.key(1), True)
+    options = {"label_smoothing": smoothing} if smoothing else {}
+    main, first, second = (
+        np.asarray(LOSSES[loss](output, batch["label"], **options)) for output in outputs
+    )
+    weight = np.asarray(batch["weight"])
+    assert_close(total, (main + 0.25 * (first + second)) @ weight, rtol=1e-6)
+    correct = np.argmax(outputs[0], axis=-1) == np.asarray(batch["label"])
+    assert float(sums["correct"]) == correct @ weight
+    assert set(sums) == {"weight", "correct"}
+
+
+def test_evaluation_and_predictions_are_of_the_first_classifier_alone() -> None:
+    task, params, model_state, batch, outputs = auxiliary_case(label_smoothing=0.1)
+    total, _ = task.loss_fn(params, model_state, batch, jax.random.key(1), False)
+    losses = softmax_cross_entropy(outputs[0], batch["label"])
+    assert_close(total, losses @ batch["weight"], rtol=1e-6)
+    assert_close(task.predict(params, model_state, batch), outputs[0], rtol=1e-6)
+
+
+def test_gradients_of_auxiliary_classifiers_are_weighted() -> None:
+    def gradient(weight: float, train: bool = True) -> dict:
+        task, params, model_state, batch, _ = auxiliary_case(auxiliary_weight=weight)
+        gradients = jax.grad(task.loss_fn, has_aux=True)
+        return gradients(params, model_state, batch, jax.random.key(1), train)[0]
+
+    without, half, whole = map(gradient, (0.0, 0.5, 1.0))
+    for head in ("heads_1", "heads_2"):
+        assert not np.any(without[head]["kernel"])
+        assert_close(half[head], jax.tree.map(lambda g: g / 2, whole[head]), rtol=1e-6)
+        assert np.any(half[head]["kernel"])
+    assert_close(half["heads_0"], without["heads_0"], rtol=1e-6)
+    # What they teach the body is added to what the first classifier does.
+    added = jax.tree.map(lambda a, b: (a + b) / 2, without["body"], whole["body"])
+    assert_close(half["body"], added, rtol=1e-4, atol=1e-6)
+    assert not np.allclose(
+        half["body"]["Linear_0"]["kernel"], without["body"]["Linear_0"]["kernel"]
+    )
+    assert_close(gradient(0.5, train=False), without, rtol=1e-6)
+
+
+def test_auxiliary_losses_are_the_same_on_eight_devices() -> None:
+    with jax.enable_x64(True):
+        results = {
+            way: advance(parallel, Classification(WithAuxiliary("batch")), dataset(), 2)
+            for way, parallel in ways().items()
+        }
+    assert_close(results["jit"], results["one device"], rtol=1e-9, atol=1e-12)
+    assert_close(results["pmap"], results["one device"], rtol=1e-9, atol=1e-12)
