@@ -22,12 +22,14 @@ from cnn_jax.visual.grid import image_grid, worst_mistakes
 from cnn_jax.visual.kernels import kernel_responses
 from cnn_jax.visual.learning_curve import learning_curve
 from cnn_jax.visual.learning_rates import learning_rate_curves
+from cnn_jax.visual.predictions import Prediction, prediction_sheet
 from cnn_jax.visual.reconstructions import reconstructions
 from cnn_jax.visual.save import save_figure
 from cnn_jax.visual.translations import change_over_shift
 
 __all__ = [
     "Picture",
+    "Prediction",
     "accuracy_gaps",
     "accuracy_over_batch_size",
     "activation_maximization",
@@ -48,6 +50,7 @@ __all__ = [
     "kernel_responses",
     "learning_curve",
     "learning_rate_curves",
+    "prediction_sheet",
     "reconstructions",
     "save_figure",
     "training_curves",

@@ -16,6 +16,8 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".
 """What is taken for an image in a folder; a file that is named is read whatever its name."""
 AT_MOST = 2048
 """Pixels of the shorter side; larger pictures are reduced to it while they are read."""
+STRIP = 50
+"""A picture that is more than so many times as long as it is wide is none for a network."""
 
 ReadImage = tuple[Path, UInt8[np.ndarray, "height width 3"]]
 BadImage = tuple[Path, str]
@@ -74,7 +76,12 @@ def _read(path: Path) -> UInt8[np.ndarray, "height width 3"]:
     with warnings.catch_warnings():
         # Pillow's at half of its limit: such a picture is large, and is read all the same.
         warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
-        return decode_image(encoded, 3, at_most=AT_MOST)
+        image = decode_image(encoded, 3, at_most=AT_MOST)
+    height, width = image.shape[:2]
+    if max(height, width) > STRIP * min(height, width):
+        # Its shorter side would be enlarged, and the longer one with it.
+        raise ValueError(f"it is a strip of {width}x{height} pixels: cut out the part to be seen")
+    return image
 
 
 def show_bad(console: Console, bad: Sequence[BadImage]) -> None:

@@ -94,6 +94,7 @@ def load_network(config: NetworkConfig) -> Network:
         return Network(run.model, run.variables, run.preprocessing, run.class_names, run.title)
     if config.checkpoint:
         return _from_checkpoint(config)
+    create_model(config.model)  # an unknown name is said with those that are close
     loaded = pretrained.load(config.model, config.weights)
     return Network(
         model=loaded.model,
@@ -107,9 +108,16 @@ def load_network(config: NetworkConfig) -> Network:
 def _from_checkpoint(config: NetworkConfig) -> Network:
     size, names = config.image_size, class_names(config)
     model = create_model(config.model, num_classes=len(names))
+    try:
+        variables = pretrained.from_torch(model, config.checkpoint, (size, size, 3))
+    except ConfigError as error:
+        given = "--classes" if config.classes else "--num-classes"
+        raise ConfigError(
+            f"{config.checkpoint} as {config.model} with {len(names)} classes ({given}): {error}"
+        ) from None
     return Network(
         model=model,
-        variables=pretrained.from_torch(model, config.checkpoint, (size, size, 3)),
+        variables=variables,
         preprocessing=checkpoint_preprocessing(config),
         class_names=names,
         title=f"{config.model}, {Path(config.checkpoint).name}",
@@ -123,7 +131,7 @@ def checkpoint_preprocessing(config: NetworkConfig) -> Preprocessing:
 
 
 def class_names(config: NetworkConfig) -> tuple[str, ...]:
-    """The names of a checkpoint's classes: those in its file, else "class 0", "class 1" and so on."""
+    """The names of a checkpoint's classes: of its file, else "class 0" and so on."""
     if not config.classes:
         return numbered(config.num_classes)
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax.sharding import AxisType
@@ -191,7 +192,7 @@ def _check_data(dataset: Dataset, trained_on: Mapping[str, str], root: Path) -> 
 
 
 def _last_variables(experiment: Experiment, directory: Path, seed: int) -> tuple[Variables, int]:
-    """The variables of the last checkpoint, on the host, and its step."""
+    """The variables of the last checkpoint, and its step."""
     checkpoints = directory / "checkpoints"
     if not checkpoints.is_dir():
         raise RunDirectoryError(f"{directory} has saved nothing yet: {checkpoints} is missing")
@@ -207,7 +208,7 @@ def _last_variables(experiment: Experiment, directory: Path, seed: int) -> tuple
             raise RunDirectoryError(f"{directory} has saved nothing yet: {checkpoints} is empty")
         state = saved.state
         variables = {"params": evaluated_params(state), **state.model_state}
-        return jax.tree.map(np.asarray, variables), saved.first
+        return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), variables), saved.first
     finally:
         saved.checkpoints.close()
 

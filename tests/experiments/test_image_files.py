@@ -93,6 +93,11 @@ def test_a_picture_over_the_limit_is_named(tmp_path, monkeypatch):
     assert "more than 2,000 pixels" in bad[0][1]
 
 
+def test_a_strip_is_named(tmp_path):
+    huge_png(tmp_path / "strip.png", 2, 101)
+    assert "strip of 2x101 pixels" in read_images([tmp_path / "strip.png"])[1][0][1]
+
+
 def test_what_is_named_is_read_whatever_it_is_called(odd_files, tmp_path):
     (tmp_path / "picture").write_bytes((odd_files / "good.jpg").read_bytes())
     assert len(read_images(find_images([tmp_path / "picture"]))[0]) == 1
