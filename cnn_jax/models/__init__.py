@@ -3,7 +3,9 @@
 from cnn_jax.models.alexnet import AlexNet
 from cnn_jax.models.autoencoder import Autoencoder, EncoderClassifier
 from cnn_jax.models.conv_autoencoder import ConvAutoencoder
+from cnn_jax.models.densenet import DenseNet
 from cnn_jax.models.googlenet import GoogLeNet
+from cnn_jax.models.inception import InceptionV3
 from cnn_jax.models.lenet import LeNet
 from cnn_jax.models.mlp import MLP
 from cnn_jax.models.registry import create_model, list_models
@@ -18,8 +20,10 @@ __all__ = [
     "AlexNet",
     "Autoencoder",
     "ConvAutoencoder",
+    "DenseNet",
     "EncoderClassifier",
     "GoogLeNet",
+    "InceptionV3",
     "LeNet",
     "ResNet",
     "SimpleCNN",

@@ -1,0 +1,152 @@
+"""Densely connected networks: every layer of a block sees the maps of all layers before it.
+
+Source: Huang, Liu, van der Maaten, Weinberger 2017, "Densely Connected Convolutional Networks",
+table 1: DenseNet-BC, with 1x1 bottlenecks (B) and transitions that halve the channels (C). As
+torchvision has it, whose initialization it shares and whose weights it takes.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.typing import Dtype
+from jaxtyping import Array, Float
+
+from cnn_jax.layers import BatchNorm, Conv, Linear, avg_pool, global_avg_pool, max_pool, relu
+from cnn_jax.models import torch_names
+from cnn_jax.models.checks import check_choice, check_images
+from cnn_jax.models.registry import register
+
+Images = Float[Array | np.ndarray, "batch height width channels"]
+Feature = Float[Array, "batch out_height out_width features"]
+Layer = Callable[..., nn.Module]
+
+BOTTLENECK = 4
+"""Channels of a bottleneck, in growth rates (section 3)."""
+SMALLEST = 29
+
+he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+
+
+class DenseLayer(nn.Module):
+    """New maps from all that were before: BatchNorm, ReLU, 1x1, BatchNorm, ReLU, 3x3."""
+
+    growth_rate: int
+    conv: Layer
+    norm: Layer
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        y = relu(self.norm(name="norm1")(x, train=train))
+        y = self.conv(BOTTLENECK * self.growth_rate, 1, name="conv1")(y)
+        y = relu(self.norm(name="norm2")(y, train=train))
+        return self.conv(self.growth_rate, 3, padding=1, name="conv2")(y)
+
+
+class DenseNetBody(nn.Module):
+    """Everything before the classifier; gives the maps `stem`, `stage1` and so on."""
+
+    growth_rate: int
+    stage_sizes: tuple[int, ...]
+    width: int
+    conv: Layer
+    norm: Layer
+
+    @nn.compact
+    def __call__(self, images: Images, *, train: bool) -> dict[str, Feature]:
+        check_images(images, SMALLEST)
+        x = self.conv(self.width, 7, 2, padding=3, name="stem_conv")(jnp.asarray(images))
+        x = relu(self.norm(name="stem_norm")(x, train=train))
+        features = {"stem": x}
+        x = max_pool(x, 3, 2, padding=1)
+        for stage, size in enumerate(self.stage_sizes, start=1):
+            if stage > 1:
+                x = relu(self.norm(name=f"transition{stage - 1}_norm")(x, train=train))
+                x = self.conv(x.shape[-1] // 2, 1, name=f"transition{stage - 1}_conv")(x)
+                x = avg_pool(x, 2)
+            for number in range(1, size + 1):
+                layer = DenseLayer(
+                    self.growth_rate, self.conv, self.norm, name=f"stage{stage}_layer{number}"
+                )
+                x = jnp.concatenate([x, layer(x, train=train)], axis=-1)
+            features[f"stage{stage}"] = x
+        features[f"stage{stage}"] = relu(self.norm(name="last_norm")(x, train=train))
+        return features
+
+
+class DenseNet(nn.Module):
+    """DenseNet-BC: images to logits [batch, num_classes], float32 or wider.
+
+    `features` gives the maps `stem` (after its ReLU, before pooling), `stage1`, `stage2`, … after
+    each block; the last one also after the BatchNorm and ReLU that end the network.
+
+    Attributes:
+        growth_rate: number of maps that each layer adds, k in the paper.
+        stage_sizes: number of layers of each block.
+        width: number of channels of the stem.
+        num_classes: number of outputs.
+        norm: "frozen" normalizes with the running statistics, in training too.
+        dtype: dtype of the body's computation, such as bfloat16; parameters, statistics and
+            the classifier stay float32. None is that of input and parameters.
+        axis_name: mapped axis (`pmap`) over whose devices BatchNorm's statistics are taken.
+
+    Raises:
+        ConfigError: images that are not [batch, height, width, channels] or smaller than 29x29.
+    """
+
+    growth_rate: int
+    stage_sizes: tuple[int, ...]
+    width: int
+    num_classes: int = 1000
+    norm: Literal["batch", "frozen"] = "batch"
+    dtype: Dtype | None = None
+    axis_name: str | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("norm", self.norm, ("batch", "frozen"))
+        super().__post_init__()
+
+    def setup(self) -> None:
+        conv = partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=he_normal)
+        norm = partial(
+            BatchNorm, frozen=self.norm == "frozen", axis_name=self.axis_name, dtype=self.dtype
+        )
+        self.body = DenseNetBody(self.growth_rate, self.stage_sizes, self.width, conv, norm)
+        self.head = Linear(self.num_classes, bias_init=nn.initializers.zeros_init())
+
+    def features(self, x: Images, *, train: bool = False) -> dict[str, Feature]:
+        """The feature maps, in forward order."""
+        return self.body(x, train=train)
+
+    def __call__(self, x: Images, *, train: bool = False) -> Float[Array, "batch classes"]:
+        *_, last = self.body(x, train=train).values()
+        last = last.astype(jnp.promote_types(last.dtype, jnp.float32))
+        return self.head(global_avg_pool(last))
+
+    @nn.nowrap
+    def torch_names(self) -> dict[str, str]:
+        """Path in our variables of every parameter and statistic, by its name in torchvision."""
+        names = torch_names.conv("features.conv0", "body/stem_conv")
+        names |= torch_names.norm("features.norm0", "body/stem_norm")
+        for stage, size in enumerate(self.stage_sizes, start=1):
+            if stage > 1:
+                torch, path = f"features.transition{stage - 1}", f"body/transition{stage - 1}"
+                names |= torch_names.norm(f"{torch}.norm", f"{path}_norm")
+                names |= torch_names.conv(f"{torch}.conv", f"{path}_conv")
+            for number in range(1, size + 1):
+                torch = f"features.denseblock{stage}.denselayer{number}"
+                path = f"body/stage{stage}_layer{number}"
+                for i in (1, 2):
+                    names |= torch_names.norm(f"{torch}.norm{i}", f"{path}/norm{i}")
+                    names |= torch_names.conv(f"{torch}.conv{i}", f"{path}/conv{i}")
+        names |= torch_names.norm("features.norm5", "body/last_norm")
+        return names | torch_names.linear("classifier", "head")
+
+
+register("densenet121", partial(DenseNet, 32, (6, 12, 24, 16), 64))
+register("densenet161", partial(DenseNet, 48, (6, 12, 36, 24), 96))
+register("densenet169", partial(DenseNet, 32, (6, 12, 32, 32), 64))
+register("densenet201", partial(DenseNet, 32, (6, 12, 48, 32), 64))
