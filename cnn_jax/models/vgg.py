@@ -178,12 +178,11 @@ _STAGE_SIZES = {
     19: (2, 2, 4, 4, 4),
 }
 _WIDTHS = (64, 128, 256, 512, 512)
-for _depth, _sizes in _STAGE_SIZES.items():
-    register(f"vgg{_depth}", partial(VGG, _sizes, _WIDTHS))
-    register(f"vgg{_depth}_bn", partial(VGG, _sizes, _WIDTHS, norm="batch"))
 # Liu and Deng: "Very Deep Convolutional Neural Network Based Image Classification Using Small
 # Training Sample Size", 2015, put BatchNorm into VGG-16 for CIFAR; with a linear layer alone as
 # the classifier it is that of github.com/kuangliu/pytorch-cifar, with its names.
-register(
-    "cifar_vgg16", partial(VGG, _STAGE_SIZES[16], _WIDTHS, None, 0.0, num_classes=10, norm="batch")
-)
+for _depth, _sizes in _STAGE_SIZES.items():
+    register(f"vgg{_depth}", partial(VGG, _sizes, _WIDTHS))
+    register(f"vgg{_depth}_bn", partial(VGG, _sizes, _WIDTHS, norm="batch"))
+    _cifar = partial(VGG, _sizes, _WIDTHS, None, 0.0, num_classes=10, norm="batch")
+    register(f"cifar_vgg{_depth}", _cifar)

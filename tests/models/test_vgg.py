@@ -15,8 +15,11 @@ PARAMETERS = {
     "vgg13_bn": 133_053_736,
     "vgg16_bn": 138_365_992,
     "vgg19_bn": 143_678_248,
-    # github.com/kuangliu/pytorch-cifar, VGG('VGG16').
+    # github.com/kuangliu/pytorch-cifar, VGG('VGG11') to VGG('VGG19').
+    "cifar_vgg11": 9_231_114,
+    "cifar_vgg13": 9_416_010,
     "cifar_vgg16": 14_728_266,
+    "cifar_vgg19": 20_040_522,
 }
 SMALL = {"stage_sizes": (1, 2), "widths": (4, 6), "hidden": (5, 7), "num_classes": 3}
 
