@@ -7,6 +7,7 @@ from flax.traverse_util import flatten_dict
 from cnn_jax.errors import ConfigError
 from cnn_jax.models import create_model, list_models
 from cnn_jax.pretrained import from_torch, to_torch
+from tests.references.torchvision_models import import_torchvision
 from tests.references.weights import weights
 
 # Models whose parameters depend on the size of the image, or that take other images.
@@ -151,6 +152,49 @@ def test_there_and_back_is_equal_to_the_bit(name):
     for key, value in state.items():
         assert back[key].dtype == np.float32 and back[key].flags["C_CONTIGUOUS"]
         assert back[key].tobytes() == value.tobytes(), key
+
+
+def test_auxiliary_classifiers_are_left_out_of_a_model_without_them():
+    model = create_model("googlenet", num_classes=3, aux_logits=True)
+    own = our_shapes(model, (224, 224, 3))
+    random = np.random.default_rng(0)
+    state = {
+        name: random.standard_normal(torch_shape(own[path]), np.float32)
+        for name, path in model.torch_names().items()
+    }
+    complete = flatten_dict(from_torch(model, state), sep="/")
+    assert complete.keys() == own.keys()
+    plain = create_model("googlenet", num_classes=3)
+    without = flatten_dict(from_torch(plain, state), sep="/")
+    assert without.keys() == our_shapes(plain, (224, 224, 3)).keys()
+    assert len(without) < len(complete)
+    for path, value in without.items():
+        np.testing.assert_array_equal(value, complete[path])
+    state["aux3.fc2.bias"] = np.zeros(3)
+    with pytest.raises(ConfigError, match="1 of .* entries.*\n  unexpected: aux3.fc2.bias"):
+        from_torch(plain, state)
+
+
+@pytest.mark.parametrize(
+    "name, attributes", [("resnet18", {}), ("googlenet", {"aux_logits": True})]
+)
+def test_torchvision_takes_what_comes_back(name, attributes):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    try:
+        torchvision = import_torchvision()
+    except ImportError as error:
+        pytest.skip(f"torchvision cannot be imported (set CNN_JAX_TORCHVISION_CPU?): {error}")
+    # Its truncated normals take long to draw.
+    quick = {"init_weights": False} if name == "googlenet" else {}
+    theirs, other = (
+        torchvision.models.get_model(name, num_classes=10, **attributes, **quick) for _ in range(2)
+    )
+    model = create_model(name, num_classes=10, **attributes)
+    back = to_torch(model, from_torch(model, theirs.state_dict()))
+    other.load_state_dict({key: torch.as_tensor(value) for key, value in back.items()}, strict=True)
+    assert back.keys() == theirs.state_dict().keys()
+    for key, value in theirs.state_dict().items():
+        assert torch.equal(other.state_dict()[key], value), key
 
 
 def test_back_is_what_pytorch_may_write_to(model, state):
