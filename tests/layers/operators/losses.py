@@ -67,6 +67,14 @@ def torch_loss(name, outputs, targets, **settings):
     return losses.sum(dim=tuple(range(1, losses.ndim))) if losses.ndim > 1 else losses
 
 
+def torch_logistic(outputs, signs):
+    """The definition; PyTorch's own soft_margin_loss is infinite at logits of -89 in float32."""
+    from torch.nn import functional
+
+    losses = -functional.logsigmoid(signs * outputs)
+    return losses.sum(dim=tuple(range(1, losses.ndim))) if losses.ndim > 1 else losses
+
+
 def torch_hinge(outputs, targets):
     """PyTorch's is of a distance: max(0, 1 - distance) where its target is -1."""
     import torch
@@ -95,7 +103,7 @@ def torch_targets(outputs, labels):
 
 
 def torch_against_the_rest(outputs, labels):
-    return torch_loss("soft_margin_loss", outputs, 2 * torch_targets(outputs, labels) - 1)
+    return torch_logistic(outputs, 2 * torch_targets(outputs, labels) - 1)
 
 
 def torch_one_hot_squared(outputs, labels):
@@ -106,9 +114,7 @@ OPERATORS = (
     Operator("squared_error", sample_real, tasks.squared_error, partial(torch_loss, "mse_loss")),
     Operator("absolute_error", sample_real, tasks.absolute_error, partial(torch_loss, "l1_loss")),
     Operator("huber_loss", sample_huber, tasks.huber_loss, partial(torch_loss, "huber_loss")),
-    Operator(
-        "logistic_loss", sample_signs, tasks.logistic_loss, partial(torch_loss, "soft_margin_loss")
-    ),
+    Operator("logistic_loss", sample_signs, tasks.logistic_loss, torch_logistic),
     Operator(
         "binary_cross_entropy",
         sample_probabilities,
