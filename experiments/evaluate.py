@@ -1,0 +1,6 @@
+"""``python -m experiments.evaluate --models resnet50``: how good is it on ImageNet?"""
+
+from experiments.tools.evaluate import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Classifiers on ImageNet: the recipes that the published accuracies come from.
+
+Lecture: "ResNet". Source: torchvision's reference training (its weights IMAGENET1K_V1), and He et
+al. 2018, "Bag of Tricks", for the recipe cosine. On eight GPUs or a TPU slice:
+
+    python -m experiments.resnet_imagenet                       ResNet-50, TFDS's imagenet2012
+    python -m experiments.resnet_imagenet --data.name ./imagenet      a folder, train|val/<class>/
+    … --recipe cosine --training.precision bfloat16 --data.workers 16
+    python -m experiments.evaluate --models resnet50            the public weights' accuracy
+
+Training images are random parts of the whole ones, of 8 to 100% of their area; evaluation takes the
+centre 224x224 pixels after the shorter side became 256. The learning rate is for the batch size
+given: change both in proportion (Goyal et al. 2017). The same command trains on any folder of
+images, such as a part of ImageNet.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from cnn_jax.data import DataConfig, Dataset, load_dataset, random_flip, random_resized_crop
+from cnn_jax.data.load import IMAGENET_MEAN, IMAGENET_STD
+from cnn_jax.models import create_model
+from cnn_jax.tasks import Classification
+from cnn_jax.training import (
+    ControlConfig,
+    Experiment,
+    OptimizerConfig,
+    TrainingConfig,
+    compute_dtype,
+)
+from experiments.tools.figures import classification_figures
+from experiments.tools.run import run
+
+
+@dataclass(frozen=True)
+class Config:
+    """Classifiers on ImageNet."""
+
+    recipe: Literal["step", "cosine"] = "step"
+    """step: 90 epochs, a tenth of the rate every 30; cosine: warm-up, cosine, label smoothing, no
+    decay of biases and norms, and residual branches that begin at zero."""
+    model: str = "resnet50"
+    """Any ResNet, ResNeXt or Wide ResNet for ImageNet, see `cnn_jax.models.list_models`."""
+    zero_init_residual: bool = False
+    """Start every residual branch at zero (Goyal et al. 2017)."""
+    label_smoothing: float = 0.0
+    """Probability moved from the label to all classes."""
+    data: DataConfig = field(
+        default_factory=lambda: DataConfig(
+            name="imagenet2012", image_size=224, resize=256, storage="stream", workers=8
+        )
+    )
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(
+            learning_rate=0.1,
+            nesterov=False,
+            schedule="step",
+            milestones=("30 epochs", "60 epochs"),
+            l2=1e-4,
+            decay_all=True,
+        )
+    )
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(
+            duration="90 epochs", batch_size=256, log_every="100 steps"
+        )
+    )
+    control: ControlConfig = field(default_factory=ControlConfig)
+
+
+STEP = Config()
+COSINE = Config(
+    recipe="cosine",
+    zero_init_residual=True,
+    label_smoothing=0.1,
+    optimizer=OptimizerConfig(learning_rate=0.4, schedule="cosine", warmup="5 epochs", l2=1e-4),
+    training=replace(STEP.training, duration="120 epochs", batch_size=1024),
+)
+RECIPES = {"step": STEP, "cosine": COSINE}
+SMOKE = replace(
+    STEP,
+    model="resnet18",
+    data=DataConfig(name="digits", image_size=32),
+    optimizer=OptimizerConfig(learning_rate=0.01),
+    training=TrainingConfig(duration="4 steps", batch_size=16, log_every="2 steps"),
+)
+
+
+def load(config: DataConfig) -> Dataset:
+    """The images, random parts of them in training, normalized as ImageNet's weights want it."""
+    dataset = load_dataset(
+        config, default="imagenet2012", augment=[random_resized_crop(), random_flip()]
+    )
+    if dataset.image_shape[-1] != 3:
+        return dataset
+    return replace(dataset, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+
+
+def build(config: Config) -> Experiment:
+    """The experiment that a configuration describes."""
+    dataset = load(config.data)
+    model = create_model(
+        config.model,
+        num_classes=dataset.num_classes,
+        zero_init_residual=config.zero_init_residual,
+        dtype=compute_dtype(config.training.precision),
+    )
+    return Experiment(
+        dataset=dataset,
+        task=Classification(model, label_smoothing=config.label_smoothing),
+        optimizer=config.optimizer,
+        training=config.training,
+        control=config.control,
+        workers=config.data.workers,
+        figures=classification_figures(),
+    )
+
+
+if __name__ == "__main__":
+    run(Config, build, recipes=RECIPES, smoke=SMOKE)
