@@ -22,6 +22,7 @@ from cnn_jax.training.parallel import Parallel
 from cnn_jax.training.prepare import make_prepare
 from cnn_jax.training.state import TrainState, evaluated_params, init_state
 from cnn_jax.training.step import Batch, layer_names, make_eval_step, make_train_step
+from cnn_jax.training.trainable import split_params
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,9 @@ class Parts:
     @property
     def layers(self) -> list[str]:
         """The layers whose gradients are logged."""
-        wanted = self.experiment.training.layer_gradients
-        return layer_names(self.state.params) if wanted else []
+        if not self.experiment.training.layer_gradients:
+            return []
+        return layer_names(split_params(self.state.params, self.experiment.trainable)[0])
 
     def train_feed(self, train_step: StepFn, seed: int) -> TrainFeed:
         """Batches of the training split for a step."""
@@ -75,6 +77,10 @@ class Parts:
             "epochs": round(step / self.steps_per_epoch, 4),
             "stopped_early": bool(state.control.stopped),
             "parameters": sum(p.size for p in jax.tree.leaves(state.params)),
+            "trained_parameters": sum(
+                p.size
+                for p in jax.tree.leaves(split_params(state.params, self.experiment.trainable)[0])
+            ),
             "train_seconds": round(float(np.float32(seconds)), 2),
         }
         for name in ("validation", "test"):
@@ -155,12 +161,18 @@ def assemble(
             accumulate=config.accumulate,
             ema_decay=config.ema_decay,
             layer_gradients=config.layer_gradients,
+            trainable=experiment.trainable,
             axis_name=parallel.axis_name,
         ),
         eval_step=make_eval_step(task.loss_fn, prepare=prepare, axis_name=parallel.axis_name),
         predict=predict,
         state=init_state(
-            params, model_state, optimizer, jax.random.fold_in(key, 1), ema=bool(config.ema_decay)
+            params,
+            model_state,
+            optimizer,
+            jax.random.fold_in(key, 1),
+            ema=bool(config.ema_decay),
+            trainable=experiment.trainable,
         ),
     )
 

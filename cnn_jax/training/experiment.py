@@ -10,6 +10,7 @@ from jaxtyping import Array, Key
 from cnn_jax.data import Dataset
 from cnn_jax.training.control import ControlConfig
 from cnn_jax.training.optimizers import OptimizerConfig
+from cnn_jax.training.trainable import Trainable
 
 Precision = Literal["float32", "bfloat16"]
 Variables = dict[str, Any]
@@ -96,6 +97,9 @@ class Experiment:
     initialize: Initialize | None = None
     """Changes the fresh variables, given the results of the study's earlier members: pretraining
     is to take an earlier one's."""
+    trainable: Trainable | None = None
+    """Which parameters train, by their path such as "head/kernel"; the others are held to the bit.
+    None: all. BatchNorm's statistics are no parameters: hold them by the model's norm="frozen"."""
     figures: Mapping[str, Callable[["Result"], Any]] = field(default_factory=dict)
     """Figures by file name, drawn from the result at the end."""
 

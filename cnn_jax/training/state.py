@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Array, Int, Key, PyTree
 
 from cnn_jax.training.control import Control, init_control
+from cnn_jax.training.trainable import Trainable, split_params
 
 
 # JAX also fills a pytree's fields with shapes, shardings and batched values.
@@ -40,13 +41,14 @@ def init_state(
     key: Key[Array, ""],
     *,
     ema: bool = False,
+    trainable: Trainable | None = None,
 ) -> TrainState:
-    """The state before the first step."""
+    """The state before the first step; the optimizer keeps nothing of what does not train."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         model_state=model_state,
-        opt_state=optimizer.init(params),
+        opt_state=optimizer.init(split_params(params, trainable)[0]),
         key=key,
         control=init_control(),
         ema=jax.tree.map(jnp.copy, params) if ema else None,

@@ -19,6 +19,7 @@ from jax import lax
 from jaxtyping import Array, Key, PyTree
 
 from cnn_jax.training.state import TrainState, evaluated_params
+from cnn_jax.training.trainable import Trainable, join_params, split_params
 
 Batch = dict[str, Any]
 LossFn = Callable[..., tuple[Array, tuple[PyTree, dict[str, Array]]]]
@@ -34,6 +35,7 @@ def make_train_step(
     accumulate: int = 1,
     ema_decay: float = 0.0,
     layer_gradients: bool = False,
+    trainable: Trainable | None = None,
     axis_name: str | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]:
     """Build ``train_step(state, batch) -> (state, sums)``.
@@ -46,21 +48,28 @@ def make_train_step(
         accumulate: number of micro-batches that a batch is cut into, one after another.
         ema_decay: decay a step of the moving average of the parameters, if the state has one.
         layer_gradients: also sum up the norm of each layer's gradient, by the layer's path.
+        trainable: which parameters train; the others get no gradient, penalty, decay or update,
+            and keep their bits. None: all train.
         axis_name: the mapped axis under ``pmap``; None under ``jit``, where the batch is global.
     """
-    gradient = jax.value_and_grad(loss_fn, has_aux=True)
+
+    def loss_of_trained(trained: PyTree, held: PyTree, *others: Any) -> Any:
+        return loss_fn(join_params(trained, held), *others)
+
+    gradient = jax.value_and_grad(loss_of_trained, has_aux=True)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
         key = jax.random.fold_in(state.key, state.step)
         augment_key, model_key = jax.random.split(key)
         batch = prepare(batch, augment_key, True)
+        trained, held = split_params(state.params, trainable)
         if axis_name:
             model_key = jax.random.fold_in(model_key, lax.axis_index(axis_name))
 
         def micro_step(model_state: PyTree, micro: Batch, index: int | Array) -> Any:
             micro_key = jax.random.fold_in(model_key, index)
             (loss, (model_state, sums)), grads = gradient(
-                state.params, model_state, micro, micro_key, True
+                trained, held, model_state, micro, micro_key, True
             )
             return model_state, (grads, sums | {"loss": loss})
 
@@ -76,7 +85,7 @@ def make_train_step(
         weight = jnp.maximum(sums["weight"], jnp.finfo(sums["weight"].dtype).tiny)
         grads = jax.tree.map(lambda g: g / weight.astype(g.dtype), grads)
         if penalty is not None:
-            grads = jax.tree.map(jnp.add, grads, jax.grad(penalty)(state.params))
+            grads = jax.tree.map(jnp.add, grads, jax.grad(penalty)(trained))
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(sums["loss"]) & jnp.isfinite(grad_norm)
         sums = sums | {
@@ -87,17 +96,18 @@ def make_train_step(
         if layer_gradients:
             sums["layer_grad_norm"] = layer_norms(grads)
 
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, trained)
         updates = jax.tree.map(lambda u: u * state.control.scale.astype(u.dtype), updates)
-        params = optax.apply_updates(state.params, updates)
+        trained = optax.apply_updates(trained, updates)
         ema = state.ema
         if ema is not None:
             # Early averages forget the random start quickly, as TensorFlow's EMA does.
             decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
-            ema = optax.incremental_update(params, ema, 1.0 - decay)
+            average = split_params(ema, trainable)[0]
+            ema = join_params(optax.incremental_update(trained, average, 1.0 - decay), held)
         return state.replace(
             step=state.step + 1,
-            params=params,
+            params=join_params(trained, held),
             model_state=model_state,
             opt_state=opt_state,
             ema=ema,
