@@ -79,8 +79,8 @@ def test_what_is_no_run_is_said(trained, tmp_path):
         load_run(tmp_path / "nowhere")
     with pytest.raises(RunDirectoryError, match=r"missing; there are run in it"):
         load_run(directory.parent)
-    with pytest.raises(RunDirectoryError, match="has no 'figures'"):
-        load_run(directory / "figures")
+    with pytest.raises(RunDirectoryError, match="has no 'checkpoints'"):
+        load_run(directory / "checkpoints")
 
 
 def test_nothing_saved_yet(copied):
