@@ -1,4 +1,4 @@
-"""``python -m experiments``: all experiments with their one-line claims."""
+"""``python -m experiments``: all experiments with their one-line claims, and the tools."""
 
 import ast
 from pathlib import Path
@@ -8,27 +8,42 @@ from rich.table import Table
 
 
 def experiments() -> dict[str, str]:
-    """The claim of every experiment by name: the first line of its file's docstring.
+    """The claim of every experiment by name: the first line of its file's docstring."""
+    return {name: line for name, (line, is_experiment) in _files().items() if is_experiment}
+
+
+def tools() -> dict[str, str]:
+    """What every tool is for, by name: what follows the command in its file's docstring."""
+    files = _files().items()
+    return {
+        name: line.split("``: ")[-1] for name, (line, is_experiment) in files if not is_experiment
+    }
+
+
+def _files() -> dict[str, tuple[str, bool]]:
+    """The first line of each file's docstring, and whether it is an experiment: has a Config.
 
     The files are read, not imported: the list is there at once.
     """
-    claims = {}
+    found = {}
     for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
         tree = ast.parse(path.read_text())
         names = {getattr(node, "name", None) for node in tree.body}
-        if "Config" in names:
-            claims[path.stem] = (ast.get_docstring(tree) or "").partition("\n")[0]
-    return claims
+        line = (ast.get_docstring(tree) or "").partition("\n")[0]
+        found[path.stem] = line, "Config" in names
+    return found
 
 
 def main() -> None:
-    """Print the list."""
-    table = Table(title="python -m experiments.NAME [--help]", title_justify="left")
-    table.add_column("name", no_wrap=True)
-    table.add_column("claim")
-    for name, claim in experiments().items():
-        table.add_row(name, claim)
-    Console().print(table)
+    """Print the lists."""
+    console = Console()
+    for title, lines in (("experiment", experiments()), ("tool", tools())):
+        table = Table(title=f"python -m experiments.{title.upper()} [--help]", title_justify="left")
+        table.add_column(title, no_wrap=True)
+        table.add_column("claim" if title == "experiment" else "what it is for")
+        for name, line in lines.items():
+            table.add_row(name, line)
+        console.print(table)
 
 
 if __name__ == "__main__":
