@@ -1,0 +1,125 @@
+"""Layers of a model, with their shapes, parameters and multiplications.
+
+    python -m experiments.summary                        the models there are
+    python -m experiments.summary resnet50
+    python -m experiments.summary googlenet --depth 2 --image-size 299
+    python -m experiments.summary cifar_resnet20 --num-classes 100
+
+MACs are multiplications, each with an addition, of convolutions and linear layers for one image:
+what papers and torchvision call FLOPs.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from typing import Any
+
+import tyro
+from rich.columns import Columns
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import Positional
+
+from cnn_jax.errors import ConfigError
+from cnn_jax.models import create_model, list_models
+from cnn_jax.models.summary import LayerSummary, summarize
+from experiments.tools.messages import user_errors
+
+IMAGE_SHAPES = {
+    "*autoencoder": (28, 28, 1),
+    "cifar_*": (32, 32, 3),
+    "inception_v3": (299, 299, 3),
+    "lenet5": (28, 28, 1),
+    "mlp": (28, 28, 1),
+    "simple_cnn": (28, 28, 1),
+    "*": (224, 224, 3),
+}
+"""What the models of a name are made for: ImageNet's images at the end, if nothing else."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which model, for which images."""
+
+    model: Positional[str] = ""
+    """Its name; without one all names are listed."""
+    image_size: int | None = None
+    """Height and width in pixels; by default 32 for the CIFAR models, 28 for those of digits, 299
+    for Inception v3, and 224 for the others."""
+    channels: int | None = None
+    """Of an image; by default 1 for the models of digits and 3 for the others."""
+    num_classes: int | None = None
+    """Number of outputs; by default the model's own."""
+    depth: int | None = None
+    """Levels of modules that are shown, the inner ones within them; by default all."""
+
+
+def image_shape(name: str) -> tuple[int, int, int]:
+    """Height, width and channels of the images that a model of that name is made for."""
+    return next(shape for pattern, shape in IMAGE_SHAPES.items() if fnmatch(name, pattern))
+
+
+def table(rows: Sequence[LayerSummary], *, title: str) -> Table:
+    """A row a module, indented by its level, and the sums; dots stand for what is in its parts."""
+    shown = Table(title=title, title_justify="left", show_footer=True)
+    shown.add_column("layer", "in all", overflow="fold")
+    shown.add_column("type")
+    shown.add_column("output", justify="right")
+    for heading, counts in (
+        ("parameters", [row.parameters for row in rows]),
+        ("MACs", [row.macs for row in rows]),
+    ):
+        shown.add_column(heading, f"{sum(counts):,}", justify="right")
+    for row in rows:
+        *above, name = row.path.split("/")
+        shown.add_row(
+            ("  " * (len(above) + 1) + name) if row.path else "(model)",
+            row.kind,
+            " x ".join(map(str, row.output_shape)) or "1",
+            f"{row.parameters:,}" if row.parameters else "",
+            f"{row.macs:,}" if row.macs else "",
+        )
+    return shown
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the table of a model, or the names of all."""
+    options = tyro.cli(
+        Options, prog="python -m experiments.summary", description=__doc__, args=argv
+    )
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    with user_errors(console):
+        if options.model:
+            _show(options, console)
+        else:
+            console.print(Columns(list_models(), column_first=True, expand=False))
+
+
+def _show(options: Options, console: Console) -> None:
+    numbers = {
+        "--image-size": options.image_size,
+        "--channels": options.channels,
+        "--num-classes": options.num_classes,
+        "--depth": options.depth,
+    }
+    for flag, number in numbers.items():
+        if number is not None and number < 1:
+            raise ConfigError(f"{flag} must be 1 or more, got {number}")
+    attributes: dict[str, Any] = {}
+    if options.num_classes is not None:
+        attributes["num_classes"] = options.num_classes
+    model = create_model(options.model, **attributes)
+    height, width, channels = image_shape(options.model)
+    height, width = (options.image_size or size for size in (height, width))
+    shape = (height, width, options.channels or channels)
+    rows = summarize(model, shape, depth=options.depth)
+    pixels = " x ".join(map(str, shape))
+    console.print(table(rows, title=f"{options.model}, images of {pixels}"), highlight=False)
+    macs = sum(row.macs for row in rows)
+    parameters = sum(row.parameters for row in rows)
+    console.print(
+        f"{parameters:,} parameters ({4 * parameters / 2**20:,.1f} MiB as float32), "
+        f"{macs / 1e9:.3f} G MACs an image",
+        highlight=False,
+    )

@@ -1,0 +1,76 @@
+import subprocess
+import sys
+
+import pytest
+
+from cnn_jax.models import list_models
+from experiments.tools.summary import image_shape, main
+
+
+def test_a_model_is_printed_with_its_sums(capsys):
+    main(["cifar_resnet20"])
+    printed = capsys.readouterr().out
+    assert "cifar_resnet20, images of 32 x 32 x 3" in printed
+    lines = printed.splitlines()
+    (conv,) = [line for line in lines if " stem_conv " in line]
+    assert [cell.strip() for cell in conv.split("│")[1:-1]] == [
+        "stem_conv",
+        "Conv",
+        "32 x 32 x 16",
+        "432",
+        "442,368",
+    ]
+    (total,) = [line for line in lines if "in all" in line]
+    assert "269,722" in total and "40,551,040" in total
+    assert printed.endswith("269,722 parameters (1.0 MiB as float32), 0.041 G MACs an image\n")
+
+
+def test_flags_change_the_image_and_the_classes(capsys):
+    words = ["cifar_resnet20", "--image-size", "16", "--channels", "1", "--num-classes", "3"]
+    main([*words, "--depth", "1"])
+    printed = capsys.readouterr().out
+    assert "images of 16 x 16 x 1" in printed and "stem_conv" not in printed
+    (head,) = [line for line in printed.splitlines() if " head " in line]
+    assert "195" in head and "192" in head
+
+
+def test_without_a_name_all_are_listed(capsys):
+    main([])
+    assert sorted(capsys.readouterr().out.split()) == sorted(list_models())
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("cifar_vgg16", (32, 32, 3)),
+        ("conv_autoencoder", (28, 28, 1)),
+        ("lenet5", (28, 28, 1)),
+        ("inception_v3", (299, 299, 3)),
+        ("vgg16", (224, 224, 3)),
+    ],
+)
+def test_images_are_those_that_a_model_is_made_for(name, shape):
+    assert image_shape(name) == shape
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["resnet51"], "unknown model 'resnet51'; did you mean resnet50, "),
+        (["resnet18", "--depth", "0"], "--depth must be 1 or more, got 0"),
+        (["resnet18", "--image-size", "8"], "at least 32x32"),
+        (["autoencoder", "--num-classes", "3"], "unknown attribute 'num_classes'"),
+    ],
+)
+def test_what_is_wrong_ends_with_its_message(words, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    printed = capsys.readouterr().out
+    assert printed.startswith("error: ") and message in printed
+
+
+def test_the_door_is_there():
+    door = [sys.executable, "-m", "experiments.summary", "--help"]
+    helped = subprocess.run(door, capture_output=True, text=True, check=True, timeout=120)
+    assert "--num-classes" in helped.stdout
