@@ -1,0 +1,277 @@
+"""Pretraining on a related task: with few labels, a network that has seen others learns more.
+
+Lecture: "Pretraining", "Transfer learning". Source: Yosinski et al. 2014, "How transferable are
+features in deep neural networks?". In two stages: first the new head alone (the body as it came),
+then everything, at a smaller rate. A random start gets as many steps in all, in one stage.
+
+    python -m experiments.finetune --data.name ./folder --data.image-size 224 --model resnet50
+    … --checkpoint resnet18.pth --checkpoint-classes 1000       a file of one's own
+    … --init compare                                            and from a random start beside it
+    python -m experiments.finetune --init run --from-run runs/resnet_cifar/1234abcd
+    python -m experiments.finetune --init run --from-run runs/autoencoder/1234abcd/code-30
+    python -m experiments.finetune --init compare --from-run … --labels 100 1000
+
+Images are scaled as the source's were: mean and standard deviation are those that the body was
+trained with, not the new data's (a random start has the new data's own). Gray images become three
+equal channels for a body that has seen colours, colours their brightness for one that has seen
+gray. BatchNorm keeps the source's statistics while the head is trained, and afterwards too, unless
+--norm batch. Augmentation is that of the data set: crops and, where they make sense, mirror images.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Literal
+
+from cnn_jax.data import DataConfig, Dataset, load_dataset, random_crop, random_flip
+from cnn_jax.errors import ConfigError
+from cnn_jax.models import create_model
+from cnn_jax.pretrained.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from cnn_jax.tasks import Classification
+from cnn_jax.training import (
+    Experiment,
+    OptimizerConfig,
+    Result,
+    TrainingConfig,
+    compute_dtype,
+    to_steps,
+)
+from cnn_jax.training.experiment import Variables
+from cnn_jax.visual import compared_curves, grouped_bars, learning_curve
+from experiments.autoencoder import with_labels
+from experiments.tools.figures import classification_figures
+from experiments.tools.run import run
+from experiments.tools.sources import (
+    Source,
+    from_checkpoint,
+    from_run,
+    from_weights,
+    transplanted,
+    with_channels,
+    with_norm,
+)
+
+NAMES = {"random": "random start", "head": "pretrained, head alone", "all": "pretrained, then all"}
+
+
+@dataclass(frozen=True)
+class Config:
+    """A pretrained network on data of one's own."""
+
+    init: Literal["weights", "run", "random", "compare"] = "weights"
+    """weights: of --model, public or from --checkpoint; run: of --from-run; random: the same
+    network without; compare: a random start, then --from-run where it is given, else weights."""
+    from_run: str = ""
+    """Directory of a run of one's own, such as runs/resnet_cifar/1234abcd."""
+    model: str = "resnet18"
+    """Name of a model, where there is no --from-run."""
+    weights: str = "DEFAULT"
+    """Public weights of the model; DEFAULT is the best of them."""
+    checkpoint: str = ""
+    """In place of public weights a state dict of one's own: .safetensors, or PyTorch's .pth."""
+    checkpoint_classes: int = 1000
+    """Classes of the checkpoint; its last layer is left out."""
+    checkpoint_image_size: int = 224
+    """Height and width of its images, for models without global pooling."""
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    """Of each channel in [0, 1], as the checkpoint was trained."""
+    std: tuple[float, float, float] = IMAGENET_STD
+    """Of each channel in [0, 1], as the checkpoint was trained."""
+    norm: Literal["frozen", "batch"] = "frozen"
+    """BatchNorm in the second stage: the source's statistics, or each batch's own."""
+    labels: tuple[int, ...] = ()
+    """Numbers of training examples, each compared; by default all there are."""
+    data: DataConfig = field(default_factory=DataConfig)
+    head_duration: str = "10 epochs"
+    """Length of the first stage, in which the head alone is trained."""
+    training: TrainingConfig = field(
+        # Of an epoch only whole batches count: small ones suit small data sets.
+        default_factory=lambda: TrainingConfig(
+            duration="20 epochs", batch_size=32, log_every="10 steps", save_every="10 epochs"
+        )
+    )
+    head_optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(
+            name="adamw", learning_rate=3e-3, schedule="cosine", weight_decay=0.01
+        )
+    )
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(
+            name="adamw", learning_rate=3e-4, schedule="one_cycle", weight_decay=0.01
+        )
+    )
+    random_optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(
+            name="adamw", learning_rate=3e-3, schedule="one_cycle", weight_decay=0.01
+        )
+    )
+
+
+SMOKE = replace(
+    Config(),
+    init="random",
+    model="lenet5",
+    data=DataConfig(name="digits", image_size=28),
+    head_duration="4 steps",
+    training=TrainingConfig(duration="8 steps", batch_size=64, log_every="4 steps"),
+)
+
+
+def build(config: Config) -> dict[str, Experiment]:
+    """A random start, the head alone, everything: what is asked for, for each number of labels."""
+    if config.init == "run" and not config.from_run:
+        raise ConfigError("--init run needs the run's directory: --from-run runs/…")
+    if config.init == "weights" and config.from_run:
+        raise ConfigError("--from-run goes with --init run, compare or random, not with weights")
+    padding = max(1, (config.data.image_size or 32) // 8)
+    dataset = load_dataset(
+        config.data, default="fashion_mnist", augment=[random_crop(padding=padding), random_flip()]
+    )
+    # A network that is named needs no weights to start at random.
+    named = config.init == "random" and not config.from_run
+    source = None if named else _source(config, dataset.num_classes)
+    if source is not None:
+        dataset = with_channels(dataset, len(source.mean))
+    model: Any = (
+        create_model(config.model, num_classes=dataset.num_classes)
+        if source is None
+        else source.model
+    )
+    if hasattr(model, "dtype"):
+        model = model.clone(dtype=compute_dtype(config.training.precision))
+    study: dict[str, Experiment] = {}
+    for number in config.labels or (0,):
+        prefix = f"labels-{number}-" if number else ""
+        part = with_labels(dataset, number) if number else dataset
+        if config.init in ("random", "compare"):
+            study[f"{prefix}random"] = _random(config, model, part)
+        if source is not None and config.init != "random":
+            study |= _stages(config, source, model, part, prefix)
+    return study
+
+
+def _source(config: Config, num_classes: int) -> Source:
+    if config.from_run:
+        return from_run(config.from_run, num_classes)
+    if not config.checkpoint:
+        return from_weights(config.model, config.weights, num_classes)
+    return from_checkpoint(
+        config.model,
+        config.checkpoint,
+        num_classes,
+        there=config.checkpoint_classes,
+        image_size=config.checkpoint_image_size,
+        mean=config.mean,
+        std=config.std,
+    )
+
+
+def _random(config: Config, model: Any, dataset: Dataset) -> Experiment:
+    """Everything from a random start, for as many steps as both stages have."""
+    size = config.training.batch_size
+    steps = partial(to_steps, batch_size=size, steps_per_epoch=len(dataset.splits["train"]) // size)
+    total = steps(config.head_duration) + steps(config.training.duration)
+    # Statistics that nothing has been measured for cannot be kept.
+    return Experiment(
+        dataset=dataset,
+        task=Classification(with_norm(model, "batch")),
+        optimizer=config.random_optimizer,
+        training=replace(config.training, duration=f"{total} steps"),
+        workers=config.data.workers,
+        figures=_figures(),
+    )
+
+
+def _stages(
+    config: Config, source: Source, model: Any, dataset: Dataset, prefix: str
+) -> dict[str, Experiment]:
+    """The head alone on the source's body, then everything from where that ended."""
+    dataset = replace(dataset, mean=source.mean, std=source.std)
+
+    def from_source(fresh: Variables, earlier: Mapping[str, Result]) -> Variables:
+        return transplanted(source, fresh, dataset.image_shape)
+
+    def from_head(fresh: Variables, earlier: Mapping[str, Result]) -> Variables:
+        return dict(earlier[f"{prefix}head"].variables)
+
+    head = Experiment(
+        dataset=dataset,
+        task=Classification(with_norm(model, "frozen")),
+        optimizer=config.head_optimizer,
+        training=replace(config.training, duration=config.head_duration),
+        workers=config.data.workers,
+        initialize=from_source,
+        trainable=in_head,
+        figures=_figures(),
+    )
+    everything = replace(
+        head,
+        task=Classification(with_norm(model, config.norm)),
+        optimizer=config.optimizer,
+        training=config.training,
+        initialize=from_head,
+        trainable=None,
+    )
+    return {f"{prefix}head": head, f"{prefix}all": everything}
+
+
+def in_head(path: str) -> bool:
+    """Whether a parameter belongs to the head."""
+    return path.startswith("head/")
+
+
+def _figures() -> dict[str, Any]:
+    figures = classification_figures()
+    return {name: figures[name] for name in ("curves", "confusion", "mistakes")}
+
+
+def compare(results: Mapping[str, Result]) -> dict[str, Any]:
+    """The curves of both stages beside a random start, and where each ended."""
+    if len(results) < 2:
+        return {}
+    groups: dict[str, dict[str, Result]] = {}
+    for name, result in results.items():
+        prefix, _, stage = name.rpartition("-")
+        groups.setdefault(prefix, {})[stage] = result
+    figures = {
+        "-".join(filter(None, ("stages", prefix))): _curves(group)
+        for prefix, group in groups.items()
+    }
+    return figures | {"accuracy": _accuracies(list(groups.values()))}
+
+
+def _curves(group: Mapping[str, Result]) -> Any:
+    runs: dict[str, Any] = {}
+    title = next(iter(group.values())).experiment.dataset.title
+    examples = len(next(iter(group.values())).experiment.dataset.splits["train"])
+    title += f", {examples:,} training images"
+    if "random" in group:
+        runs["random start"] = group["random"].rows
+    if "head" in group:
+        first = group["head"].summary["step"]
+        later = [row | {"step": row["step"] + first} for row in group["all"].rows]
+        runs["pretrained"] = [*group["head"].rows, *later]
+        title += f"; pretrained: head alone for {first:,} steps, then all"
+    return compared_curves(runs, ["loss", "accuracy"], title=title)
+
+
+def _accuracies(groups: list[dict[str, Result]]) -> Any:
+    first = next(iter(groups[0].values()))
+    split = first.held_out
+    ends = {
+        NAMES[stage]: [group[stage].summary[split]["accuracy"] for group in groups]
+        for stage in NAMES
+        if stage in groups[0]
+    }
+    title = f"{first.experiment.dataset.title}, {split}"
+    if len(groups) > 1:
+        counts = [
+            len(next(iter(group.values())).experiment.dataset.splits["train"]) for group in groups
+        ]
+        return learning_curve(counts, ends, xlabel="training images", title=title)
+    bars = {name: 100 * values[0] for name, values in ends.items()}
+    return grouped_bars({"": bars}, ylabel="accuracy (%)", title=title)
+
+
+if __name__ == "__main__":
+    run(Config, build, smoke=SMOKE, compare=compare)
