@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from cnn_jax.models import googlenet, inception
+
 
 @dataclass(frozen=True)
 class Classifier:
@@ -66,6 +68,14 @@ VGG = {
     "vgg19": (2, 2, 4, 4, 4),
 }
 RESNET = {"stem": "relu"} | {f"stage{i}": f"layer{i}" for i in range(1, 5)}
+GOOGLENET = {"stem": "conv3"} | {name: name for name in googlenet.BLOCKS}
+INCEPTION = {"stem": "Conv2d_4a_3x3"} | {name.lower(): name for name in inception.BLOCKS}
+DENSENET = {"stem": "features.relu0"} | {
+    **{f"stage{i}": f"features.denseblock{i}" for i in range(1, 4)},
+    # With the ReLU after it, which changes it in place.
+    "stage4": "features.norm5",
+}
+WITH_AUXILIARY = {"aux_logits": True, "transform_input": True}
 
 ENTRIES = [
     Classifier("alexnet", ALEXNET, {"dropout": 0.0}),
@@ -74,6 +84,22 @@ ENTRIES = [
     *(Classifier(f"resnet{depth}", RESNET) for depth in (18, 34, 50, 101, 152)),
     *(Classifier(name, RESNET) for name in ("resnext50_32x4d", "resnext101_32x8d")),
     *(Classifier(name, RESNET) for name in ("wide_resnet50_2", "wide_resnet101_2")),
+    Classifier(
+        "googlenet",
+        GOOGLENET,
+        {"dropout": 0.0, "dropout_aux": 0.0, **WITH_AUXILIARY},
+        {"init_weights": False, **WITH_AUXILIARY},
+        auxiliary_weight=0.3,
+    ),
+    Classifier(
+        "inception_v3",
+        INCEPTION,
+        {"dropout": 0.0, **WITH_AUXILIARY},
+        {"init_weights": False, **WITH_AUXILIARY},
+        auxiliary_weight=0.4,
+        sizes=(299, 321),
+    ),
+    *(Classifier(f"densenet{depth}", DENSENET) for depth in (121, 161, 169, 201)),
 ]
 CLASSIFIERS = {entry.name: entry for entry in ENTRIES}
 
@@ -89,5 +115,15 @@ SMALL = [
     small("vgg11_bn", 65, **NARROW),
     small("resnet18", 65),
     small("resnext50_32x4d", 65),
+    # 6 pixels in 4 bins before the auxiliary classifiers.
+    small("googlenet", 97),
+    # Its auxiliary classifier needs 299 pixels.
+    small(
+        "inception_v3",
+        107,
+        attributes={"dropout": 0.0},
+        torch_attributes={"init_weights": False, "aux_logits": False},
+    ),
+    small("densenet121", 65),
 ]
 RECORDED = {entry.name: entry for entry in SMALL}
