@@ -26,8 +26,9 @@ def export_stablehlo(
 
     Wherever JAX is installed, `jax.export.deserialize(bytearray(program)).call(images)` takes
     float32 images [batch, *image_shape], normalized as for the model, and gives its logits, also
-    without this package. JAX keeps such a program usable for six months at least, and its content
-    is StableHLO, which other tools read (`.mlir_module()`).
+    without this package. The first call with each batch size compiles it, and XLA takes its time
+    over large constants (AlexNet: 20 s on two cores). JAX keeps such a program usable for six
+    months at least, and its content is StableHLO, which other tools read (`.mlir_module()`).
 
     Args:
         model: a module whose `__call__` takes images.

