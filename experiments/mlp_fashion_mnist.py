@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 
 from flax import linen as nn
 
-from cnn_jax.data import DataConfig, Dataset, load_dataset, random_crop, random_flip
+from cnn_jax.data import Augment, DataConfig, Dataset, load_dataset, random_crop, random_flip
 from cnn_jax.models import MLP, SimpleCNN
 from cnn_jax.tasks import Classification
 from cnn_jax.training import Experiment, OptimizerConfig, Result, TrainingConfig, compute_dtype
@@ -81,7 +81,9 @@ SMOKE = replace(
 
 def load(config: Config) -> Dataset:
     """Fashion-MNIST, or what else is named; mirrored clothes are clothes."""
-    augment = [random_crop(padding=1), random_flip()] if config.recipe == "cnn" else [random_flip()]
+    augment: list[Augment] = [random_flip()]
+    if config.recipe == "cnn":
+        augment = [random_crop(padding=1), *augment]
     return load_dataset(config.data, default="fashion_mnist", augment=augment)
 
 
