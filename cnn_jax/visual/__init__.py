@@ -17,11 +17,15 @@ from cnn_jax.visual.curves import error_curves, training_curves
 from cnn_jax.visual.examples import Picture, example_rows
 from cnn_jax.visual.filters import first_layer_filters
 from cnn_jax.visual.functions import error_over_size, function_fits, function_maps
+from cnn_jax.visual.grad_cam import enlarge, grad_cam
 from cnn_jax.visual.gradients import gradients_by_layer, gradients_over_training
 from cnn_jax.visual.grid import image_grid, worst_mistakes
+from cnn_jax.visual.input_gradients import guided_backpropagation, saliency
 from cnn_jax.visual.kernels import kernel_responses
 from cnn_jax.visual.learning_curve import learning_curve
 from cnn_jax.visual.learning_rates import learning_rate_curves
+from cnn_jax.visual.nearest_neighbours import nearest_neighbours
+from cnn_jax.visual.occlusion import occlusion_map
 from cnn_jax.visual.predictions import Prediction, prediction_sheet
 from cnn_jax.visual.reconstructions import reconstructions
 from cnn_jax.visual.save import save_figure
@@ -37,21 +41,27 @@ __all__ = [
     "code_scatter",
     "compared_curves",
     "confusion_matrix",
+    "enlarge",
     "error_curves",
     "error_over_size",
     "example_rows",
     "first_layer_filters",
     "function_fits",
     "function_maps",
+    "grad_cam",
     "gradients_by_layer",
     "gradients_over_training",
     "grouped_bars",
+    "guided_backpropagation",
     "image_grid",
     "kernel_responses",
     "learning_curve",
     "learning_rate_curves",
+    "nearest_neighbours",
+    "occlusion_map",
     "prediction_sheet",
     "reconstructions",
+    "saliency",
     "save_figure",
     "training_curves",
     "worst_mistakes",
