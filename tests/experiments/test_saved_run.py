@@ -7,10 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from cnn_jax.training import OptimizerConfig, TrainingConfig, make_parallel, train
-from experiments import autoencoder, resnet_cifar
+from cnn_jax.training import OptimizerConfig, TrainingConfig, train
+from experiments import autoencoder, linear_features
 from experiments.tools.run_directory import RunDirectoryError, claim, identity
 from experiments.tools.saved_run import RunPreprocessing, load_run
+from tests.training.small import one_device
 
 
 @pytest.fixture(scope="module")
@@ -18,12 +19,12 @@ def trained(tmp_path_factory):
     """A run of three steps with a moving average: its directory and its result."""
     directory = tmp_path_factory.mktemp("runs") / "run"
     config = replace(
-        resnet_cifar.SMOKE,
+        linear_features.SMOKE,
         training=TrainingConfig(duration="3 steps", batch_size=64, ema_decay=0.5),
     )
-    claim(directory, identity("resnet_cifar", config, 3, {"name": "digits", "title": "digits"}))
-    experiment = resnet_cifar.build(config)
-    return directory, train(experiment, directory, make_parallel(), seed=3, title="run")
+    claim(directory, identity("linear_features", config, 3, {"name": "digits", "title": "digits"}))
+    experiment = linear_features.build(config)
+    return directory, train(experiment, directory, one_device(), seed=3, title="run")
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_a_run_comes_back_to_the_bit(trained):
     network = load_run(directory)
     jax.tree.map(np.testing.assert_array_equal, network.variables, result.variables)
     assert network.class_names == tuple("0123456789")
-    assert network.title == "resnet_cifar/run, handwritten digits 8x8, 3 steps"
+    assert network.title == "linear_features/run, handwritten digits 8x8, 3 steps"
     dataset = result.experiment.dataset
     image, _ = dataset.splits["test"][0]
     inputs = network.preprocessing(np.repeat(image, 3, axis=-1))
@@ -59,7 +60,7 @@ def test_a_member_of_a_study_is_named(tmp_path):
     claim(tmp_path, identity("autoencoder", config, 0, data))
     for name in ("code-8", "labels-100-encoder"):
         results[name] = train(
-            study[name], tmp_path / name, make_parallel(), seed=0, title=name, earlier=results
+            study[name], tmp_path / name, one_device(), seed=0, title=name, earlier=results
         )
     with pytest.raises(RunDirectoryError, match="several networks; give one.*labels-100-encoder"):
         load_run(tmp_path)

@@ -1,0 +1,229 @@
+"""Stages, what trains in them, and where the first weights come from."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from cnn_jax import pretrained
+from cnn_jax.data import ArraySplit, DataConfig, StreamSplit
+from cnn_jax.errors import ConfigError
+from cnn_jax.models import create_model
+from cnn_jax.tasks import Classification
+from cnn_jax.training import OptimizerConfig, TrainingConfig, train
+from experiments import autoencoder, finetune, linear_features
+from experiments.finetune import Config, build, compare
+from experiments.tools.run_directory import claim, identity
+from experiments.tools.saved_run import restore_run
+from experiments.tools.sources import (
+    Source,
+    from_run,
+    transplanted,
+    with_channels,
+    with_norm,
+)
+from tests.training.small import one_device
+
+DIGITS = DataConfig(name="digits")
+SHORT = TrainingConfig(duration="2 steps", batch_size=64, log_every="1 step", ema_decay=0.5)
+
+
+def saved(directory, module, config, member=""):
+    """A run of a few steps, on digits; its result."""
+    name = module.__name__.rpartition(".")[2]
+    claim(directory, identity(name, config, 0, {"name": "digits", "title": "digits"}))
+    built = module.build(config)
+    one = built[member] if member else built
+    return train(one, directory / member, one_device(), seed=0, title="")
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("runs") / "classifier"
+    config = replace(linear_features.SMOKE, training=SHORT)
+    return directory, saved(directory, linear_features, config)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("runs") / "encoder"
+    config = replace(
+        autoencoder.SMOKE, training=SHORT, optimizer=OptimizerConfig(), convolutional=False
+    )
+    return directory / "code-8", saved(directory, autoencoder, config, "code-8")
+
+
+def trained(study, tmp_path):
+    results = {}
+    for name, one in study.items():
+        results[name] = train(
+            one, tmp_path / name, one_device(), seed=1, title=name, earlier=results
+        )
+    return results
+
+
+def bits(tree):
+    return jax.tree.map(lambda a: np.asarray(a).tobytes(), tree)
+
+
+def config_of(source, **changes):
+    training = TrainingConfig(duration="3 steps", batch_size=64, log_every="1 step")
+    common = {"data": DIGITS, "head_duration": "2 steps", "training": training}
+    return Config(from_run=str(source), **(common | changes))
+
+
+def test_the_head_trains_alone_then_everything(classifier, tmp_path):
+    directory, source = classifier
+    study = build(config_of(directory, init="compare"))
+    assert list(study) == ["random", "head", "all"]
+    results = trained(study, tmp_path)
+    body, head = source.variables["params"]["body"], source.variables["params"]["head"]
+    first, second = (results[name].variables for name in ("head", "all"))
+    assert bits(first["params"]["body"]) == bits(body)
+    assert bits(first["batch_stats"]) == bits(source.variables["batch_stats"])
+    # Ten classes are ten others: the last layer does not stay.
+    assert np.abs(first["params"]["head"]["kernel"] - head["kernel"]).max() > 0.05
+    assert results["head"].summary["trained_parameters"] == sum(map(np.size, head.values()))
+    # The second stage begins where the first one ended, and moves all, but no statistics.
+    fresh = {"params": dict(first["params"]), "batch_stats": dict(first["batch_stats"])}
+    begun = study["all"].initialize(fresh, results)
+    assert bits(begun) == bits(first)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max() > 0, first["params"], second["params"])
+    assert all(jax.tree.leaves(moved))
+    assert bits(second["batch_stats"]) == bits(first["batch_stats"])
+    # The random start has as many steps, BatchNorm of its own, and its data's own scale.
+    assert results["random"].summary["step"] == 2 + 3
+    changed = bits(results["random"].variables["batch_stats"])
+    assert changed != bits(first["batch_stats"])
+    figures = compare(results)
+    assert figures.keys() == {"stages", "accuracy"}
+    assert "head alone for 2 steps" in figures["stages"].get_suptitle()
+    line = next(
+        one for one in figures["stages"].axes[0].lines if one.get_label() == "pretrained train"
+    )
+    assert line.get_xdata().tolist() == [1, 2, 3, 4, 5]
+
+
+def test_batch_norm_in_the_second_stage_is_a_choice(classifier):
+    directory, source = classifier
+    study = build(config_of(directory, init="run", norm="batch"))
+    assert list(study) == ["head", "all"]
+    assert [one.task.model.norm for one in study.values()] == ["frozen", "batch"]
+    scale = source.experiment.dataset.mean, source.experiment.dataset.std
+    assert all((one.dataset.mean, one.dataset.std) == scale for one in study.values())
+    assert study["head"].trainable("head/kernel") and not study["head"].trainable("body/head")
+    assert study["all"].trainable is None
+
+
+def test_numbers_of_labels_are_compared(classifier):
+    directory, _ = classifier
+    study = build(config_of(directory, init="compare", labels=(64, 128)))
+    assert [*study][:4] == [
+        "labels-64-random",
+        "labels-64-head",
+        "labels-64-all",
+        "labels-128-random",
+    ]
+    sizes = [len(one.dataset.splits["train"]) for one in study.values()]
+    assert sizes == [64] * 3 + [128] * 3
+
+
+def test_an_encoder_becomes_a_body(encoder, tmp_path):
+    directory, source = encoder
+    results = trained(build(config_of(directory, init="run")), tmp_path)
+    first = results["head"].variables["params"]
+    assert bits(first["body"]) == bits(source.variables["params"]["encoder"])
+    assert results["head"].summary["trained_parameters"] == 8 * 10 + 10
+    other = config_of(directory, init="run", data=replace(DIGITS, image_size=16))
+    one = build(other)["head"]
+    with pytest.raises(ConfigError, match=r"for images of shape \(8, 8, 1\).*--data.image-size"):
+        one.initialize({"params": {}}, {})
+
+
+def test_a_file_is_a_source(tmp_path):
+    numpy = pytest.importorskip("safetensors.numpy")
+    model = create_model("lenet5", num_classes=7)
+    images = np.zeros((1, 28, 28, 3), np.float32)
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+    numpy.save_file(pretrained.to_torch(model, variables), tmp_path / "mine.safetensors")
+    config = Config(
+        model="lenet5",
+        checkpoint=str(tmp_path / "mine.safetensors"),
+        checkpoint_classes=7,
+        checkpoint_image_size=28,
+        data=replace(DIGITS, image_size=28),
+        mean=(0.5, 0.5, 0.5),
+    )
+    one = build(config)["head"]
+    # Gray digits are shown to it in three channels, in its own scale.
+    assert one.dataset.image_shape == (28, 28, 3)
+    assert one.dataset.mean == (0.5, 0.5, 0.5) and one.dataset.std == config.std
+    fresh, _ = one.task.init(jax.random.key(1), one.dataset.image_shape)
+    begun = one.initialize({"params": fresh}, {})["params"]
+    old, new, begun = (flatten_dict(tree, sep="/") for tree in (variables["params"], fresh, begun))
+    taken = {path for path in begun if bits(begun[path]) == bits(old[path])}
+    drawn = {path for path in begun if bits(begun[path]) == bits(new[path])}
+    # Of the head, too, only the last layer is new.
+    assert drawn == {path for path in begun if path.startswith("head/fc3/")}
+    assert taken == begun.keys() - drawn
+
+
+def test_a_random_start_needs_no_weights():
+    study = build(finetune.SMOKE)
+    assert list(study) == ["random"]
+    assert study["random"].training.duration == "12 steps"
+    assert study["random"].dataset.image_shape == (28, 28, 1)
+    assert compare({"random": None}) == {}
+
+
+def test_frozen_statistics_of_nothing_are_not_kept():
+    config = Config(init="random", model="simple_cnn", data=DIGITS)
+    assert build(config)["random"].task.model.norm == "batch"
+    without = create_model("vgg11", num_classes=3)
+    assert with_norm(without, "frozen") == without
+
+
+def test_flags_that_contradict_each_other_are_said(classifier):
+    with pytest.raises(ConfigError, match="--init run needs the run's directory"):
+        build(Config(init="run", data=DIGITS))
+    with pytest.raises(ConfigError, match="--from-run goes with --init run"):
+        build(config_of(classifier[0], init="weights"))
+    with pytest.raises(ConfigError, match="did you mean"):
+        build(Config(model="resnot18", data=DIGITS))
+
+
+def test_channels_are_mended():
+    dataset = build(finetune.SMOKE)["random"].dataset
+    rgb = with_channels(dataset, 3)
+    images, gray = rgb.splits["train"].images, dataset.splits["train"].images
+    assert images.shape[-1] == 3 and np.array_equal(images, np.repeat(gray, 3, axis=-1))
+    assert rgb.mean == pytest.approx(dataset.mean * 3)
+    back = with_channels(rgb, 1)
+    assert np.array_equal(back.splits["test"].images, dataset.splits["test"].images)
+    assert with_channels(rgb, 3) is rgb
+    red = np.zeros((2, 4, 4, 3), np.uint8)
+    red[..., 0] = 200
+    coloured = replace(rgb, splits={"train": ArraySplit(red, np.zeros(2, np.int32))})
+    assert np.all(with_channels(coloured, 1).splits["train"].images == round(200 * 0.299))
+    train = dataset.splits["train"]
+    streamed = replace(dataset, splits={"train": StreamSplit(train, np.arange(len(train)))})
+    with pytest.raises(ConfigError, match="--data.storage device"):
+        with_channels(streamed, 3)
+
+
+def test_a_body_that_does_not_fit_is_said():
+    model = create_model("simple_cnn", num_classes=4)
+    source = Source(model, {"params": {"body": {}}}, (0.5,) * 3, (0.5,) * 3, "a run")
+    params, state = Classification(model).init(jax.random.key(0), (8, 8, 3))
+    with pytest.raises(ConfigError, match=r"a run does not fit .*\n  params/body/.*: missing, exp"):
+        transplanted(source, {"params": params, **state}, (8, 8, 3))
+
+
+def test_a_run_of_another_task_is_no_source(classifier, monkeypatch):
+    run = restore_run(classifier[0])
+    without = replace(run, variables={"params": {"Dense_0": {}}})
+    monkeypatch.setattr("experiments.tools.sources.restore_run", lambda directory: without)
+    with pytest.raises(ConfigError, match="trained SimpleCNN, expected a classifier with body and"):
+        from_run("runs/mine", 3)
