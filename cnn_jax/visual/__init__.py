@@ -15,7 +15,8 @@ from cnn_jax.visual.compared import (
 from cnn_jax.visual.confusion import confusion_matrix
 from cnn_jax.visual.curves import error_curves, training_curves
 from cnn_jax.visual.examples import Picture, example_rows
-from cnn_jax.visual.filters import first_layer_filters
+from cnn_jax.visual.feature_maps import strongest_maps
+from cnn_jax.visual.filters import filter_mosaic, first_layer_filters
 from cnn_jax.visual.functions import error_over_size, function_fits, function_maps
 from cnn_jax.visual.grad_cam import enlarge, grad_cam
 from cnn_jax.visual.gradients import gradients_by_layer, gradients_over_training
@@ -26,12 +27,14 @@ from cnn_jax.visual.learning_curve import learning_curve
 from cnn_jax.visual.learning_rates import learning_rate_curves
 from cnn_jax.visual.nearest_neighbours import nearest_neighbours
 from cnn_jax.visual.occlusion import occlusion_map
+from cnn_jax.visual.panels import Panel, panel_sheet, signed_image
 from cnn_jax.visual.predictions import Prediction, prediction_sheet
 from cnn_jax.visual.reconstructions import reconstructions
 from cnn_jax.visual.save import save_figure
 from cnn_jax.visual.translations import change_over_shift
 
 __all__ = [
+    "Panel",
     "Picture",
     "Prediction",
     "accuracy_gaps",
@@ -45,6 +48,7 @@ __all__ = [
     "error_curves",
     "error_over_size",
     "example_rows",
+    "filter_mosaic",
     "first_layer_filters",
     "function_fits",
     "function_maps",
@@ -59,10 +63,13 @@ __all__ = [
     "learning_rate_curves",
     "nearest_neighbours",
     "occlusion_map",
+    "panel_sheet",
     "prediction_sheet",
     "reconstructions",
     "saliency",
     "save_figure",
+    "signed_image",
+    "strongest_maps",
     "training_curves",
     "worst_mistakes",
 ]

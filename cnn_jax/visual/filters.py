@@ -1,11 +1,10 @@
 """What a network looks for in an image, as images."""
 
-import math
-
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
+from cnn_jax.visual.mosaic import mosaic
 from cnn_jax.visual.style import AnyArray, new_figure
 
 _WIDTH = 6.0
@@ -14,7 +13,27 @@ _WIDTH = 6.0
 def first_layer_filters(
     kernel: Float[AnyArray, "height width in_channels out_channels"], *, title: str
 ) -> Figure:
-    """The kernels of a first layer, a tile for each output channel.
+    """The kernels of a first layer, a tile for each output channel, as `filter_mosaic` has them.
+
+    Args:
+        kernel: HWIO.
+        title: names the model and the data set.
+
+    Raises:
+        ValueError: a kernel that has not four dimensions, or has none of one kind of channel.
+    """
+    shown = filter_mosaic(kernel)
+    figure = new_figure(_WIDTH, _WIDTH * shown.shape[0] / shown.shape[1], title)
+    axes = figure.add_subplot()
+    axes.imshow(shown, interpolation="nearest")
+    axes.set_axis_off()
+    return figure
+
+
+def filter_mosaic(
+    kernel: Float[AnyArray, "height width in_channels out_channels"],
+) -> Float[np.ndarray, "mosaic_height mosaic_width 3"]:
+    """The kernels of a first layer as one RGB image in [0, 1], a tile for each output channel.
 
     Every filter is scaled by its own largest absolute weight, and zero is middle gray. With three
     input channels a filter is a colour image; otherwise its input channels stand side by side in
@@ -22,7 +41,6 @@ def first_layer_filters(
 
     Args:
         kernel: HWIO.
-        title: names the model and the data set.
 
     Raises:
         ValueError: a kernel that has not four dimensions, or has none of one kind of channel.
@@ -33,31 +51,7 @@ def first_layer_filters(
             "expected a kernel of shape [height, width, in channels, out channels], "
             f"got {kernel.shape}"
         )
-    tiles = [_tile(kernel[..., index]) for index in range(kernel.shape[-1])]
-    height, width, _ = tiles[0].shape
-    columns = _columns(len(tiles), width / height)
-    rows = math.ceil(len(tiles) / columns)
-    mosaic = np.ones((rows * (height + 1) - 1, columns * (width + 1) - 1, 3), np.float32)
-    for index, tile in enumerate(tiles):
-        top, left = (index // columns) * (height + 1), (index % columns) * (width + 1)
-        mosaic[top : top + height, left : left + width] = tile
-
-    figure = new_figure(_WIDTH, _WIDTH * mosaic.shape[0] / mosaic.shape[1], title)
-    axes = figure.add_subplot()
-    axes.imshow(mosaic, interpolation="nearest")
-    axes.set_axis_off()
-    return figure
-
-
-def _columns(count: int, aspect: float) -> int:
-    """Columns for which tiles of this width / height fill a rectangle of about 3 : 2 best."""
-
-    def badness(columns: int) -> float:
-        rows = math.ceil(count / columns)
-        empty = rows * columns - count
-        return abs(math.log(columns * aspect / (1.5 * rows))) + 8 * empty / (rows * columns)
-
-    return min(range(1, count + 1), key=badness)
+    return mosaic(np.stack([_tile(kernel[..., index]) for index in range(kernel.shape[-1])]))
 
 
 def _tile(weights: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from cnn_jax.visual.style import (
 )
 
 _IMAGE_SIZE = 1.5
-_BARS_WIDTH = 2.4
+BARS_WIDTH = 2.4
 _GAP = 0.12
 _MARGIN = 0.2
 # Smaller images are shown as the pixels they are, larger ones are resampled smoothly.
@@ -70,7 +70,7 @@ def prediction_sheet(predictions: Sequence[Prediction], *, title: str, columns: 
     columns = min(columns, len(predictions))
     rows = -(-len(predictions) // columns)
     name_height = text_height("x", size=LABEL_SIZE)
-    cell_width = _IMAGE_SIZE + _GAP + _BARS_WIDTH
+    cell_width = _IMAGE_SIZE + _GAP + BARS_WIDTH
     cell_height = name_height + _IMAGE_SIZE
     figure_width = 2 * _MARGIN + columns * (cell_width + 2 * _GAP) - 2 * _GAP
     title = wrap(title, width=figure_width - 2 * _MARGIN, size=TITLE_SIZE)
@@ -100,26 +100,27 @@ def prediction_sheet(predictions: Sequence[Prediction], *, title: str, columns: 
         figure.text(
             left / figure_width,
             1 - cell_top / figure_height,
-            _cut(one.name, width=cell_width, size=LABEL_SIZE),
+            cut(one.name, width=cell_width, size=LABEL_SIZE),
             ha="left",
             va="top",
             size=LABEL_SIZE,
             color=INK,
         )
         below = cell_top + name_height
-        _draw_image(place(left, below, _IMAGE_SIZE, _IMAGE_SIZE), np.asarray(one.image))
-        bars = place(left + _IMAGE_SIZE + _GAP, below, _BARS_WIDTH, _IMAGE_SIZE)
-        _draw_bars(bars, one.classes, np.asarray(one.probabilities))
+        draw_image(place(left, below, _IMAGE_SIZE, _IMAGE_SIZE), np.asarray(one.image))
+        bars = place(left + _IMAGE_SIZE + _GAP, below, BARS_WIDTH, _IMAGE_SIZE)
+        draw_class_bars(bars, one.classes, np.asarray(one.probabilities))
     return figure
 
 
-def _draw_image(axes: Axes, image: np.ndarray) -> None:
+def draw_image(axes: Axes, image: np.ndarray) -> None:
+    """An image, uint8 or in [0, 1], gray or RGB, as large as its place lets it be."""
     height, width, channels = image.shape
     axes.imshow(
         image[..., 0] if channels == 1 else image,
         cmap="gray",
         vmin=0,
-        vmax=255,
+        vmax=255 if image.dtype == np.uint8 else 1,
         interpolation="nearest" if max(height, width) <= _PIXELS_UP_TO else "antialiased",
     )
     # A picture that is no square lies at the upper left of its place.
@@ -127,14 +128,15 @@ def _draw_image(axes: Axes, image: np.ndarray) -> None:
     axes.set_axis_off()
 
 
-def _draw_bars(axes: Axes, classes: Sequence[str], probabilities: np.ndarray) -> None:
+def draw_class_bars(axes: Axes, classes: Sequence[str], probabilities: np.ndarray) -> None:
+    """A bar a class with its name on it, in axes of `BARS_WIDTH` inches."""
     places = np.arange(len(classes))
     colors = [PALETTE[4] if place == 0 else "#cfe3ef" for place in places]
     axes.barh(places, probabilities, height=0.85, color=colors)
     axes.barh(places, 1 - probabilities, left=probabilities, height=0.85, color="#f4f4f4")
     for place, (name, probability) in enumerate(zip(classes, probabilities, strict=True)):
         # The names stand on the bars, which may be short.
-        name = _cut(name, width=_BARS_WIDTH - 0.55, size=CAPTION_SIZE)
+        name = cut(name, width=BARS_WIDTH - 0.55, size=CAPTION_SIZE)
         for x, text, side in ((0.02, name, "left"), (0.98, f"{probability:.1%}", "right")):
             axes.text(x, place, text, ha=side, va="center", size=CAPTION_SIZE, color=INK)
     axes.set_xlim(0, 1)
@@ -143,7 +145,7 @@ def _draw_bars(axes: Axes, classes: Sequence[str], probabilities: np.ndarray) ->
     axes.set_axis_off()
 
 
-def _cut(text: str, *, width: float, size: float) -> str:
+def cut(text: str, *, width: float, size: float) -> str:
     """The text, or as much of it as fits into one line, with an ellipsis."""
     # No font that one can read has more letters to the inch, and measuring many takes long.
     text = " ".join(text.split())[: int(50 * width)]

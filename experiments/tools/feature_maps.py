@@ -1,0 +1,48 @@
+"""The named feature maps of a network, by themselves and with the logits that follow from them."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from cnn_jax.errors import ConfigError
+
+Images = Float[Array, "batch height width channels"]
+
+
+def logits_and_features(
+    model: nn.Module, variables: Any, images: Images
+) -> tuple[Float[Array, "batch classes"], dict[str, Array]]:
+    """Logits, and the features by name that they were computed from, in one pass."""
+
+    def is_body(module: nn.Module, method: str) -> bool:
+        return module.path == ("body",) and method == "__call__"
+
+    logits, captured = model.apply(
+        variables, images, capture_intermediates=is_body, mutable=["intermediates"]
+    )
+    (features,) = captured["intermediates"]["body"]["__call__"]
+    return logits, dict(features)
+
+
+def feature_shapes(
+    model: nn.Module, variables: Any, image_shape: tuple[int, ...]
+) -> dict[str, tuple[int, ...]]:
+    """Shape of every feature of one image, in forward order."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def note(variables: Any, images: Any) -> None:
+        features: Any = model.apply(variables, images, method="features")
+        # What is traced is a dict in forward order; what tracing returns is sorted.
+        shapes.update({name: feature.shape[1:] for name, feature in features.items()})
+
+    jax.eval_shape(note, variables, jax.ShapeDtypeStruct((1, *image_shape), np.float32))
+    return shapes
+
+
+def check_feature(name: str, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raise ConfigError, which names those there are, unless there is a feature of that name."""
+    if name not in shapes:
+        raise ConfigError(f"there is no layer {name!r}; there are {', '.join(shapes)}")

@@ -1,0 +1,214 @@
+"""The features of a layer for a folder of images, as a file; and which images are alike.
+
+    python -m experiments.features --model resnet50 images/
+    python -m experiments.features --model vgg16 --layer conv5_3 --pool none images/
+    python -m experiments.features --run runs/resnet_cifar/1234abcd --neighbours query.jpg images/
+
+Writes an npz file with the arrays `paths`, `features` (a row an image), `layer` and `network`. With
+--neighbours it also draws, for each image that is named there, those of the folder whose features
+are next to its own.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from jaxtyping import Float32, UInt8
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.markup import escape
+from tyro.conf import OmitArgPrefixes, Positional
+
+from cnn_jax.errors import ConfigError, UserError
+from cnn_jax.visual import image_grid, nearest_neighbours, save_figure
+from experiments.tools.feature_maps import check_feature, feature_shapes
+from experiments.tools.image_files import BadImage, check_any, find_images, read_images, show_bad
+from experiments.tools.messages import user_errors
+from experiments.tools.networks import Network, NetworkConfig, load_network
+from experiments.tools.run import set_up_jax
+
+Pool = Literal["mean", "none"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which images, which network, and which of its layers."""
+
+    images: Positional[tuple[str, ...]]
+    """Image files, and folders of them."""
+    network: OmitArgPrefixes[NetworkConfig] = field(default_factory=NetworkConfig)
+    layer: str = ""
+    """Name of the features, such as stage3; by default the last ones before the classifier."""
+    pool: Pool = "mean"
+    """A map's mean over its places, one number a channel; or none, the whole map."""
+    neighbours: tuple[str, ...] = ()
+    """Images whose neighbours among the others are looked for."""
+    count: int = 8
+    """Neighbours of each."""
+    metric: Literal["cosine", "euclidean"] = "cosine"
+    """Distance of features."""
+    batch_size: int = 32
+    """Images that the network sees at once."""
+    output: str = "features.npz"
+    """The file; the neighbours' sheet lies beside it, with the suffix .png."""
+
+
+def extract(
+    network: Network, paths: Sequence[Path], *, layer: str, pool: Pool, batch_size: int
+) -> tuple[list[Path], Float32[np.ndarray, "n *features"], list[BadImage]]:
+    """The features of each file that can be read.
+
+    Args:
+        network: whose features they are.
+        paths: files, as `find_images` gives them; a batch of them is in memory at once.
+        layer: name of the features.
+        pool: whether maps are averaged over their places.
+        batch_size: images at once; the last batch is filled up, so that one program does it all.
+
+    Returns:
+        The files, their features in the same order, and the files that could not be read.
+    """
+
+    @jax.jit
+    def features(variables: Any, inputs: Any) -> Any:
+        every: Any = network.model.apply(variables, inputs, method="features")
+        found = every[layer].astype(jnp.float32)
+        return found.mean(axis=(1, 2)) if pool == "mean" and found.ndim == 4 else found
+
+    # Once on the device, not with every batch.
+    variables: Any = jax.device_put(network.variables)
+    read: list[Path] = []
+    rows: list[np.ndarray] = []
+    bad: list[BadImage] = []
+    for start in range(0, len(paths), batch_size):
+        good, unreadable = read_images(paths[start : start + batch_size])
+        bad.extend(unreadable)
+        if not good:
+            continue
+        inputs = np.stack([network.preprocessing(image) for _, image in good])
+        inputs = np.pad(inputs, ((0, batch_size - len(inputs)), (0, 0), (0, 0), (0, 0)))
+        rows.append(np.asarray(features(variables, inputs))[: len(good)])
+        read.extend(path for path, _ in good)
+    check_any(len(read), bad)
+    return read, np.concatenate(rows), bad
+
+
+def neighbour_sheet(
+    network: Network,
+    queries: Sequence[Path],
+    of_queries: Float32[np.ndarray, "queries *features"],
+    paths: Sequence[Path],
+    features: Float32[np.ndarray, "n *features"],
+    *,
+    count: int,
+    metric: Literal["cosine", "euclidean"],
+    title: str,
+) -> Figure:
+    """A row a query: the image, and those next to it with their distances.
+
+    Raises:
+        ConfigError: there is no other image.
+    """
+    # An image is not its own neighbour, where it is among the others.
+    others = [
+        [index for index, path in enumerate(paths) if path.resolve() != query.resolve()]
+        for query in queries
+    ]
+    count = min(count, *map(len, others))
+    if count < 1:
+        raise ConfigError("there is no other image among which to look for neighbours")
+    images: list[np.ndarray] = []
+    captions: list[str] = []
+    for query, own, candidates in zip(queries, of_queries, others, strict=True):
+        indices, distances = nearest_neighbours(
+            own.reshape(1, -1),
+            features[candidates].reshape(len(candidates), -1),
+            count=count,
+            metric=metric,
+        )
+        nearest = [paths[candidates[index]] for index in indices[0]]
+        images.extend(_seen(network, path) for path in [query, *nearest])
+        captions.append(f"{query.name}\nis next to")
+        captions.extend(
+            f"{path.name}\n{distance:.3g}"
+            for path, distance in zip(nearest, distances[0], strict=True)
+        )
+    return image_grid(np.stack(images), captions, title=title, columns=count + 1)
+
+
+def _seen(network: Network, path: Path) -> UInt8[np.ndarray, "height width channels"]:
+    ((_, image),), _ = read_images([path])
+    return network.preprocessing.resize_and_crop(image)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the images, write the file, draw the neighbours."""
+    options = tyro.cli(
+        Options, prog="python -m experiments.features", description=__doc__, args=argv
+    )
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    with user_errors(console):
+        _run(options, console)
+
+
+def _run(options: Options, console: Console) -> None:
+    if options.count < 1 or options.batch_size < 1:
+        raise ConfigError(
+            "--count and --batch-size must be 1 or more, got "
+            f"{options.count} and {options.batch_size}"
+        )
+    if not options.images:
+        raise ConfigError("no images: name files or folders")
+    output = Path(options.output)
+    if output.suffix != ".npz":
+        raise ConfigError(f"--output is an .npz file, got {output}")
+    set_up_jax()
+    network = load_network(options.network)
+    image_shape = network.preprocessing(np.zeros((64, 64, 3), np.uint8)).shape
+    shapes = feature_shapes(network.model, network.variables, image_shape)
+    layer = options.layer or list(shapes)[-1]
+    check_feature(layer, shapes)
+
+    def features(images: Sequence[str]) -> Any:
+        paths = find_images(images)
+        batch_size = min(options.batch_size, len(paths))
+        return extract(network, paths, layer=layer, pool=options.pool, batch_size=batch_size)
+
+    paths, found, bad = features(options.images)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        names = np.array([str(path) for path in paths])
+        np.savez(output, paths=names, features=found, layer=layer, network=network.title)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {output}: {error.strerror}; give another file with --output"
+        ) from None
+    shape = " x ".join(map(str, found.shape[1:]))
+    console.print(
+        f"{escape(str(output))}: {layer} of {len(paths)} image{'s' if len(paths) > 1 else ''}, "
+        f"{shape} numbers each",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if options.neighbours:
+        queries, of_queries, unreadable = features(options.neighbours)
+        bad = [*bad, *unreadable]
+        sheet = neighbour_sheet(
+            network,
+            queries,
+            of_queries,
+            paths,
+            found,
+            count=options.count,
+            metric=options.metric,
+            title=f"{network.title}: neighbours by {layer}, {options.metric} distance",
+        )
+        save_figure(sheet, output.with_suffix(".png"))
+        console.print(escape(str(output.with_suffix(".png"))), highlight=False, soft_wrap=True)
+    show_bad(console, bad)
