@@ -92,7 +92,7 @@ class Config:
     )
     head_optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
-            name="adamw", learning_rate=3e-3, schedule="cosine", weight_decay=0.01
+            name="adamw", learning_rate=1e-2, schedule="cosine", weight_decay=0.01
         )
     )
     optimizer: OptimizerConfig = field(
