@@ -173,7 +173,8 @@ def _draw(axes: Axes, bar: Axes | None, panel: Panel) -> None:
     axes.set_anchor("NW")
     figure = axes.get_figure()
     assert isinstance(figure, Figure)
-    colors = figure.colorbar(shown, cax=bar)
+    # Else the powers of ten would stand above the bar, in the title.
+    colors = figure.colorbar(shown, cax=bar, format="%.3g")
     colors.outline.set_visible(False)
     bar.tick_params(labelsize=CAPTION_SIZE, colors=INK, length=2)
     bar.locator_params(nbins=5)

@@ -134,7 +134,7 @@ def neighbour_sheet(
         )
         nearest = [paths[candidates[index]] for index in indices[0]]
         images.extend(_seen(network, path) for path in [query, *nearest])
-        captions.append(f"{query.name}\nis next to")
+        captions.append(f"{query.name}\n(looked for)")
         captions.extend(
             f"{path.name}\n{distance:.3g}"
             for path, distance in zip(nearest, distances[0], strict=True)

@@ -6,7 +6,9 @@ from PIL import Image
 from cnn_jax import pretrained
 from cnn_jax.models import create_model
 from experiments.tools.feature_maps import feature_shapes, logits_and_features
-from experiments.tools.look_inside import main
+from experiments.tools.look_inside import Inside, Options, main
+from experiments.tools.networks import Network
+from experiments.tools.saved_run import RunPreprocessing
 
 NETWORK = ["--model", "lenet5", "--image-size", "28"]
 FAST = ["--cells", "3", "--steps", "2"]
@@ -75,6 +77,20 @@ def test_no_good_image_is_an_error(checkpoint, images, tmp_path, capsys):
     with pytest.raises(SystemExit):
         call(checkpoint, images / "text.jpg", tmp_path)
     assert "none of 1 file could be read as an image" in capsys.readouterr().out
+
+
+def test_a_network_without_maps_has_a_sheet_too():
+    model = create_model("mlp", hidden=(5,), num_classes=3)
+    variables = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 6, 6, 1), np.float32))
+    preprocessing = RunPreprocessing((6, 6, 1), (0.5,), (0.25,))
+    network = Network(model, variables, preprocessing, ("cat", "dog", "bird"), "an MLP")
+    inside = Inside(network, Options(("some",), cells=2, steps=2))
+    image = np.random.default_rng(0).integers(0, 256, (6, 6, 1), dtype=np.uint8)
+    figure = inside.sheet(image, "gray.png")
+    # Image and bars; gradient and occlusion with colour bars, guided gradient, the network's image.
+    assert len(figure.axes) == 2 + 2 * 2 + 2
+    with pytest.raises(ValueError, match="the features of 'hidden1' are no maps; give one of none"):
+        Inside(network, Options(("some",), layer="hidden1"))
 
 
 @pytest.mark.parametrize("name", ["cifar_resnet20", "simple_cnn", "mlp"])

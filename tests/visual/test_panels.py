@@ -34,7 +34,7 @@ def overlaps(figure):
 def test_nothing_lies_over_another(title):
     gray = IMAGE[..., :1].repeat(3, axis=0)  # taller than wide
     panels = [
-        Panel("words " * 30, IMAGE, HEAT, "probability of the class"),
+        Panel("words " * 30, IMAGE, 1e-14 * HEAT, "probability of the class"),
         Panel("second", gray),
         Panel("wide", np.ones((5, 40, 3), np.float32)),
     ]
