@@ -61,7 +61,7 @@ SMOKE = replace(
     Config(),
     data=DataConfig(name="digits"),
     training=TrainingConfig(
-        duration="4 steps", batch_size=16, log_every="2 steps", layer_gradients=True
+        duration="12 steps", batch_size=16, log_every="4 steps", layer_gradients=True
     ),
 )
 

@@ -82,7 +82,7 @@ SMOKE = replace(
     model="resnet18",
     data=DataConfig(name="digits", image_size=32),
     optimizer=OptimizerConfig(learning_rate=0.01),
-    training=TrainingConfig(duration="4 steps", batch_size=16, log_every="2 steps"),
+    training=TrainingConfig(duration="12 steps", batch_size=16, log_every="4 steps"),
 )
 
 

@@ -66,7 +66,8 @@ def _drop(key: Array, x: Array, rate: float, shape: tuple[int, ...], train: bool
 class Dropout(nn.Module):
     """`dropout` with keys from the stream of random numbers "dropout", as `torch.nn.Dropout`.
 
-    Pass `rngs={"dropout": key}` to `apply` in training; every layer draws its own key from it.
+    Pass `rngs={"dropout": key}` to `apply` in training; every layer draws its own key from it. One
+    with a rate of 0 needs none.
 
     Attributes:
         rate: probability of being dropped, in [0, 1].
@@ -76,7 +77,9 @@ class Dropout(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*shape"], *, train: bool) -> Float[Array, "*shape"]:
-        return dropout(self.make_rng("dropout"), x, self.rate, train=train) if train else x
+        if not train or self.rate == 0:
+            return x
+        return dropout(self.make_rng("dropout"), x, self.rate, train=train)
 
 
 class SpatialDropout(nn.Module):
@@ -92,4 +95,6 @@ class SpatialDropout(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], *, train: bool
     ) -> Float[Array, "batch height width channels"]:
-        return spatial_dropout(self.make_rng("dropout"), x, self.rate, train=train) if train else x
+        if not train or self.rate == 0:
+            return x
+        return spatial_dropout(self.make_rng("dropout"), x, self.rate, train=train)

@@ -62,8 +62,7 @@ class AlexNetHead(nn.Module):
         self, x: Float[Array, "batch features"], *, train: bool
     ) -> Float[Array, "batch classes"]:
         for name, width in zip(("fc6", "fc7"), self.hidden, strict=True):
-            if self.dropout:
-                x = Dropout(self.dropout)(x, train=train)
+            x = Dropout(self.dropout)(x, train=train)
             x = relu(Linear(width, name=name)(x))
         return Linear(self.num_classes, name="fc8")(x)
 

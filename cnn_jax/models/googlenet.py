@@ -153,8 +153,7 @@ class AuxiliaryHead(nn.Module):
         x = self.conv(128, 1, name="conv")(adaptive_avg_pool(x, 4), train=train)
         x = flatten(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
         x = relu(Linear(1024, kernel_init=normal_init, name="fc1")(x))
-        if self.dropout:
-            x = Dropout(self.dropout)(x, train=train)
+        x = Dropout(self.dropout)(x, train=train)
         return Linear(self.num_classes, kernel_init=normal_init, name="fc2")(x)
 
 
@@ -257,8 +256,7 @@ class GoogLeNet(nn.Module):
         features = self.body(x, train=train)
         *_, last = features.values()
         pooled = global_avg_pool(last.astype(jnp.promote_types(last.dtype, jnp.float32)))
-        if self.dropout:
-            pooled = self.drop(pooled, train=train)
+        pooled = self.drop(pooled, train=train)
         logits = self.head(pooled)
         # Parameters exist after an initialization for evaluation, too.
         if self.aux_logits and (train or self.is_initializing()):

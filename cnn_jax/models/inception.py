@@ -164,8 +164,7 @@ class InceptionV3(nn.Module):
         features = self.body(x, train=train)
         *_, last = features.values()
         pooled = global_avg_pool(last.astype(jnp.promote_types(last.dtype, jnp.float32)))
-        if self.dropout:
-            pooled = self.drop(pooled, train=train)
+        pooled = self.drop(pooled, train=train)
         logits = self.head(pooled)
         if self.aux_logits and train:
             return logits, self.aux(features[AUXILIARY_AT], train=train)

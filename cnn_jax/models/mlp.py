@@ -77,8 +77,7 @@ class MLPBody(nn.Module):
             if self.norm != "none":
                 x = norm(name=f"norm{number}")(x, train=train)
             x = activate(x)
-            if self.dropout:
-                x = Dropout(self.dropout)(x, train=train)
+            x = Dropout(self.dropout)(x, train=train)
             features[f"hidden{number}"] = x
         return features
 

@@ -113,8 +113,7 @@ class SimpleCNN(nn.Module):
         *_, last = self.body(x, train=train).values()
         last = last.astype(jnp.promote_types(last.dtype, jnp.float32))
         flat = last.reshape(last.shape[0], math.prod(last.shape[1:]))
-        if self.dropout:
-            flat = self.drop(flat, train=train)
+        flat = self.drop(flat, train=train)
         return self.head(flat)
 
 

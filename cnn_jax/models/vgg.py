@@ -88,8 +88,7 @@ class VGGHead(nn.Module):
         linear = partial(Linear, kernel_init=nn.initializers.normal(0.01), bias_init=zeros)
         for name, width in zip(("fc6", "fc7"), self.hidden, strict=True):
             x = relu(linear(width, name=name)(x))
-            if self.dropout:
-                x = Dropout(self.dropout)(x, train=train)
+            x = Dropout(self.dropout)(x, train=train)
         return linear(self.num_classes, name="fc8")(x)
 
 

@@ -42,8 +42,7 @@ class WideBlock(nn.Module):
         activated = relu(self.norm(name="norm1")(x, train=train))
         y = self.conv(self.width, 3, self.stride, padding=1, name="conv1")(activated)
         y = relu(self.norm(name="norm2")(y, train=train))
-        if self.dropout:
-            y = Dropout(self.dropout)(y, train=train)
+        y = Dropout(self.dropout)(y, train=train)
         y = self.conv(self.width, 3, padding=1, name="conv2")(y)
         if x.shape == y.shape:
             return x + y

@@ -1,4 +1,4 @@
-"""The named feature maps of a network, by themselves and with the logits that follow from them."""
+"""The named feature maps of a network, the logits that follow from them, and its first kernel."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cnn_jax.errors import ConfigError
+from cnn_jax.models.summary import summarize
 
 Images = Float[Array, "batch height width channels"]
 
@@ -46,3 +47,16 @@ def check_feature(name: str, shapes: dict[str, tuple[int, ...]]) -> None:
     """Raise ConfigError, which names those there are, unless there is a feature of that name."""
     if name not in shapes:
         raise ConfigError(f"there is no layer {name!r}; there are {', '.join(shapes)}")
+
+
+def first_kernel(
+    model: nn.Module, variables: Any, image_shape: tuple[int, ...]
+) -> Float[np.ndarray, "height width channels features"] | None:
+    """The kernel of the first convolution, whatever it is called; None where there is none."""
+    for layer in summarize(model, image_shape):
+        if layer.kind == "Conv":
+            kernel = variables["params"]
+            for name in (*layer.path.split("/"), "kernel"):
+                kernel = kernel[name]
+            return np.asarray(kernel)
+    return None

@@ -5,10 +5,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import linen as nn
 
 from cnn_jax.data import StreamSplit
-from cnn_jax.layers import Conv
 from cnn_jax.training import Result
 from cnn_jax.visual import (
     confusion_matrix,
@@ -16,6 +14,7 @@ from cnn_jax.visual import (
     training_curves,
     worst_mistakes,
 )
+from experiments.tools.feature_maps import first_kernel
 
 MISTAKES = 25
 
@@ -64,29 +63,10 @@ def _mistakes(result: Result) -> Any:
 
 
 def _filters(result: Result) -> Any:
-    return first_layer_filters(first_kernel(result), title=_title(result, "first-layer filters"))
-
-
-def first_kernel(result: Result) -> np.ndarray:
-    """The kernel of the convolution that is applied to the images, whatever it is called."""
     model: Any = result.experiment.task.model  # type: ignore[attr-defined]
-    channels = result.experiment.dataset.image_shape[-1]
-    paths: list[tuple[str, ...]] = []
-
-    def note_path(
-        method: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext
-    ) -> Any:
-        if isinstance(context.module, Conv) and args[0].shape[-1] == channels:
-            paths.append(context.module.path)
-        return method(*args, **kwargs)
-
-    images = jax.ShapeDtypeStruct((1, *result.experiment.dataset.image_shape), np.float32)
-    with nn.intercept_methods(note_path):
-        jax.eval_shape(model.apply, result.variables, images)
-    layer = result.variables["params"]
-    for name in paths[0]:
-        layer = layer[name]
-    return layer["kernel"]
+    kernel = first_kernel(model, result.variables, result.experiment.dataset.image_shape)
+    assert kernel is not None
+    return first_layer_filters(kernel, title=_title(result, "first-layer filters"))
 
 
 def _labels(result: Result) -> np.ndarray:

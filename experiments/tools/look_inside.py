@@ -31,7 +31,6 @@ from rich.markup import escape
 from tyro.conf import OmitArgPrefixes, Positional
 
 from cnn_jax.errors import ConfigError, UserError
-from cnn_jax.models.summary import summarize
 from cnn_jax.visual import (
     Panel,
     Prediction,
@@ -47,7 +46,12 @@ from cnn_jax.visual import (
     signed_image,
     strongest_maps,
 )
-from experiments.tools.feature_maps import check_feature, feature_shapes, logits_and_features
+from experiments.tools.feature_maps import (
+    check_feature,
+    feature_shapes,
+    first_kernel,
+    logits_and_features,
+)
 from experiments.tools.image_files import BadImage, check_any, find_images, read_images, show_bad
 from experiments.tools.messages import user_errors
 from experiments.tools.networks import Network, NetworkConfig, load_network
@@ -155,15 +159,12 @@ class Inside:
 
     def _filters(self) -> Panel | None:
         """The kernels of the first convolution."""
-        for layer in summarize(self.network.model, self.image_shape):
-            if layer.kind == "Conv":
-                kernel = self.network.variables["params"]
-                for name in (*layer.path.split("/"), "kernel"):
-                    kernel = kernel[name]
-                height, width, _, features = kernel.shape
-                title = f"first layer: {features} filters of {height}x{width}"
-                return Panel(title, filter_mosaic(kernel))
-        return None
+        kernel = first_kernel(self.network.model, self.network.variables, self.image_shape)
+        if kernel is None:
+            return None
+        height, width, _, features = kernel.shape
+        title = f"first layer: {features} filters of {height}x{width}"
+        return Panel(title, filter_mosaic(kernel))
 
     def _evidence_panel(self, seen: np.ndarray, images: jax.Array, label: int) -> Panel:
         heat = np.asarray(self.evidence(self.variables, images, jnp.asarray(label)))

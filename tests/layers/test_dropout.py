@@ -144,8 +144,9 @@ def test_every_layer_has_its_own_mask(layer):
 
 
 @pytest.mark.parametrize("layer", [Dropout, SpatialDropout])
-def test_a_layer_needs_a_key_in_training_only(layer):
+def test_a_layer_needs_a_key_only_to_drop_in_training(layer):
     x = images(2, 3, 3, 4)
+    np.testing.assert_array_equal(layer(0.0).apply({}, x, train=True), x)
     for y in Twice(layer).apply({}, x, train=False):
         np.testing.assert_array_equal(y, x)
     with pytest.raises(flax.errors.InvalidRngError, match="dropout"):
