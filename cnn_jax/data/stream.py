@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import threading
 import weakref
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -164,7 +164,7 @@ class _Batches:
             image[slot], label[slot] = pixels, number
         return {"image": image, "label": label, "index": self._slots, "weight": weight}
 
-    def _examples(self, indices: list[int], step: int) -> list[tuple[Image, int]]:
+    def _examples(self, indices: list[int], step: int) -> Sequence[tuple[Image, int | np.integer]]:
         split, examples = self._split, self._split.examples
         if self._seed is None or split.random_crop is None:
             return examples.__getitems__(indices)
