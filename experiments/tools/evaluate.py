@@ -2,7 +2,7 @@
 
     python -m experiments.evaluate --models 'resnet*' vgg16 --data.name ./imagenet
     python -m experiments.evaluate --models resnet50        TFDS's imagenet2012
-    python -m experiments.evaluate --run runs/finetune/1234abcd --data.name ./flowers
+    python -m experiments.evaluate --run runs/finetune/1234abcd/all --data.name ./flowers
 
 Each network sees the images as its weights want them: resized, cropped and normalized. The data
 set's classes must be the network's; a folder of ImageNet has its classes in the order of their
