@@ -6,7 +6,7 @@ Lecture: "LeNet". Source: LeCun, Bottou, Bengio, Haffner 1998, section II.B.
     python -m experiments.lenet_mnist --data.name fashion_mnist
     … --data.train train --data.validation none                 on all 60,000 training images
 
-Cost on two CPU cores: 3 to 5 minutes.
+Cost on two CPU cores: 5 to 7 minutes beside other work.
 """
 
 from dataclasses import dataclass, field, replace

@@ -9,7 +9,7 @@ for others that are named; the score's gradient and guided backpropagation, whic
 on; the probability while a gray square hides a part of the image; the image that gets the class's
 largest logit; the filters of the first layer, and the strongest maps of some layers.
 
-An ImageNet network takes minutes an image on a laptop: fewer --cells and --steps take less.
+Large networks take long on a CPU: fewer --cells and --steps take less.
 """
 
 import difflib
