@@ -38,6 +38,7 @@ from cnn_jax.layers.pooling import (
 from cnn_jax.layers.resizing import resize_bilinear, resize_nearest, subsample
 from cnn_jax.layers.transposed_convolution import ConvTranspose, conv_transpose2d
 from cnn_jax.layers.unpooling import bed_of_nails, max_unpool
+from cnn_jax.layers.whitening import whitening_kernel
 
 __all__ = [
     "Activation",
@@ -83,4 +84,5 @@ __all__ = [
     "spatial_dropout",
     "subsample",
     "tanh",
+    "whitening_kernel",
 ]

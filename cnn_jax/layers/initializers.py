@@ -1,4 +1,4 @@
-"""Initialization of convolutions and linear layers: PyTorch's default, and He's for ReLU.
+"""Initialization of convolutions and linear layers: PyTorch's default, He's, the identity.
 
 PyTorch's kernel and bias are uniform in ±1/sqrt(fan_in) (`torch.nn.Linear.reset_parameters`,
 `torch.nn.modules.conv._ConvNd.reset_parameters`).
@@ -27,3 +27,22 @@ def torch_bias_init(fan_in: int) -> Initializer:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return initialize
+
+
+def dirac_init(key: PRNGKey, shape: Shape, dtype: Dtype = jnp.float32) -> jax.Array:
+    """Kernel of a convolution that passes its input on, and has features of its own beyond.
+
+    Feature i is input channel i, as far as there are channels, as `torch.nn.init.dirac_`; further
+    ones begin as PyTorch's default. Source: Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a
+    Single GPU", "Identity initialization"; Zagoruyko and Komodakis 2017, "DiracNets".
+
+    Args:
+        key: decides the features beyond.
+        shape: (height, width, channels, features), of one group, padded to keep the image's size.
+        dtype: of the kernel.
+    """
+    height, width, channels, features = shape
+    passed = min(channels, features)
+    kernel = torch_kernel_init(key, shape, dtype).at[..., :passed].set(0)
+    same = jnp.arange(passed)
+    return kernel.at[height // 2, width // 2, same, same].set(1)

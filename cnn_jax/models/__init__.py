@@ -1,5 +1,6 @@
 """Architectures, one family a file, created by name or by their classes."""
 
+from cnn_jax.models.airbench import Airbench
 from cnn_jax.models.alexnet import AlexNet
 from cnn_jax.models.autoencoder import Autoencoder, EncoderClassifier
 from cnn_jax.models.conv_autoencoder import ConvAutoencoder
@@ -17,6 +18,7 @@ from cnn_jax.models.wide_resnet import WideResNet
 __all__ = [
     "MLP",
     "VGG",
+    "Airbench",
     "AlexNet",
     "Autoencoder",
     "ConvAutoencoder",

@@ -1,0 +1,49 @@
+"""Whitening of image patches: kernels of a first convolution that are computed from images."""
+
+import itertools
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+
+def whitening_kernel(
+    images: Float[Array, "batch height width channels"], size: int = 2, eps: float = 5e-4
+) -> Float[Array, "size size channels filters"]:
+    """Kernels whose outputs, over all patches of the images, are uncorrelated and of equal size.
+
+    The principal directions of the patches, each divided by the square root of the mean square
+    along it, and then all of them again with the other sign: a ReLU or GELU that follows sees
+    both sides. There are 2 * size² * channels filters. The mean is not taken off: the images are
+    to be normalized.
+
+    Source: Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", "Frozen patch-whitening
+    initialization", with 2x2 patches of the first 5000 images; Page 2019, "How to Train Your
+    ResNet 8: Bag of Tricks".
+
+    Args:
+        images: normalized images; every patch of them is taken.
+        size: height and width of a patch.
+        eps: added to the mean squares: noise in directions where there is next to nothing is not
+            amplified.
+
+    Raises:
+        ValueError: images smaller than a patch.
+    """
+    _, height, width, channels = images.shape
+    if not 0 < size <= min(height, width):
+        raise ValueError(
+            f"patches of {size}x{size} pixels do not fit into images of {height}x{width}; take "
+            f"a size from 1 to {min(height, width)}"
+        )
+    shifted = [
+        images[:, row : row + height - size + 1, column : column + width - size + 1]
+        for row, column in itertools.product(range(size), repeat=2)
+    ]
+    # The order of a kernel's axes: row, column, channel.
+    patches = jnp.stack(shifted, axis=-2).reshape(-1, size * size * channels)
+    # Accelerators would round the products, and with them the smallest mean squares.
+    squares = jnp.matmul(patches.T, patches, precision=lax.Precision.HIGHEST) / len(patches)
+    mean_squares, directions = jnp.linalg.eigh(squares)
+    filters = directions * lax.rsqrt(mean_squares + eps)[None, :]
+    return jnp.concatenate([filters, -filters], axis=1).reshape(size, size, channels, -1)
