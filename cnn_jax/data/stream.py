@@ -30,6 +30,8 @@ class HostBatch(TypedDict):
     label: Int32[np.ndarray, "batch"]
     index: Int32[np.ndarray, "batch"]
     """The slot in the global batch, from which the step derives the example's randomness."""
+    example: Int32[np.ndarray, "batch"]
+    """The example's place in the split, the same in every epoch."""
     weight: Float32[np.ndarray, "batch"]
     """1, and 0 for the padding of the last batch of an evaluation."""
 
@@ -162,7 +164,13 @@ class _Batches:
         label = np.zeros(len(places), np.int32)
         for slot, (pixels, number) in enumerate(examples):
             image[slot], label[slot] = pixels, number
-        return {"image": image, "label": label, "index": self._slots, "weight": weight}
+        return {
+            "image": image,
+            "label": label,
+            "index": self._slots,
+            "example": places.astype(np.int32),
+            "weight": weight,
+        }
 
     def _examples(self, indices: list[int], step: int) -> Sequence[tuple[Image, int | np.integer]]:
         split, examples = self._split, self._split.examples

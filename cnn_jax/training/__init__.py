@@ -15,6 +15,7 @@ from cnn_jax.training.feed import EvalFeed, TrainFeed
 from cnn_jax.training.host_memory import keep_freed_memory
 from cnn_jax.training.logs import MetricsFile, RunLog, read_metrics, tensorboard_writer
 from cnn_jax.training.loop import Interrupted, Plan, TrainingDiverged, fit
+from cnn_jax.training.muon import muon, orthogonalize
 from cnn_jax.training.optimizers import (
     OptimizerConfig,
     decay_mask,
@@ -75,6 +76,8 @@ __all__ = [
     "make_prepare",
     "make_schedule",
     "make_train_step",
+    "muon",
+    "orthogonalize",
     "read_metrics",
     "sweep",
     "tensorboard_writer",

@@ -90,6 +90,7 @@ class TrainFeed:
             "image": (image.shape, image.dtype),
             "label": (label.shape, label.dtype),
             "index": ((), np.int32),
+            "example": ((), np.int32),
             "weight": ((), np.float32),
         }
         batch = {
@@ -265,4 +266,5 @@ def _place(split: ArraySplit, parallel: Parallel) -> Batch:
 
 def _gather(data: Batch, places: Array, slots: Array, weight: Array) -> Batch:
     batch = {name: array[places] for name, array in data.items()}
-    return batch | {"index": slots.astype(jnp.int32), "weight": weight}
+    numbers = {"index": slots.astype(jnp.int32), "example": places.astype(jnp.int32)}
+    return batch | numbers | {"weight": weight}

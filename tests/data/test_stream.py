@@ -57,11 +57,13 @@ def test_training_batches_by_hand():
         "image": "uint8",
         "label": "int32",
         "index": "int32",
+        "example": "int32",
         "weight": "float32",
     }
     assert first["image"].shape == (8, 2, 2, 1)
     assert np.array_equal(first["label"], first["image"][:, 0, 0, 0] % 10)
     assert first["index"].tolist() == list(range(8))
+    assert first["example"].tolist() == epoch_order(5, 0, 23)[:8].tolist()
     assert first["weight"].tolist() == [1] * 8
 
 

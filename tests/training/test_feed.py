@@ -40,7 +40,7 @@ def recording_step(parallel: Parallel) -> Callable[..., Any]:
             axis = parallel.axis_name
             return jax.lax.all_gather(array, axis, tiled=True) if axis else array
 
-        seen = {name: everywhere(batch[name]) for name in ("label", "index", "weight")}
+        seen = {name: everywhere(batch[name]) for name in ("label", "index", "example", "weight")}
         seen["pixels"] = everywhere(batch["image"].astype(jnp.int32).sum((1, 2, 3)))
         return state.replace(step=state.step + 1), seen
 
@@ -53,7 +53,8 @@ def seen_by(way: Parallel, split: Any, steps: list[int], first: int = 0) -> list
     state = way.replicate(state.replace(step=jnp.int32(first)))
     seen = []
     for n in steps:
-        sums = {name: np.zeros(16, np.int32) for name in ("label", "index", "pixels")}
+        names = ("label", "index", "example", "pixels")
+        sums = {name: np.zeros(16, np.int32) for name in names}
         zeros = way.replicate(sums | {"weight": np.zeros(16, np.float32)})
         state, sums = feed.advance(state, zeros, n)
         seen.append(jax.tree.map(np.asarray, sums))
@@ -66,6 +67,7 @@ def expected_batch(step: int) -> dict[str, np.ndarray]:
     return {
         "label": SPLIT.labels[places],
         "index": np.arange(16),
+        "example": places,
         "pixels": SPLIT.images[places].astype(np.int32).sum((1, 2, 3)),
         "weight": np.ones(16, np.float32),
     }

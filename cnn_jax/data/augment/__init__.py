@@ -5,6 +5,7 @@ a batch and its labels; what they do once the random numbers are drawn is in `ge
 `colour`.
 """
 
+from cnn_jax.data.augment.alternating import alternating_flip
 from cnn_jax.data.augment.example import (
     IGNORED,
     Augment,
@@ -69,6 +70,7 @@ __all__ = [
     "RandomSaturation",
     "RandomScale",
     "RandomTranslation",
+    "alternating_flip",
     "apply_augment",
     "augment_examples",
     "colour_jitter",
