@@ -1,36 +1,153 @@
-"""Both sides of a benchmark do the same work; nothing is asserted by a clock."""
+"""Programs of a benchmark: in processes of their own, one at a time; nothing by a clock."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-from experiments.tools import bench
-from tests.tolerance import assert_close
+import pytest
+from rich.console import Console
+
+from cnn_jax.errors import UserError
+from experiments.tools.bench import command, comparison, processes, startup
+from experiments.tools.bench.comparison import Comparison, DifferentWork, check_same_work
+from experiments.tools.bench.processes import Process, Program, ProgramFailed, started
+
+# Their process imports nothing that takes long.
+HERE = "tests.experiments.bench_programs"
 
 
-def test_our_step_and_plain_flax_have_the_same_losses():
-    sides = bench.resnet_sides(depth=8, batch_size=16, image_size=8)
-    ours, plain = sides.ours(4), sides.plain(4)
-    assert len(set(ours)) == 4
-    assert_close(ours, plain, rtol=1e-3)
+def program(function: str, *, needed: bool = True, **arguments) -> Program:
+    return Program(function, f"{HERE}:{function}", arguments, needed=needed)
 
 
-def test_pairs_run_in_turn_and_every_other_round_begins_with_the_second():
+@contextmanager
+def one(function: str, **arguments) -> Iterator[Process]:
+    with started([program(function, **arguments)], Console(quiet=True)) as (process,):
+        yield process
+
+
+STEPS = {"measure": "run", "steps": 2}
+
+
+def test_a_program_makes_steps_in_its_own_process_and_is_stopped_between_them():
+    with one("counting", first=5.0) as process:
+        assert process.ask(STEPS)["numbers"] == [7.0]
+        answer = process.ask(STEPS)
+        assert answer["numbers"] == [9.0]
+        assert answer["seconds"] >= 0 and answer["cpu_seconds"] >= 0
+        assert process.ask({"measure": "peak", "steps": 1})["bytes"] >= 0
+        state = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        assert state == "T"
+    assert not Path(f"/proc/{process.pid}").exists()
+
+
+def test_programs_end_with_an_error_between_them():
+    with pytest.raises(KeyboardInterrupt), one("counting") as process:
+        raise KeyboardInterrupt
+    assert not Path(f"/proc/{process.pid}").exists()
+
+
+def test_an_error_of_a_program_is_shown_whole():
+    with one("failing") as process, pytest.raises(ProgramFailed) as caught:
+        process.ask(STEPS)
+    assert "failing has failed:" in str(caught.value)
+    assert "Traceback" in str(caught.value) and "no 2 steps today" in str(caught.value)
+
+
+def test_a_program_that_dies_gives_its_signal_and_last_words():
+    with one("dying") as process, pytest.raises(ProgramFailed) as caught:
+        process.ask(STEPS)
+    assert "dying has ended without an answer, killed by SIGKILL" in str(caught.value)
+    assert "the last words" in str(caught.value)
+
+
+def test_a_program_that_hangs_is_ended(monkeypatch):
+    with one("hanging") as process:
+        monkeypatch.setattr(processes, "PATIENCE_SECONDS", 0.5)
+        with pytest.raises(ProgramFailed, match="has not answered for 0 s and is ended"):
+            process.ask(STEPS)
+
+
+def test_an_opponent_that_is_not_installed_is_left_out_with_a_line(capsys):
+    sides = [program("counting"), program("missing", needed=False)]
+    with started(sides, Console()) as left:
+        assert [process.name for process in left] == ["counting"]
+    assert "without missing: wings are not installed" in capsys.readouterr().out
+    with pytest.raises(UserError, match="pip install wings"), one("missing"):
+        pass
+
+
+def test_programs_of_different_work_are_not_compared():
+    sides = [program("counting"), Program("other", f"{HERE}:counting", {"first": 3.0})]
+    with started(sides, Console(quiet=True)) as both:
+        line = check_same_work(both, steps=2, rtol=2.0)
+        assert line == "losses of the first steps: counting 1, 2; other 4, 5"
+        with pytest.raises(DifferentWork, match="other does not do the same work as counting"):
+            check_same_work(both, steps=2, rtol=0.5)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_losses_that_are_not_finite_are_no_agreement(number):
+    sides = [program("counting"), Program("other", f"{HERE}:counting", {"first": number})]
+    with started(sides, Console(quiet=True)) as both, pytest.raises(DifferentWork):
+        check_same_work(both, steps=1, rtol=1.0)
+
+
+def test_programs_run_in_turn_and_every_other_round_begins_with_the_last():
     calls = []
 
     def measure(name: str) -> float:
         calls.append(name)
         return float(len(calls))
 
-    values = bench.alternately(lambda: measure("a"), lambda: measure("b"), rounds=3)
-    assert "".join(calls) == "abbaab"
-    assert values == ([1.0, 4.0, 5.0], [2.0, 3.0, 6.0])
+    values = comparison.in_turn([lambda n=name: measure(n) for name in "abc"], rounds=3)
+    assert "".join(calls) == "abccbaabc"
+    assert values == [[1.0, 6.0, 7.0], [2.0, 5.0, 8.0], [3.0, 4.0, 9.0]]
 
 
 def test_a_suite_prints_its_table_and_writes_json(monkeypatch, tmp_path, capsys):
-    pair = bench.Pair("sums", "s", ("ours", "theirs"), ([1.0, 3.0], [2.0, 4.0]), ("a note",))
-    monkeypatch.setitem(bench.SUITES, "startup", lambda options: [pair])
-    bench.main(["startup", "--output", str(tmp_path / "out.json")])
+    values = {"ours": [1.0, 3.0], "theirs": [2.0, 4.0], "PyTorch": [1.0, 1.0]}
+    measured = Comparison("sums", "s", values, ("a note",), {"more": 1})
+    monkeypatch.setattr(startup, "measure", lambda options, console: [measured])
+    monkeypatch.setattr(command.metadata, "version", lambda package: f"{package}'s")
+    command.main(["startup", "--output", str(tmp_path / "out.json")])
     shown = capsys.readouterr().out
-    assert "0.62 (0.50 to 0.75)" in shown and "a note" in shown
+    assert "0.625 (0.500 to 0.750)" in shown and "a note" in shown
     written = json.loads((tmp_path / "out.json").read_text())
-    assert written["pairs"][0]["ratios"] == [0.5, 0.75]
-    assert written["versions"]["jax"] and written["devices"]["kind"]
+    (first,) = written["comparisons"]
+    assert first["ratios"] == {"theirs": [0.5, 0.75], "PyTorch": [1.0, 3.0]}
+    assert first["medians"]["ours"] == 2.0 and first["details"] == {"more": 1}
+    assert written["suite"] == "startup" and written["options"]["rounds"] == 7
+    assert written["versions"]["jax"] and written["versions"]["torch"] == "torch's"
+    assert written["devices"]["kind"] and written["processors"] >= 1
+
+
+def test_a_failure_is_told_without_a_traceback(monkeypatch, capsys):
+    def fail(options, console):
+        raise ProgramFailed("it has failed")
+
+    monkeypatch.setattr(startup, "measure", fail)
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["startup"])
+    assert "error: it has failed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("suite", command.SUITES)
+def test_every_suite_says_what_it_measures(suite, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        command.main([suite, "--help"])
+    shown = capsys.readouterr().out
+    assert "--rounds" in shown and "--output" in shown
+
+
+def test_the_command_knows_its_suites(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        command.main(["--help"])
+    shown = capsys.readouterr().out
+    assert all(suite in shown for suite in command.SUITES)
+
+
+def test_no_rounds_are_no_measurement():
+    with pytest.raises(SystemExit, match="--rounds must be 1 or more"):
+        command.main(["startup", "--rounds", "0"])

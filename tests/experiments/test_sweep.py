@@ -5,11 +5,8 @@ import json
 import pytest
 
 from cnn_jax.training import SweepConfig, read_metrics
-from experiments.tools import bench
 from experiments.tools.command_line import parse
 from experiments.tools.run_directory import load_rates
-from experiments.tools.sweep_sides import sweep_sides
-from tests.tolerance import assert_close
 
 SHORT = ("--smoke", "--name", "one", "--training.duration", "4 steps")
 RATES = ("--sweep.learning-rate", "1e-3", "1e-1")
@@ -83,16 +80,3 @@ def test_an_experiment_has_its_own_rates_where_none_are_given():
     assert swept() == module.RATES.learning_rate
     assert swept(*RATES) == (1e-3, 1e-1)
     assert SweepConfig().learning_rate == swept("--sweep.learning-rate") == ()
-
-
-def test_both_sides_of_the_benchmark_have_the_same_losses():
-    at_once, in_turn = sweep_sides((1e-3, 1e-1), (8,), 8, 16)
-    first, second = at_once(4), in_turn(4)
-    assert len(set(first)) == 2
-    assert_close(first, second, rtol=1e-3)
-
-
-def test_the_benchmark_measures_pairs(monkeypatch):
-    monkeypatch.setattr(bench, "sweep_sides", lambda *_: (lambda n: [1.0], lambda n: [1.0]))
-    pairs = bench.sweep(bench.Options("sweep", rounds=3, steps=1))
-    assert [len(pair.ratios) for pair in pairs] == [3, 3]

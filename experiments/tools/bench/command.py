@@ -1,0 +1,96 @@
+"""``python -m experiments.bench SUITE``: measure, print a table, write JSON.
+
+    python -m experiments.bench train_step                  ResNet-20: ours, PyTorch, plain Flax
+    python -m experiments.bench train_step --models mlp autoencoder --output out.json
+    python -m experiments.bench SUITE --help                what a suite measures, its options
+
+Every program has a process of its own, with the same processors, and only one works at a time. Each
+round runs all of them, in alternating order; ratios are taken round by round, so that what else the
+machine does meets all alike.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, Union
+
+import tyro
+from rich.console import Console
+
+from experiments.tools.bench import inference, max_pool, startup, sweep, train_step
+from experiments.tools.bench.comparison import Comparison, show
+from experiments.tools.messages import user_errors
+from experiments.tools.run_directory import environment, write_json
+
+SUITES: dict[str, ModuleType] = {
+    "train_step": train_step,
+    "inference": inference,
+    "startup": startup,
+    "sweep": sweep,
+    "max_pool": max_pool,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure a suite, print its tables, write its JSON."""
+    # This process, and every program, leaves the others room on a GPU.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    options = _parsed(argv)
+    if options.rounds < 1:
+        raise SystemExit("error: --rounds must be 1 or more")
+    name = next(name for name, suite in SUITES.items() if type(options) is suite.Options)
+    # Tables in a file or a pipe need not fit the 80 columns that are taken for granted there.
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    _say_if_busy(console)
+    measure: Callable[[Any, Console], list[Comparison]] = SUITES[name].measure
+    with user_errors(console):
+        comparisons = measure(options, console)
+    show(comparisons, console)
+    if options.output:
+        write_json(Path(options.output), as_json(name, options, comparisons))
+
+
+def _say_if_busy(console: Console) -> None:
+    """Other work does not slow all programs alike: threads that wait by spinning suffer most."""
+    load, processors = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    if load > 0.5 * processors:
+        console.print(
+            f"[yellow]busy:[/] the load average is {load:.1f} on {processors} processors. OpenMP's "
+            "threads (PyTorch's, oneDNN's) lose more by that than XLA's; wait for a quiet machine, "
+            "or set OMP_WAIT_POLICY=passive",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _parsed(argv: Sequence[str] | None) -> Any:
+    suites = tuple(
+        Annotated[suite.Options, tyro.conf.subcommand(name, description=suite.__doc__)]
+        for name, suite in SUITES.items()
+    )
+    command: Any = Union[suites]  # noqa: UP007
+    return tyro.cli(
+        command,
+        prog="python -m experiments.bench",
+        description=__doc__,
+        args=argv,
+    )
+
+
+def as_json(suite: str, options: Any, comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """What the JSON file holds."""
+    written = {
+        "suite": suite,
+        "options": asdict(options),
+        "comparisons": [comparison.as_json() for comparison in comparisons],
+        "processors": len(os.sched_getaffinity(0)),
+        "load_average": os.getloadavg()[0],
+        **environment(),
+    }
+    if any("PyTorch" in name for comparison in comparisons for name in comparison.values):
+        written["versions"]["torch"] = metadata.version("torch")
+    return written

@@ -1,0 +1,128 @@
+"""Measurements of programs that run in turn, and how they are shown."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from cnn_jax.errors import UserError
+from experiments.tools.bench.processes import Process
+
+Measurement = TypeVar("Measurement")
+Unit = Literal["images/s", "s", "MiB"]
+
+
+class DifferentWork(UserError):
+    """Programs to be compared do not compute the same."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Measurements of programs in turn, the first of them against each other one."""
+
+    title: str
+    unit: Unit
+    """images/s is better when higher, s and MiB when lower."""
+    values: dict[str, list[float]]
+    """Of every program, round by round."""
+    notes: tuple[str, ...] = ()
+    details: dict[str, Any] = field(default_factory=dict)
+    """What else was measured, for the JSON file."""
+
+    @property
+    def ratios(self) -> dict[str, list[float]]:
+        """The first program over each other one, round by round."""
+        (_, first), *others = self.values.items()
+        return {
+            name: [a / b for a, b in zip(first, values, strict=True)] for name, values in others
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, with medians and ratios."""
+        medians = {name: statistics.median(values) for name, values in self.values.items()}
+        return asdict(self) | {"medians": medians, "ratios": self.ratios}
+
+
+def in_turn(measures: Sequence[Callable[[], Measurement]], rounds: int) -> list[list[Measurement]]:
+    """Measure programs one after another; every other round begins with the last of them."""
+    values: list[list[Measurement]] = [[] for _ in measures]
+    order = list(range(len(measures)))
+    for number in range(rounds):
+        for index in order if number % 2 == 0 else order[::-1]:
+            values[index].append(measures[index]())
+    return values
+
+
+def timings(processes: Sequence[Process], steps: int, rounds: int) -> dict[str, list[dict]]:
+    """Answers of programs that make so many steps in turn, by the programs' names."""
+
+    def asking(process: Process) -> Callable[[], dict]:
+        return lambda: process.ask({"measure": "run", "steps": steps})
+
+    answers = in_turn([asking(process) for process in processes], rounds)
+    return {process.name: rows for process, rows in zip(processes, answers, strict=True)}
+
+
+def rates(answers: dict[str, list[dict]], work: int) -> dict[str, list[float]]:
+    """Work a second of programs that have done so much of it in each answer."""
+    return {name: [work / row["seconds"] for row in rows] for name, rows in answers.items()}
+
+
+def check_same_work(processes: Sequence[Process], *, steps: int, rtol: float) -> str:
+    """Let every program make its first steps, and compare their losses.
+
+    These steps also compile what has not been compiled yet.
+
+    Returns:
+        A line with the losses.
+
+    Raises:
+        DifferentWork: they differ by more than `rtol` of the first program's largest.
+    """
+    request = {"measure": "run", "steps": 1}
+    numbers = {
+        process.name: [number for _ in range(steps) for number in process.ask(request)["numbers"]]
+        for process in processes
+    }
+    line = "; ".join(
+        f"{name} {', '.join(f'{number:.5g}' for number in row)}" for name, row in numbers.items()
+    )
+    (_, first), *others = numbers.items()
+    for name, row in others:
+        limit = rtol * np.max(np.abs(first))
+        # Written so that NaN is a difference, too.
+        if len(row) != len(first) or not np.max(np.abs(np.subtract(first, row))) <= limit:
+            raise DifferentWork(
+                f"{name} does not do the same work as {processes[0].name}: the losses of the first "
+                f"{steps} steps differ by more than {rtol:g}: {line}"
+            )
+    return f"losses of the first steps: {line}"
+
+
+def show(comparisons: Sequence[Comparison], console: Console) -> None:
+    """A row a program: median, least and most, and the first one's ratio to it."""
+    for comparison in comparisons:
+        table = Table(title=comparison.title, title_justify="left")
+        table.add_column("program")
+        for heading in (f"median {comparison.unit}", "least to most", "ratio to it", "rounds"):
+            table.add_column(heading, justify="right")
+        ratios = comparison.ratios
+        for name, values in comparison.values.items():
+            ratio = "1"
+            if name in ratios:
+                row = ratios[name]
+                ratio = f"{statistics.median(row):.3f} ({min(row):.3f} to {max(row):.3f})"
+            table.add_row(
+                name,
+                f"{statistics.median(values):,.1f}",
+                f"{min(values):,.1f} to {max(values):,.1f}",
+                ratio,
+                str(len(values)),
+            )
+        console.print(table)
+        for note in comparison.notes:
+            console.print(note, highlight=False, soft_wrap=True)

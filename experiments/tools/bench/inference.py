@@ -1,0 +1,21 @@
+"""Forward passes of the same network in evaluation mode: images a second.
+
+One batch after another, whose loss is waited for; the rest as in train_step.
+"""
+
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from experiments.tools.bench import train_step
+from experiments.tools.bench.comparison import Comparison
+
+
+@dataclass(frozen=True)
+class Options(train_step.Options):
+    """Forward passes: ours, PyTorch's and plain Flax's."""
+
+
+def measure(options: Options, console: Console) -> list[Comparison]:
+    """A comparison a model."""
+    return train_step.compare(options, "inference", console)

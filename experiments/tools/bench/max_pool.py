@@ -1,0 +1,82 @@
+"""Value and gradient of max pooling, ours against the one that JAX derives: images a second."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from rich.console import Console
+
+from cnn_jax import layers
+from cnn_jax.training import keep_freed_memory
+from experiments.tools.bench.comparison import Comparison, check_same_work, rates, timings
+from experiments.tools.bench.options import Steps
+from experiments.tools.bench.processes import Program, started
+from experiments.tools.bench.program import Run
+
+# Size, channels, window, stride, padding: LeNet's and the ImageNet ResNets'.
+SHAPES = ((28, 32, 2, 2, 0), (112, 64, 3, 2, 1))
+
+
+@dataclass(frozen=True)
+class Options(Steps):
+    """Max pooling with its gradient: ours and Flax's."""
+
+
+def measure(options: Options, console: Console) -> list[Comparison]:
+    """A comparison a shape."""
+    batch_size = options.batch_size or 128
+    comparisons = []
+    for size, channels, window, stride, padding in SHAPES:
+        arguments = {
+            "shape": (batch_size, size, size, channels),
+            "window": window,
+            "stride": stride,
+            "padding": padding,
+        }
+        sides = [
+            Program(name, f"{__name__}:gradients", arguments | {"side": side})
+            for name, side in (("cnn_jax", "ours"), ("plain Flax", "flax"))
+        ]
+        with started(sides, console) as processes:
+            check_same_work(processes, steps=1, rtol=0.0)
+            answers = timings(processes, options.steps, options.rounds)
+        title = f"max pooling {window} x {window}, stride {stride}, value and gradient, batch "
+        title += f"{batch_size} of {size} x {size} x {channels}"
+        values = rates(answers, options.steps * batch_size)
+        comparisons.append(Comparison(title, "images/s", values, details={"answers": answers}))
+    return comparisons
+
+
+def gradients(
+    *,
+    side: Literal["ours", "flax"],
+    shape: tuple[int, int, int, int],
+    window: int,
+    stride: int,
+    padding: int,
+) -> Run:
+    """Gradients of the sum of squares of a pooled map; their numbers are a digest of them."""
+    keep_freed_memory()
+    x = jax.random.normal(jax.random.key(0), tuple(shape))
+    sides = ((padding, padding),) * 2
+    pool: Callable[[Any], Any]
+    if side == "ours":
+        pool = lambda x: layers.max_pool(x, window, stride, padding)  # noqa: E731
+    else:
+        pool = lambda x: nn.max_pool(x, (window, window), (stride, stride), sides)  # noqa: E731
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(jnp.square(pool(x)))))
+
+    def run(n: int) -> list[float]:
+        for _ in range(n):
+            result = jax.block_until_ready(gradient(x))
+        if n > 1:
+            return []
+        # Equal digests of equal gradients: each value has a weight of its own.
+        flat = np.asarray(result, np.float64).ravel()
+        return [float(flat @ np.random.default_rng(0).random(flat.size))]
+
+    return run

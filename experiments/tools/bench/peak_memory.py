@@ -1,0 +1,48 @@
+"""The most memory that a process has needed: a GPU's allocator counts it, or Linux does."""
+
+import ctypes
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+STATUS = Path("/proc/self/status")
+
+
+def now() -> int:
+    """Bytes of memory that this process has now."""
+    return _status("VmRSS")
+
+
+def reset() -> None:
+    """Give freed memory back, and let the peak begin anew."""
+    if gpu := _torch_gpu():
+        gpu.reset_peak_memory_stats()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+    # Linux, proc(5): 5 resets VmHWM to VmRSS.
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak(before: int) -> int:
+    """The most bytes since `reset`: of a GPU's allocator, or else of the process above `before`.
+
+    JAX's allocator does not begin anew: on a GPU its peak is that since the process began.
+    """
+    if gpu := _torch_gpu():
+        return gpu.max_memory_allocated()
+    if (jax := sys.modules.get("jax")) and (statistics := jax.devices()[0].memory_stats()):
+        return statistics["peak_bytes_in_use"]
+    return _status("VmHWM") - before
+
+
+def _torch_gpu() -> Any:
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch and torch.cuda.is_available() else None
+
+
+def _status(field: str) -> int:
+    for line in STATUS.read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"{STATUS} has no {field}: peaks can be measured on Linux alone")

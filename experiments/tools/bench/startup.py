@@ -1,0 +1,70 @@
+"""Process start to the first row of metrics.csv, of resnet_cifar on digits: seconds.
+
+Cold against warm compilation cache; what is not JAX's cache is warm for both.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from experiments.tools.bench.comparison import Comparison
+from experiments.tools.bench.options import Rounds
+from experiments.tools.bench.processes import ROOT, ProgramFailed
+
+PATIENCE_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Options(Rounds):
+    """The time from a process's start to its first finished step."""
+
+    depth: int = 20
+    """Layers of the residual network."""
+
+
+def measure(options: Options, console: Console) -> list[Comparison]:
+    """Starts in pairs, a warm one after a cold one."""
+    with tempfile.TemporaryDirectory(prefix="bench_startup_") as temporary:
+        directory = Path(temporary)
+        # What is not JAX's cache: file pages, compiled Python, fonts.
+        first_step_seconds(directory, "before", options.depth)
+        cold, warm = [], []
+        for number in range(options.rounds):
+            # The warm start follows a cold one: it finds that one's programs.
+            cold.append(first_step_seconds(directory, f"cache{number}", options.depth))
+            warm.append(first_step_seconds(directory, f"cache{number}", options.depth))
+    title = f"resnet_cifar --depth {options.depth}, digits: process start to first finished step"
+    return [Comparison(title, "s", {"warm cache": warm, "cold cache": cold})]
+
+
+def first_step_seconds(directory: Path, cache: str, depth: int) -> float:
+    """Start a training with this compilation cache, and end it after its first step."""
+    workdir = Path(tempfile.mkdtemp(dir=directory))
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("JAX_COMP")}
+    environ |= {
+        "XDG_CACHE_HOME": str(directory / cache),
+        "MPLCONFIGDIR": str(directory / "matplotlib"),
+    }
+    command = [sys.executable, "-m", "experiments.resnet_cifar", "--workdir", str(workdir)]
+    command += ["--name", "run", "--data.name", "digits", "--depth", str(depth)]
+    command += ["--training.log-every", "1 step"]
+    metrics = workdir / "resnet_cifar" / "run" / "metrics.csv"
+    with (workdir / "output.txt").open("w") as output:
+        start = time.perf_counter()
+        process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=output, stderr=output)
+        try:
+            while not metrics.exists() or metrics.read_text().count("\n") < 2:
+                if process.poll() is not None or time.perf_counter() - start > PATIENCE_SECONDS:
+                    said = (workdir / "output.txt").read_text()
+                    raise ProgramFailed(f"resnet_cifar made no first step. It said:\n{said}")
+                time.sleep(0.005)
+            return time.perf_counter() - start
+        finally:
+            process.kill()
+            process.wait()

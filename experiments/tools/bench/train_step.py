@@ -1,0 +1,73 @@
+"""Training steps of the same network, data, parameters and optimizer: images a second.
+
+Ours as the loop runs it, over uint8 data on the device; PyTorch and plain Flax as their users write
+it, over the same. Our first parameters and order of examples are everyone's, and the losses of the
+first three steps must agree.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from experiments.tools.bench.cases import CASES
+from experiments.tools.bench.comparison import Comparison, check_same_work, rates, timings
+from experiments.tools.bench.opponents import (
+    DEFAULT,
+    Opponent,
+    Work,
+    batch_size_of,
+    programs,
+)
+from experiments.tools.bench.options import Precision, Steps
+from experiments.tools.bench.processes import started
+
+FIRST_STEPS = 3
+TOLERANCES: dict[Precision, float] = {"float32": 1e-2, "bfloat16": 5e-2}
+
+
+@dataclass(frozen=True)
+class Options(Steps):
+    """Training steps: ours, PyTorch's and plain Flax's."""
+
+    models: tuple[Literal["cifar_resnet20", "resnet50", "vgg16", "mlp", "autoencoder"], ...] = (
+        "cifar_resnet20",
+    )
+    """Networks to train, one comparison each."""
+    opponents: tuple[Opponent, ...] = DEFAULT
+    """Who takes part; torch_compile on a GPU alone."""
+    precision: Precision = "float32"
+    """bfloat16 is autocast in PyTorch; parameters are float32."""
+
+
+def measure(options: Options, console: Console) -> list[Comparison]:
+    """A comparison a model."""
+    return compare(options, "training", console)
+
+
+def compare(options: Options, work: Work, console: Console) -> list[Comparison]:
+    """Rates of programs that train, or that evaluate."""
+    comparisons = []
+    for model in options.models:
+        case = CASES[model]
+        batch_size = batch_size_of(case, options.batch_size)
+        with tempfile.TemporaryDirectory(prefix="bench_") as directory:
+            sides = programs(
+                model,
+                work,
+                batch_size=batch_size,
+                precision=options.precision,
+                opponents=options.opponents,
+                directory=Path(directory),
+            )
+            with started(sides, console) as processes:
+                losses = check_same_work(
+                    processes, steps=FIRST_STEPS, rtol=TOLERANCES[options.precision]
+                )
+                answers = timings(processes, options.steps, options.rounds)
+        title = f"{work}: {case.title}, batch {batch_size}, {options.precision}"
+        values = rates(answers, options.steps * batch_size)
+        comparisons.append(Comparison(title, "images/s", values, (losses,), {"answers": answers}))
+    return comparisons

@@ -1,0 +1,85 @@
+"""The programs of a benchmark do the same work: ours, PyTorch's and plain Flax's."""
+
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+
+import pytest
+
+from experiments.tools.bench import max_pool, ours, plain_flax, sweep
+from experiments.tools.bench.cases import CASES
+from tests.tolerance import assert_close
+
+# Smaller images, where the network is not made for one size.
+SMALL = {
+    "cifar_resnet20": replace(CASES["cifar_resnet20"], image_shape=(16, 16, 3)),
+    "resnet50": replace(CASES["resnet50"], image_shape=(64, 64, 3), num_classes=10),
+    "vgg16": replace(CASES["vgg16"], num_classes=10),
+    "mlp": CASES["mlp"],
+    "autoencoder": CASES["autoencoder"],
+}
+LARGE = ("resnet50", "vgg16")
+MODELS = [
+    pytest.param(model, marks=[pytest.mark.full] if model in LARGE else []) for model in CASES
+]
+
+
+@pytest.fixture
+def quiet(monkeypatch):
+    """Leave this process's memory and compilation cache as they are."""
+    monkeypatch.setattr(ours, "set_up", lambda keep_memory=True: None)
+    monkeypatch.setattr(plain_flax, "keep_compiled_programs", lambda: None)
+
+
+@pytest.fixture
+def arguments(quiet, tmp_path):
+    def of(model: str) -> dict:
+        return {"case": asdict(SMALL[model]), "batch_size": 8, "directory": str(tmp_path)}
+
+    return of
+
+
+def first_losses(run) -> list[float]:
+    losses = [loss for _ in range(3) for loss in run(1)]
+    assert len(losses) == 3
+    return losses
+
+
+@pytest.mark.parametrize("work", ["training", "inference"])
+@pytest.mark.parametrize("model", MODELS)
+def test_all_sides_have_the_same_losses(model, work, arguments):
+    losses = first_losses(getattr(ours, work)(**arguments(model)))
+    assert len(set(losses)) == (3 if work == "training" else 1)
+    plain = getattr(plain_flax, work)(**arguments(model))
+    assert_close(first_losses(plain), losses, rtol=1e-3)
+    if find_spec("torch"):
+        from experiments.tools.bench import pytorch
+
+        theirs = getattr(pytorch, work)(**arguments(model))
+        assert_close(first_losses(theirs), losses, rtol=1e-3)
+
+
+def test_the_step_alone_trains_as_the_loop(arguments):
+    losses = first_losses(ours.bare_step(**arguments("mlp")))
+    # The same batch again and again is learnt.
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_rates_at_once_and_in_turn_have_the_same_losses(monkeypatch):
+    monkeypatch.setattr(sweep, "keep_freed_memory", lambda: None)
+    shape = {"learning_rates": (1e-3, 1e-1), "hidden": (8,), "image_size": 8, "batch_size": 16}
+    first, second = (sweep.training(**shape, at_once=at_once)(4) for at_once in (True, False))
+    assert len(set(first)) == 2
+    assert_close(first, second, rtol=1e-3)
+
+
+@pytest.mark.parametrize("shape", max_pool.SHAPES)
+def test_both_gradients_of_max_pooling_are_equal(monkeypatch, shape):
+    monkeypatch.setattr(max_pool, "keep_freed_memory", lambda: None)
+    _, _, window, stride, padding = shape
+    ours, flax = (
+        max_pool.gradients(
+            side=side, shape=(2, 10, 10, 3), window=window, stride=stride, padding=padding
+        )(1)
+        for side in ("ours", "flax")
+    )
+    assert ours == flax and ours[0] != 0
