@@ -11,6 +11,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cnn_jax.errors import UserError
+from cnn_jax.layers import onednn
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -50,5 +51,6 @@ def export_stablehlo(
 
     (batch,) = jax.export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, *image_shape), np.float32)
-    exported = jax.export.export(jax.jit(logits), platforms=platforms)(images)
+    with onednn.disabled():
+        exported = jax.export.export(jax.jit(logits), platforms=platforms)(images)
     return bytes(exported.serialize())

@@ -2,29 +2,23 @@
 
 Images x, kernel k and outputs y are bound by one trilinear form, `<convolve(x, k), y>`. Its three
 gradients are all that convolution, transposed convolution and their gradients need: `convolve` is
-the one by y, `spread` the one by x, and `_kernel_gradient` the one by k.
+the one by y, `spread` the one by x, and `kernel_gradient` the one by k.
+
+On CPUs each is computed by oneDNN, where the extra `cpu` is installed.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any
 
 import jax
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array
 
-from cnn_jax.layers.windows import Pads
+from cnn_jax.layers import onednn
+from cnn_jax.layers.windows import Geometry
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
-
-
-class Geometry(NamedTuple):
-    """Where the taps of a kernel lie: arguments of a convolution that are no arrays."""
-
-    stride: tuple[int, int]
-    padding: Pads
-    dilation: tuple[int, int]
-    groups: int
 
 
 # XLA's CPU compiler runs the gradients of a convolution inside a loop (`lax.scan`, `fori_loop`)
@@ -37,16 +31,21 @@ class Geometry(NamedTuple):
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def convolve(x: Array, kernel: Array, geometry: Geometry) -> Array:
     """The convolution of x [batch, height, width, channels] with a kernel of HWIO layout."""
-    return _xla_convolve(x, kernel, geometry)
+    return lax.platform_dependent(
+        x,
+        kernel,
+        cpu=lambda x, kernel: _cpu_convolve(x, kernel, geometry),
+        default=lambda x, kernel: _xla_convolve(x, kernel, geometry),
+    )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def spread(y: Array, kernel: Array, shape: tuple[int, ...], geometry: Geometry) -> Array:
+def spread(y: Array, kernel: Array, shape: tuple[Any, ...], geometry: Geometry) -> Array:
     """The adjoint of `convolve` in x, for images of the given shape: each y times the kernel."""
     return lax.platform_dependent(
         kernel,
         y,
-        cpu=lambda kernel, y: _spread_as_convolution(shape, kernel, y, geometry),
+        cpu=lambda kernel, y: _cpu_spread(y, kernel, shape, geometry),
         default=lambda kernel, y: jax.linear_transpose(
             lambda images: _xla_convolve(images, kernel, geometry),
             jax.ShapeDtypeStruct(shape, y.dtype),
@@ -54,10 +53,23 @@ def spread(y: Array, kernel: Array, shape: tuple[int, ...], geometry: Geometry) 
     )
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def kernel_gradient(x: Array, y: Array, shape: tuple[Any, ...], geometry: Geometry) -> Array:
+    """The gradient of `<convolve(x, kernel), y>` by a kernel of the given shape."""
+    return lax.platform_dependent(
+        x,
+        y,
+        cpu=lambda x, y: _cpu_kernel_gradient(x, y, shape, geometry),
+        default=lambda x, y: jax.linear_transpose(
+            lambda kernel: _xla_convolve(x, kernel, geometry), jax.ShapeDtypeStruct(shape, x.dtype)
+        )(y)[0],
+    )
+
+
 def _convolve_forward(
     x: Array, kernel: Array, geometry: Geometry
 ) -> tuple[Array, tuple[Array, Array]]:
-    return _xla_convolve(x, kernel, geometry), (x, kernel)
+    return convolve(x, kernel, geometry), (x, kernel)
 
 
 def _convolve_backward(
@@ -65,28 +77,64 @@ def _convolve_backward(
 ) -> tuple[Array, Array]:
     x, kernel = residuals
     of_input = spread(gradient, kernel, x.shape, geometry)
-    return of_input, _kernel_gradient(x, kernel.shape, gradient, geometry)
+    return of_input, kernel_gradient(x, gradient, kernel.shape, geometry)
 
 
 def _spread_forward(
-    y: Array, kernel: Array, shape: tuple[int, ...], geometry: Geometry
+    y: Array, kernel: Array, shape: tuple[Any, ...], geometry: Geometry
 ) -> tuple[Array, tuple[Array, Array]]:
     return spread(y, kernel, shape, geometry), (y, kernel)
 
 
 def _spread_backward(
-    shape: tuple[int, ...],
+    shape: tuple[Any, ...],
     geometry: Geometry,
     residuals: tuple[Array, Array],
     gradient: Array,
 ) -> tuple[Array, Array]:
     y, kernel = residuals
     of_input = convolve(gradient, kernel, geometry)
-    return of_input, _kernel_gradient(gradient, kernel.shape, y, geometry)
+    return of_input, kernel_gradient(gradient, y, kernel.shape, geometry)
+
+
+def _kernel_gradient_forward(
+    x: Array, y: Array, shape: tuple[Any, ...], geometry: Geometry
+) -> tuple[Array, tuple[Array, Array]]:
+    return kernel_gradient(x, y, shape, geometry), (x, y)
+
+
+def _kernel_gradient_backward(
+    shape: tuple[Any, ...],
+    geometry: Geometry,
+    residuals: tuple[Array, Array],
+    gradient: Array,
+) -> tuple[Array, Array]:
+    x, y = residuals
+    return spread(y, gradient, x.shape, geometry), convolve(x, gradient, geometry)
 
 
 convolve.defvjp(_convolve_forward, _convolve_backward)
 spread.defvjp(_spread_forward, _spread_backward)
+kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
+
+
+def _cpu_convolve(x: Array, kernel: Array, geometry: Geometry) -> Array:
+    outputs = jax.eval_shape(partial(_xla_convolve, geometry=geometry), x, kernel)
+    if onednn.takes(outputs.dtype, x.shape, kernel.shape, outputs.shape, geometry):
+        return onednn.convolve(x, kernel, outputs.shape, geometry)
+    return _xla_convolve(x, kernel, geometry)
+
+
+def _cpu_spread(y: Array, kernel: Array, shape: tuple[Any, ...], geometry: Geometry) -> Array:
+    if onednn.takes(y.dtype, shape, kernel.shape, y.shape, geometry):
+        return onednn.spread(y, kernel, shape, geometry)
+    return _spread_as_convolution(y, kernel, shape, geometry)
+
+
+def _cpu_kernel_gradient(x: Array, y: Array, shape: tuple[Any, ...], geometry: Geometry) -> Array:
+    if onednn.takes(x.dtype, x.shape, shape, y.shape, geometry):
+        return onednn.kernel_gradient(x, y, shape, geometry)
+    return _kernel_gradient_as_convolution(x, y, shape, geometry)
 
 
 def _xla_convolve(x: Array, kernel: Array, geometry: Geometry) -> Array:
@@ -102,7 +150,7 @@ def _xla_convolve(x: Array, kernel: Array, geometry: Geometry) -> Array:
 
 
 def _spread_as_convolution(
-    shape: tuple[int, ...], kernel: Array, y: Array, geometry: Geometry
+    y: Array, kernel: Array, shape: tuple[Any, ...], geometry: Geometry
 ) -> Array:
     """Convolution of y, its pixels set apart by the stride, with the turned kernel."""
     height, width, channels, features = kernel.shape
@@ -127,20 +175,8 @@ def _spread_as_convolution(
     )
 
 
-def _kernel_gradient(x: Array, shape: tuple[int, ...], y: Array, geometry: Geometry) -> Array:
-    """The gradient of `<convolve(x, kernel), y>` by a kernel of the given shape."""
-    return lax.platform_dependent(
-        x,
-        y,
-        cpu=lambda x, y: _kernel_gradient_as_convolution(x, shape, y, geometry),
-        default=lambda x, y: jax.linear_transpose(
-            lambda kernel: _xla_convolve(x, kernel, geometry), jax.ShapeDtypeStruct(shape, x.dtype)
-        )(y)[0],
-    )
-
-
 def _kernel_gradient_as_convolution(
-    x: Array, shape: tuple[int, ...], y: Array, geometry: Geometry
+    x: Array, y: Array, shape: tuple[Any, ...], geometry: Geometry
 ) -> Array:
     """Convolution of the images with y, where batch and channels change places."""
     batch, height, width, _ = x.shape

@@ -5,9 +5,9 @@ from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
-from cnn_jax.layers.correlation import Geometry, spread
+from cnn_jax.layers.correlation import spread
 from cnn_jax.layers.initializers import torch_bias_init, torch_kernel_init
-from cnn_jax.layers.windows import Padding, Size, check_steps, pads, pair
+from cnn_jax.layers.windows import Geometry, Padding, Size, check_steps, pads, pair
 
 
 def conv_transpose2d(

@@ -1,5 +1,7 @@
 """Geometry shared by convolution, pooling and resizing: pairs, padding and output sizes."""
 
+from typing import NamedTuple
+
 Size = int | tuple[int, int]
 """One number for both axes, or (height, width)."""
 
@@ -7,6 +9,15 @@ Padding = int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
 """One number for all sides, (height, width), or ((top, bottom), (left, right))."""
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
+
+
+class Geometry(NamedTuple):
+    """Where the taps of a kernel lie: arguments of a convolution that are no arrays."""
+
+    stride: tuple[int, int]
+    padding: Pads
+    dilation: tuple[int, int]
+    groups: int
 
 
 def pair(size: Size) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cnn_jax.errors import ConfigError, UserError
+from cnn_jax.layers import onednn
 from cnn_jax.training import (
     Experiment,
     Interrupted,
@@ -258,6 +259,8 @@ def _announce(
     count = parallel.num_devices
     devices = f"{count} {jax.devices()[0].device_kind} device{'s' if count > 1 else ''}"
     _say(console, f"[bold]{experiment}[/]  {dataset.title}: {sizes}  ({devices}, {parallel.mode})")
+    if jax.default_backend() == "cpu":
+        _say(console, f"[dim]{onednn.status()}[/]")
     for note in dataset.notes:
         _say(console, f"[yellow]note:[/] {note}")
     _say(console, f"[dim]writes to {directory}[/]")

@@ -16,6 +16,7 @@ import cattrs
 import jax
 
 from cnn_jax.errors import UserError
+from cnn_jax.layers import onednn
 
 PACKAGES = ("cnn-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 Config = TypeVar("Config")
@@ -145,6 +146,7 @@ def environment() -> dict[str, Any]:
         "devices": {"kind": devices[0].device_kind, "count": len(devices)},
         "processes": jax.process_count(),
         "cpu_cores": os.cpu_count(),
+        "operators": onednn.status(),
     }
 
 

@@ -1,0 +1,158 @@
+"""oneDNN's convolution and its two gradients, of float32 and bfloat16.
+
+Each is a custom call that knows two things beside its value: how it is computed on a part of the
+batch by each of several devices (`custom_partitioning`), and how over one more axis (`vmap`).
+"""
+
+import ctypes
+import functools
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.custom_batching import custom_vmap
+from jax.experimental.custom_partitioning import custom_partitioning
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array
+
+from cnn_jax.layers.onednn.library import function, load, threads_per_call
+from cnn_jax.layers.windows import Geometry
+
+DTYPES = (jnp.float32, jnp.bfloat16)
+
+
+def takes(
+    dtype: Any,
+    images: tuple[Any, ...],
+    kernel: tuple[Any, ...],
+    outputs: tuple[Any, ...],
+    geometry: Geometry,
+) -> bool:
+    """Whether oneDNN is there and has an implementation for these shapes (none is symbolic)."""
+    known = all(isinstance(size, int) and size > 0 for size in (*images, *kernel, *outputs))
+    return known and dtype in DTYPES and load() and _takes(dtype, images, kernel, outputs, geometry)
+
+
+@functools.cache
+def _takes(dtype: Any, *shapes_and_geometry: Any) -> bool:
+    *shapes, geometry = shapes_and_geometry
+    numbers = [*shapes, geometry.stride, sum(geometry.padding, ()), geometry.dilation]
+    arrays = [(ctypes.c_int64 * len(values))(*values) for values in numbers]
+    takes = function("cnn_jax_convolution_takes")
+    takes.restype = ctypes.c_bool
+    return takes(*arrays, ctypes.c_int64(geometry.groups), dtype == jnp.bfloat16)
+
+
+def convolve(x: Array, kernel: Array, shape: tuple[int, ...], geometry: Geometry) -> Array:
+    """The outputs, which have the given shape."""
+    return _operator("convolve", x, kernel, shape, geometry)
+
+
+def spread(y: Array, kernel: Array, shape: tuple[int, ...], geometry: Geometry) -> Array:
+    """The gradient by the images, which have the given shape."""
+    return _operator("spread", y, kernel, shape, geometry)
+
+
+def kernel_gradient(x: Array, y: Array, shape: tuple[int, ...], geometry: Geometry) -> Array:
+    """The gradient by the kernel, which has the given shape."""
+    return _operator("kernel_gradient", x, y, shape, geometry)
+
+
+def _call(name: str, a: Array, b: Array, shape: tuple[int, ...], geometry: Geometry) -> Array:
+    images, kernel, outputs = {
+        "convolve": (a.shape, b.shape, shape),
+        "spread": (shape, b.shape, a.shape),
+        "kernel_gradient": (a.shape, shape, b.shape),
+    }[name]
+    call = jax.ffi.ffi_call(f"cnn_jax_{name}", jax.ShapeDtypeStruct(shape, a.dtype))
+    return call(
+        a,
+        b,
+        images=np.array(images),
+        kernel=np.array(kernel),
+        outputs=np.array(outputs),
+        stride=np.array(geometry.stride),
+        padding=np.array(geometry.padding).reshape(-1),
+        dilation=np.array(geometry.dilation),
+        groups=np.int64(geometry.groups),
+        half=np.bool_(a.dtype == jnp.bfloat16),
+        threads=np.int64(threads_per_call()),
+    )
+
+
+def _partitioned(name: str) -> Callable[[Array, Array, tuple[int, ...], Geometry], Array]:
+    """The call, of which each device computes its part of the batch.
+
+    Outputs and images are divided as the given ones are; a kernel's gradient is the sum over the
+    devices.
+    """
+
+    @partial(custom_partitioning, static_argnums=(2, 3))
+    def operator(a: Array, b: Array, shape: tuple[int, ...], geometry: Geometry) -> Array:
+        return _call(name, a, b, shape, geometry)
+
+    def partition(
+        shape: tuple[int, ...],
+        geometry: Geometry,
+        mesh: Mesh,
+        arguments: tuple[Any, ...],
+        result: Any,
+    ) -> Any:
+        batch = arguments[0].sharding.spec[:1]
+        divided, whole = NamedSharding(mesh, P(*batch)), NamedSharding(mesh, P())
+        sums = name == "kernel_gradient"
+
+        def part(a: Array, b: Array) -> Array:
+            local = shape if sums else (a.shape[0], *shape[1:])
+            made = _call(name, a, b, local, geometry)
+            return lax.psum(made, batch) if sums and any(batch) else made
+
+        return mesh, part, (whole if sums else divided), (divided, divided if sums else whole)
+
+    if name == "kernel_gradient":
+        rule = "n h w c, n i j f -> u v d f"
+        operator.def_partition(
+            partition,
+            sharding_rule=rule,
+            reduction_factors=("n",),
+            need_replication_factors=tuple("hwcijfuvd"),
+        )
+    else:
+        rule = "n h w c, u v d f -> n i j e"
+        operator.def_partition(
+            partition, sharding_rule=rule, need_replication_factors=tuple("hwcuvdfije")
+        )
+    return operator
+
+
+_OPERATORS = {name: _partitioned(name) for name in ("convolve", "spread", "kernel_gradient")}
+
+
+def _operator(name: str, a: Array, b: Array, shape: tuple[int, ...], geometry: Geometry) -> Array:
+    """The call; under `vmap` one over a batch that is as many times larger, or one by one."""
+
+    @custom_vmap
+    def operator(a: Array, b: Array) -> Array:
+        return _OPERATORS[name](a, b, shape, geometry)
+
+    @operator.def_vmap
+    def batched(size: int, in_batched: list[bool], a: Array, b: Array) -> tuple[Array, bool]:
+        a_batched, b_batched = in_batched
+        if name != "kernel_gradient" and not b_batched:
+            together = a.reshape(-1, *a.shape[2:])
+            made = _operator(name, together, b, (size * shape[0], *shape[1:]), geometry)
+            return made.reshape(size, *shape), True
+
+        def one(mapped: tuple[Array | None, Array | None]) -> Array:
+            a_one, b_one = mapped
+            a_one, b_one = a if a_one is None else a_one, b if b_one is None else b_one
+            return _operator(name, a_one, b_one, shape, geometry)
+
+        return lax.map(one, (a if a_batched else None, b if b_batched else None)), True
+
+    return operator(a, b)
