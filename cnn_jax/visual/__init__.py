@@ -30,6 +30,7 @@ from cnn_jax.visual.occlusion import occlusion_map
 from cnn_jax.visual.panels import Panel, panel_sheet, signed_image
 from cnn_jax.visual.predictions import Prediction, prediction_sheet
 from cnn_jax.visual.reconstructions import reconstructions
+from cnn_jax.visual.runs import accuracies_of_runs
 from cnn_jax.visual.save import save_figure
 from cnn_jax.visual.translations import change_over_shift
 
@@ -37,6 +38,7 @@ __all__ = [
     "Panel",
     "Picture",
     "Prediction",
+    "accuracies_of_runs",
     "accuracy_gaps",
     "accuracy_over_batch_size",
     "activation_maximization",
