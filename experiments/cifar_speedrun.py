@@ -172,7 +172,8 @@ def speedrun(config: Config, console: Console) -> None:
     }
     run_directory.write_json(directory / "summary.json", results)
     write_csv(runs, directory / "runs.csv")
-    title = f"{title}: {len(runs)} runs of airbench94's recipe"
+    count = f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
+    title = f"{title}: {count} of airbench94's recipe"
     figure = accuracies_of_runs(
         {view: [run.accuracies[view] for run in runs] for view in runs[0].accuracies},
         target=TARGET if dataset.name == "cifar10" else None,

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,7 @@ from cnn_jax.training import (
 Images = Float[Array, "batch height width channels"]
 Logits = Float[Array, "batch classes"]
 Views = Literal["plain", "mirror", "mirror_translate"]
+VIEWS: tuple[Views, ...] = get_args(Views)
 
 WHITENED = 5000
 """Training images whose patches decide the first convolution."""
@@ -237,8 +238,8 @@ def assemble(
 
     def evaluate(state: TrainState) -> dict[str, float]:
         sums = total(state)
-        weight = sums.pop("weight")
-        return {name: float(value / weight) for name, value in sums.items()}
+        # A compiled program gives a dict in the order of its names.
+        return {view: float(sums[view] / sums["weight"]) for view in VIEWS if view in sums}
 
     return Programs(state_of, advance, evaluate, steps)
 

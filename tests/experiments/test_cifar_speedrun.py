@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +10,12 @@ import numpy as np
 import optax
 import pytest
 
-from cnn_jax.data import DataConfig
+from cnn_jax.data import ArraySplit, DataConfig, Dataset, RandomFlip
 from cnn_jax.models import create_model
 from cnn_jax.training import make_parallel, muon
 from experiments import cifar_speedrun
 from experiments.cifar_speedrun import CPU, RECORD, SMOKE, Config, load, main, summarize
+from experiments.tools import speedrun
 from experiments.tools.process_time import seconds_since_start
 from experiments.tools.speedrun import (
     Run,
@@ -57,6 +59,42 @@ def test_a_run_does_not_depend_on_those_before_it():
     kernel = states[0].model_state["constants"]["body"]["whiten"]["kernel"]
     assert_close(kernel, states[1].model_state["constants"]["body"]["whiten"]["kernel"], rtol=1e-6)
     assert np.abs(np.asarray(kernel)).max() > 1
+
+
+def test_every_image_is_mirrored_in_one_of_two_epochs(monkeypatch):
+    # Images whose left half is bright, and a step that looks at what it is given.
+    images = np.zeros((32, 16, 16, 3), np.uint8)
+    images[:, :, :8] = 200
+    split = ArraySplit(images, np.zeros(32, np.int32))
+    dataset = Dataset(
+        name="halves",
+        title="halves",
+        splits={"train": split, "test": split},
+        class_names=("a", "b"),
+        image_shape=(16, 16, 3),
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+        augment=(RandomFlip(),),
+    )
+
+    def looking(loss_fn, optimizer, *, prepare):
+        def step(state, batch):
+            mirrored = batch["image"][:, 0, 0, 0] == 0
+            seen = jnp.zeros(32, jnp.int32).at[batch["example"]].set(mirrored.astype(jnp.int32))
+            return state.replace(step=state.step + 1), {"mirrored": seen, "of": batch["weight"]}
+
+        return step
+
+    monkeypatch.setattr(speedrun, "make_train_step", looking)
+    settings = replace(SMOKE.training, epochs=1, batch_size=16)
+    programs = assemble(settings, dataset, make_parallel("jit"), seed=0)
+    state, counts = programs.fresh(0), []
+    for _ in range(4):
+        state, sums = programs.advance(state, programs.steps)
+        counts.append(np.asarray(sums["mirrored"]))
+    assert 5 < counts[0].sum() < 27
+    for epoch in range(4):
+        assert np.array_equal(counts[epoch], counts[0] if epoch % 2 == 0 else 1 - counts[0])
 
 
 IMAGES = np.random.default_rng(0).normal(size=(3, 6, 5, 2))
