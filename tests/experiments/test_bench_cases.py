@@ -12,6 +12,7 @@ from tests.tolerance import assert_close
 # Smaller images, where the network is not made for one size.
 SMALL = {
     "cifar_resnet20": replace(CASES["cifar_resnet20"], image_shape=(16, 16, 3)),
+    "cifar_airbench94": replace(CASES["cifar_airbench94"], image_shape=(17, 17, 3)),
     "resnet50": replace(CASES["resnet50"], image_shape=(64, 64, 3), num_classes=10),
     "vgg16": replace(CASES["vgg16"], num_classes=10),
     "mlp": CASES["mlp"],

@@ -59,6 +59,14 @@ CASES = {
             attributes={"shortcut": "B"},
         ),
         Case(
+            "cifar_airbench94",
+            "network of airbench94 by SGD, images of 32 x 32",
+            _CIFAR,
+            10,
+            batch_size=500,
+            gpu_batch_size=2000,
+        ),
+        Case(
             "resnet50",
             "ResNet-50, images of 224 x 224",
             _IMAGENET,

@@ -21,7 +21,17 @@ from typing import Annotated, Any, Union
 import tyro
 from rich.console import Console
 
-from experiments.tools.bench import inference, max_pool, startup, sweep, train_step
+from experiments.tools.bench import (
+    devices,
+    inference,
+    input,
+    loop,
+    max_pool,
+    memory,
+    startup,
+    sweep,
+    train_step,
+)
 from experiments.tools.bench.comparison import Comparison, show
 from experiments.tools.messages import user_errors
 from experiments.tools.run_directory import environment, write_json
@@ -29,6 +39,10 @@ from experiments.tools.run_directory import environment, write_json
 SUITES: dict[str, ModuleType] = {
     "train_step": train_step,
     "inference": inference,
+    "loop": loop,
+    "input": input,
+    "memory": memory,
+    "devices": devices,
     "startup": startup,
     "sweep": sweep,
     "max_pool": max_pool,

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -70,6 +70,20 @@ def timings(processes: Sequence[Process], steps: int, rounds: int) -> dict[str, 
 def rates(answers: dict[str, list[dict]], work: int) -> dict[str, list[float]]:
     """Work a second of programs that have done so much of it in each answer."""
     return {name: [work / row["seconds"] for row in rows] for name, rows in answers.items()}
+
+
+def warm_up(processes: Sequence[Process], steps: int = 3) -> None:
+    """Let every program make its first steps, which compile."""
+    for process in processes:
+        process.ask({"measure": "run", "steps": steps})
+
+
+def added(comparison: Comparison, what: str) -> Comparison:
+    """A comparison of two rates, with a line of what the first takes more time than the second."""
+    (row,) = comparison.ratios.values()
+    percent = [100 * (1 / ratio - 1) for ratio in row]
+    line = f"{what} {statistics.median(percent):.1f}% ({min(percent):.1f} to {max(percent):.1f})"
+    return replace(comparison, notes=(*comparison.notes, line))
 
 
 def check_same_work(processes: Sequence[Process], *, steps: int, rtol: float) -> str:

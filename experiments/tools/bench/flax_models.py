@@ -10,7 +10,8 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import Array
+from flax.linen.dtypes import promote_dtype
+from jax import Array, lax
 
 
 class Block(nn.Module):
@@ -121,6 +122,63 @@ class VGG16(nn.Module):
         return VGG16Head(self.num_classes, name="head")(VGG16Body(self.dtype, name="body")(x))
 
 
+class WhiteningConv(nn.Module):
+    """2x2 convolution whose kernel is no parameter."""
+
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        kernel = self.variable("constants", "kernel", jnp.zeros, (2, 2, 3, 24)).value
+        bias = self.param("bias", nn.initializers.zeros_init(), (24,))
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        dimensions = ("NHWC", "HWIO", "NHWC")
+        y = lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=dimensions)
+        return y + bias[None, None, None]
+
+
+class AirbenchBody(nn.Module):
+    """Whitening and three stages of two convolutions."""
+
+    train: bool
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        gelu = partial(nn.gelu, approximate=False)
+        norm = partial(
+            nn.BatchNorm,
+            use_running_average=not self.train,
+            momentum=0.6,
+            epsilon=1e-12,
+            use_scale=False,
+            dtype=self.dtype,
+        )
+        x = gelu(WhiteningConv(self.dtype, name="whiten")(x))
+        for stage, width in enumerate((64, 256, 256), start=1):
+            x = nn.max_pool(
+                _conv(width, 3, dtype=self.dtype, name=f"stage{stage}_conv1")(x), (2, 2), (2, 2)
+            )
+            x = gelu(norm(name=f"stage{stage}_norm1")(x))
+            x = _conv(width, 3, dtype=self.dtype, name=f"stage{stage}_conv2")(x)
+            x = gelu(norm(name=f"stage{stage}_norm2")(x))
+        return x
+
+
+class Airbench94(nn.Module):
+    """The network of airbench94."""
+
+    num_classes: int
+    train: bool
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        x = AirbenchBody(self.train, self.dtype, name="body")(x)
+        x = jnp.max(x, axis=(1, 2)).astype(jnp.float32)
+        return nn.Dense(self.num_classes, use_bias=False, name="head")(x) / x.shape[-1]
+
+
 class Dense(nn.Module):
     """Linear layers with ReLUs between them, and after the last one where asked for."""
 
@@ -177,6 +235,7 @@ def _norm(train: bool, dtype: Any, *, name: str) -> nn.BatchNorm:
 
 MODELS: dict[str, Callable[[int, bool, Any], nn.Module]] = {
     "cifar_resnet20": lambda classes, train, dtype: ResNet(False, classes, train, dtype),
+    "cifar_airbench94": lambda classes, train, dtype: Airbench94(classes, train, dtype),
     "resnet50": lambda classes, train, dtype: ResNet(True, classes, train, dtype),
     "vgg16": lambda classes, train, dtype: VGG16(classes, dtype),
     "mlp": lambda classes, train, dtype: MLP(classes, dtype),

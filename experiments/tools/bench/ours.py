@@ -52,7 +52,7 @@ class Parts:
         directory: str = "",
         augmented: bool = False,
     ) -> None:
-        work = Case(**case)
+        self.work = work = Case(**case)
         self.batch_size = batch_size
         self.split = ArraySplit(*noise(work, batch_size))
         channels = work.image_shape[-1]
@@ -115,14 +115,19 @@ def _write_start(directory: Path, model: Any, variables: dict[str, Any], example
     if hasattr(model, "torch_names"):
         theirs = to_torch(model, variables)
     else:
-        # The opponent's layers have our names, and PyTorch's layout of linear layers.
-        theirs = {
-            path.removeprefix("params/").replace("/", ".").replace("kernel", "weight"): (
-                np.ascontiguousarray(value.T)
-            )
-            for path, value in ours.items()
-        }
+        theirs = {_torch_name(path): _torch_layout(value) for path, value in ours.items()}
     save_file(theirs, weights_file(directory, "torch"))
+
+
+def _torch_name(path: str) -> str:
+    """The name where the opponent's layers are called as ours, such as body.hidden1.weight."""
+    _, *layers, leaf = path.split("/")
+    names = {"kernel": "weight", "mean": "running_mean", "var": "running_var"}
+    return ".".join([*layers, names.get(leaf, leaf)])
+
+
+def _torch_layout(value: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T)
 
 
 def set_up(keep_memory: bool = True) -> None:

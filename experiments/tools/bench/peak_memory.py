@@ -10,16 +10,16 @@ STATUS = Path("/proc/self/status")
 
 
 def now() -> int:
-    """Bytes of memory that this process has now."""
+    """Bytes of memory that this process has now, without what it has freed."""
+    _give_back()
     return _status("VmRSS")
 
 
 def reset() -> None:
-    """Give freed memory back, and let the peak begin anew."""
+    """Let the peak begin anew, without what has been freed."""
     if gpu := _torch_gpu():
         gpu.reset_peak_memory_stats()
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
+    _give_back()
     # Linux, proc(5): 5 resets VmHWM to VmRSS.
     Path("/proc/self/clear_refs").write_text("5")
 
@@ -34,6 +34,11 @@ def peak(before: int) -> int:
     if (jax := sys.modules.get("jax")) and (statistics := jax.devices()[0].memory_stats()):
         return statistics["peak_bytes_in_use"]
     return _status("VmHWM") - before
+
+
+def _give_back() -> None:
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _torch_gpu() -> Any:

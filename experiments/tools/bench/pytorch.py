@@ -51,7 +51,7 @@ class Parts:
         self.work, self.batch_size = Case(**case), batch_size
         self.device, self.precision = {"cpu": "cpu", "gpu": "cuda"}[platform], precision
         model: Any = MODELS[self.work.model](self.work.num_classes)
-        model.load_state_dict(load_file(weights_file(Path(directory), "torch")))
+        _load(model, load_file(weights_file(Path(directory), "torch")))
         # A grey image is contiguous and channels-last at once, and only convolutions ask.
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.applied = torch.compile(self.model) if compiled else self.model
@@ -84,6 +84,22 @@ class Parts:
         return torch.autocast(self.device, torch.bfloat16)
 
 
+def _load(model: Any, state: dict[str, Any]) -> None:
+    """Load our parameters; what has none in ours is constant, or counts batches."""
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    constant = {name for name, value in model.named_parameters() if not value.requires_grad}
+    missing = [
+        name
+        for name in missing
+        if name not in constant and not name.endswith("num_batches_tracked")
+    ]
+    if missing or unexpected:
+        raise ValueError(
+            f"{type(model).__name__} has other parameters than ours: {missing} are missing in "
+            f"ours, {list(unexpected)} in it; mend torch_models.py"
+        )
+
+
 def set_up(platform: str = "cpu") -> None:
     """Threads and precision as ours.
 
@@ -108,13 +124,14 @@ def training(**arguments: Any) -> Run:
     import torch
 
     work, model = parts.work, parts.model
+    trained = [value for value in model.parameters() if value.requires_grad]
     optimizer: torch.optim.Optimizer
     if work.optimizer == "sgd":
         optimizer = torch.optim.SGD(
-            model.parameters(), work.learning_rate, 0.9, weight_decay=work.l2, nesterov=True
+            trained, work.learning_rate, 0.9, weight_decay=work.l2, nesterov=True
         )
     else:
-        optimizer = torch.optim.Adam(model.parameters(), work.learning_rate)
+        optimizer = torch.optim.Adam(trained, work.learning_rate)
     size, done = parts.batch_size, 0
     batches = len(parts.order) // size
 

@@ -139,6 +139,33 @@ class VGG16(nn.Module):
         return self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))
 
 
+class Airbench94(nn.Module):
+    """The network of github.com/KellerJordan/cifar10-airbench, with our names of its layers."""
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        layers["whiten"] = nn.Conv2d(3, 24, 2)
+        layers["whiten"].weight.requires_grad = False
+        layers["whiten_gelu"] = nn.GELU()
+        channels = 24
+        for stage, width in enumerate((64, 256, 256), start=1):
+            for number in (1, 2):
+                layers[f"stage{stage}_conv{number}"] = _conv(channels, width, 3, 1)
+                if number == 1:
+                    layers[f"stage{stage}_pool"] = nn.MaxPool2d(2)
+                norm = nn.BatchNorm2d(width, eps=1e-12, momentum=0.4)
+                norm.weight.requires_grad = False
+                layers[f"stage{stage}_norm{number}"] = norm
+                layers[f"stage{stage}_gelu{number}"] = nn.GELU()
+                channels = width
+        self.body = nn.Sequential(layers)
+        self.head = nn.Linear(channels, num_classes, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).amax((2, 3))) / self.head.in_features
+
+
 def mlp(num_classes: int) -> nn.Module:
     """Hidden layers of 256, 128 and 100 neurons."""
     body = _dense(784, {"hidden1": 256, "hidden2": 128, "hidden3": 100})
@@ -170,6 +197,7 @@ def _dense(inputs: int, widths: dict[str, int]) -> nn.Sequential:
 
 MODELS: dict[str, Callable[[int], nn.Module]] = {
     "cifar_resnet20": cifar_resnet20,
+    "cifar_airbench94": Airbench94,
     "resnet50": resnet50,
     "vgg16": VGG16,
     "mlp": mlp,

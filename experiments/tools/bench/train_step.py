@@ -24,6 +24,7 @@ from experiments.tools.bench.opponents import (
 from experiments.tools.bench.options import Precision, Steps
 from experiments.tools.bench.processes import started
 
+Model = Literal["cifar_resnet20", "cifar_airbench94", "resnet50", "vgg16", "mlp", "autoencoder"]
 FIRST_STEPS = 3
 TOLERANCES: dict[Precision, float] = {"float32": 1e-2, "bfloat16": 5e-2}
 
@@ -32,9 +33,7 @@ TOLERANCES: dict[Precision, float] = {"float32": 1e-2, "bfloat16": 5e-2}
 class Options(Steps):
     """Training steps: ours, PyTorch's and plain Flax's."""
 
-    models: tuple[Literal["cifar_resnet20", "resnet50", "vgg16", "mlp", "autoencoder"], ...] = (
-        "cifar_resnet20",
-    )
+    models: tuple[Model, ...] = ("cifar_resnet20",)
     """Networks to train, one comparison each."""
     opponents: tuple[Opponent, ...] = DEFAULT
     """Who takes part; torch_compile on a GPU alone."""

@@ -1,0 +1,56 @@
+"""Virtual CPU devices of one machine, the same global batch: images a second.
+
+More devices do not make the machine faster; what they cost beyond one is what dividing the batch
+and combining gradients cost.
+"""
+
+import os
+from dataclasses import asdict, dataclass
+
+from rich.console import Console
+
+from experiments.tools.bench.cases import CASES
+from experiments.tools.bench.comparison import Comparison, check_same_work, rates, timings
+from experiments.tools.bench.opponents import PACKAGE
+from experiments.tools.bench.options import Steps
+from experiments.tools.bench.processes import Program, started
+from experiments.tools.bench.train_step import FIRST_STEPS, TOLERANCES, Model
+
+
+@dataclass(frozen=True)
+class Options(Steps):
+    """Training steps on one virtual CPU device and on several."""
+
+    model: Model = "cifar_resnet20"
+    """Network to train."""
+    devices: tuple[int, ...] = (1, 2, 4, 8)
+    """Numbers of devices; the first one is what the others are compared with."""
+
+
+def measure(options: Options, console: Console) -> list[Comparison]:
+    """One comparison."""
+    case = CASES[options.model]
+    batch_size = options.batch_size or case.batch_size
+    arguments = {"case": asdict(case), "batch_size": batch_size}
+    sides = [
+        Program(
+            f"{count} device{'s' if count > 1 else ''}",
+            f"{PACKAGE}.ours:training",
+            arguments,
+            virtual_devices(count),
+        )
+        for count in options.devices
+    ]
+    with started(sides, console) as processes:
+        losses = check_same_work(processes, steps=FIRST_STEPS, rtol=TOLERANCES["float32"])
+        answers = timings(processes, options.steps, options.rounds)
+    title = f"virtual CPU devices: {case.title}, batch {batch_size}"
+    values = rates(answers, options.steps * batch_size)
+    return [Comparison(title, "images/s", values, (losses,), {"answers": answers})]
+
+
+def virtual_devices(count: int) -> dict[str, str]:
+    """The environment of a process with so many of them."""
+    option = "--xla_force_host_platform_device_count"
+    others = [word for word in os.environ.get("XLA_FLAGS", "").split() if option not in word]
+    return {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": " ".join([*others, f"{option}={count}"])}

@@ -1,0 +1,99 @@
+"""The training loop, with its chunks and rows of metrics, against the bare jitted step: images/s.
+
+The loop gathers its batches from data on the device; the bare step has one batch, over which a
+Python loop calls it. Both crop and flip. Every measurement is a run of its own, whose chunks grow
+from one step: give it --steps for some seconds.
+"""
+
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cnn_jax.training import ControlConfig, MetricsFile, Plan, RunLog, fit
+from experiments.tools.bench import ours
+from experiments.tools.bench.cases import CASES
+from experiments.tools.bench.comparison import Comparison, added, rates, timings, warm_up
+from experiments.tools.bench.opponents import PACKAGE, batch_size_of
+from experiments.tools.bench.options import Steps
+from experiments.tools.bench.processes import Program, started
+from experiments.tools.bench.program import Run
+from experiments.tools.bench.train_step import Model
+
+LOG_EVERY = 10
+NEVER = 2**31
+
+
+@dataclass(frozen=True)
+class Options(Steps):
+    """The loop and the bare step."""
+
+    model: Model = "cifar_resnet20"
+    """Network to train."""
+    steps: int = 30
+    """Steps a measurement."""
+
+
+def measure(options: Options, console: Console) -> list[Comparison]:
+    """One comparison."""
+    case = CASES[options.model]
+    batch_size = batch_size_of(case, options.batch_size)
+    arguments = {"case": asdict(case), "batch_size": batch_size, "augmented": True}
+    sides = [
+        Program("the loop", f"{__name__}:training", arguments),
+        Program("the bare step", f"{PACKAGE}.ours:bare_step", arguments),
+    ]
+    with started(sides, console) as processes:
+        warm_up(processes)
+        answers = timings(processes, options.steps, options.rounds)
+    title = f"loop and bare step: {case.title}, batch {batch_size}, crop and flip"
+    comparison = Comparison(
+        title,
+        "images/s",
+        rates(answers, options.steps * batch_size),
+        details={"answers": answers},
+    )
+    return [added(comparison, "the loop adds to the bare step")]
+
+
+def training(**arguments: Any) -> Run:
+    """`fit`, with a row of metrics every few steps and neither evaluation nor checkpoint."""
+    ours.set_up()
+    parts = ours.Parts(**arguments)
+    feed, state, replicate = parts.feed(), parts.state, parts.parallel.replicate
+    zeros = feed.zero_sums(state)
+    directory = tempfile.TemporaryDirectory(prefix="bench_loop_")
+    metrics = MetricsFile(Path(directory.name, "metrics.csv"), parts.task.metrics)
+
+    def run(n: int) -> list[float]:
+        nonlocal state
+        first = int(state.step)
+        log = RunLog(
+            metrics,
+            None,
+            title="",
+            total=first + n,
+            first=first,
+            steps_per_epoch=feed.steps_per_epoch,
+            summarize=parts.task.summarize,
+            learning_rate=lambda step: parts.work.learning_rate,
+        )
+        with log:
+            state = fit(
+                state,
+                replicate(zeros),
+                plan=Plan(first + n, LOG_EVERY, NEVER, NEVER),
+                control=ControlConfig(),
+                advance=feed.advance,
+                evaluate=None,
+                replicate=replicate,
+                observer=log,
+                save=lambda *_: None,
+                stop_requested=lambda step: False,
+            )
+        assert metrics.path and metrics.path.exists(), directory
+        return [metrics.rows[-1]["loss"]]
+
+    return run
