@@ -1,6 +1,6 @@
 """Max, average, adaptive and global pooling of NHWC images, with PyTorch's numerics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import reduce
 from typing import NamedTuple
 
@@ -49,7 +49,8 @@ def _reduce_max(x: Array, window: tuple[int, int], stride: tuple[int, int], side
 
 
 # The gradient of `_reduce_max`, a scatter to the selected pixels, is 7 to 8 times slower on a CPU
-# than that of `_tap_max` (`python -m experiments.bench max_pool`).
+# than that of `_tap_max` (`python -m experiments.bench max_pool`), a sum of images with gaps. Where
+# windows do not overlap it needs no sum: every pixel has one window.
 _window_max = jax.custom_vjp(_reduce_max, nondiff_argnums=(1, 2, 3))
 
 
@@ -65,8 +66,11 @@ def _backward(
     def gradient_of(largest: Callable) -> Callable:
         return lambda x, g: jax.vjp(lambda x: largest(x, window, stride, sides), x)[1](g)[0]
 
-    cpu, default = gradient_of(_tap_max), gradient_of(_reduce_max)
-    return (lax.platform_dependent(x, gradient, cpu=cpu, default=default),)
+    def tiles(x: Array, gradient: Array) -> Array:
+        return _tile_gradient(x, gradient, window, sides)
+
+    cpu = tiles if stride == window else gradient_of(_tap_max)
+    return (lax.platform_dependent(x, gradient, cpu=cpu, default=gradient_of(_reduce_max)),)
 
 
 _window_max.defvjp(_forward, _backward)
@@ -74,13 +78,41 @@ _window_max.defvjp(_forward, _backward)
 
 def _tap_max(x: Array, window: tuple[int, int], stride: tuple[int, int], sides: Pads) -> Array:
     """The same maximum by elementwise selections between shifted images."""
+    return reduce(lambda a, b: jnp.where(_replaces(b, a), b, a), _taps(x, window, stride, sides))
+
+
+def _taps(
+    x: Array, window: tuple[int, int], stride: tuple[int, int], sides: Pads
+) -> Iterator[Array]:
+    """The first pixels of all windows, row by row through the window up to the last ones."""
     padded = jnp.pad(x, ((0, 0), *sides, (0, 0)), constant_values=-jnp.inf)
     number = [(n - k) // s + 1 for n, k, s in zip(padded.shape[1:3], window, stride, strict=True)]
-    taps = (
-        padded[:, *(_every(*axis) for axis in zip(tap, stride, number, strict=True))]
-        for tap in np.ndindex(window)
-    )
-    return reduce(lambda a, b: jnp.where((b > a) | jnp.isnan(b), b, a), taps)
+    for tap in np.ndindex(window):
+        yield padded[:, *(_every(*axis) for axis in zip(tap, stride, number, strict=True))]
+
+
+def _replaces(value: Array, largest: Array) -> Array:
+    return (value > largest) | jnp.isnan(value)
+
+
+def _tile_gradient(x: Array, gradient: Array, window: tuple[int, int], sides: Pads) -> Array:
+    """The gradient of `_reduce_max` for windows side by side, one elementwise selection."""
+    taps = _taps(x, window, window, sides)
+    largest, selected = next(taps), jnp.zeros(gradient.shape, jnp.int32)
+    for number, values in enumerate(taps, start=1):
+        replaces = _replaces(values, largest)
+        largest = jnp.where(replaces, values, largest)
+        selected = jnp.where(replaces, number, selected)
+
+    (height, width), (batch, rows, columns, channels) = window, gradient.shape
+    number = jnp.arange(height * width).reshape(1, 1, height, 1, width, 1)
+    chosen = selected[:, :, None, :, None] == number
+    spread = jnp.where(chosen, gradient[:, :, None, :, None], 0)
+    spread = spread.reshape(batch, rows * height, columns * width, channels)
+    (top, _), (left, _) = sides
+    after = (x.shape[1] + top - spread.shape[1], x.shape[2] + left - spread.shape[2])
+    edges = ((-top, after[0], 0), (-left, after[1], 0))
+    return lax.pad(spread, jnp.zeros((), x.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
 
 
 def max_pool_with_indices(

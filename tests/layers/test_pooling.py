@@ -218,7 +218,9 @@ def test_a_window_that_could_lie_outside_is_refused(pool):
         pool(x, 9, 1, ceil_mode=True)
 
 
-@pytest.mark.parametrize(("window", "stride", "padding"), [(3, 2, 1), (2, 2, 0), (3, 1, 1)])
+@pytest.mark.parametrize(
+    ("window", "stride", "padding"), [(3, 2, 1), (2, 2, 0), (3, 1, 1), (3, 3, 1), (4, 4, 2)]
+)
 def test_the_gradient_on_a_cpu_is_that_of_the_windows(window, stride, padding):
     """With many equal values, and windows that share them."""
     rng = np.random.default_rng(0)
