@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from cnn_jax.data.archives import OFFICIAL
+from cnn_jax.data.array_file import SUFFIX, open_array_file
 from cnn_jax.data.arrays import decode_all
 from cnn_jax.data.augment import Augment, RandomResizedCrop, suited_to
 from cnn_jax.data.dataset import (
@@ -39,7 +40,7 @@ class DataConfig:
     """Which data set, where it lies, and how it is split."""
 
     name: str = "auto"
-    """A TFDS data set, "digits", or a path with train/<class>/*.jpg; "auto": the lecture's."""
+    """A TFDS data set, "digits", a folder of <class>/*.jpg, or an .npz; "auto": the lecture's."""
     dir: str = ""
     """Directory of TFDS data sets; by default $TFDS_DATA_DIR, then ~/tensorflow_datasets."""
     train: str = ""
@@ -143,6 +144,13 @@ def _open(config: DataConfig, default: str) -> tuple[Stored, bool]:
 def _open_named(name: str, config: DataConfig) -> Stored:
     if name == "digits":
         return open_digits(config.image_size)
+    if name.endswith(SUFFIX):
+        if config.image_size:
+            raise DataError(
+                f"the images of {name} are not resized: leave --data.image-size out, or resize"
+                " them before they are saved"
+            )
+        return open_array_file(name)
     if is_folder_name(name):
         return open_folder(name, config.image_size, config.resize)
     directory = tfds_directory(config.dir)

@@ -130,6 +130,7 @@ class BatchNorm(nn.Module):
             `torchvision.ops.FrozenBatchNorm2d`; scale and bias still have gradients.
         axis_name: mapped axis (`pmap`) over whose devices the statistics are taken in training.
         dtype: dtype of the output; None promotes input and parameters.
+        use_scale: False has no parameter `scale`; it is 1.
         scale_init: initializer of the scale.
 
     Raises:
@@ -141,13 +142,16 @@ class BatchNorm(nn.Module):
     frozen: bool = False
     axis_name: str | None = None
     dtype: Dtype | None = None
+    use_scale: bool = True
     scale_init: Initializer = nn.initializers.ones_init()
 
     @nn.compact
     def __call__(self, x: Activations, *, train: bool) -> Activations:
         channels = x.shape[-1]
-        scale = self.param("scale", self.scale_init, (channels,))
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
+        scale = jnp.ones_like(bias)
+        if self.use_scale:
+            scale = self.param("scale", self.scale_init, (channels,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
         dtype = self.dtype or jnp.result_type(x, scale)

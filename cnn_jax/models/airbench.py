@@ -6,7 +6,7 @@ trained parameters and 288 of the whitening convolution, which are data.
 """
 
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -48,17 +48,6 @@ class WhiteningConv(nn.Module):
         return conv2d(*promote_dtype(x, kernel, bias, dtype=self.dtype))
 
 
-Params = dict[str, Any]
-
-
-def _add_scale(params: Params) -> Params:
-    return {name: leaf | {"scale": jnp.ones_like(leaf["bias"])} for name, leaf in params.items()}
-
-
-def _drop_scale(params: Params) -> Params:
-    return {name: {"bias": leaf["bias"]} for name, leaf in params.items()}
-
-
 class AirbenchBody(nn.Module):
     """Everything before the classifier; gives the maps `stem`, `stage1`, `stage2`, `stage3`."""
 
@@ -78,11 +67,9 @@ class AirbenchBody(nn.Module):
             dtype=self.dtype,
             kernel_init=dirac_init,
         )
-        # Without a scale, which is then no parameter that an optimizer could decay: 1.
         norm = partial(
-            nn.map_variables(
-                BatchNorm, "params", _add_scale, _drop_scale, init=self.is_initializing()
-            ),
+            BatchNorm,
+            use_scale=False,
             momentum=0.4,
             eps=1e-12,
             frozen=self.norm == "frozen",
