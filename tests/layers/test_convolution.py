@@ -248,3 +248,22 @@ def test_shapes_that_do_not_fit_are_named(kernel, options, message):
 def test_a_depthwise_kernel_for_other_channels_is_named():
     with pytest.raises(ValueError, match="takes 3 channels .* got images of shape"):
         depthwise_conv2d(jnp.zeros((1, 4, 4, 4)), jnp.zeros((3, 3, 3, 1)))
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_the_kernel_gradient_of_a_1x1_convolution_is_a_product(stride):
+    x, kernel = draw_normal(0, (2, 7, 8, 3), (1, 1, 3, 5))
+    ours = functools.partial(conv2d, stride=stride)
+    geometry = ((stride, stride), ((0, 0), (0, 0)), (1, 1), 1)
+    with jax.enable_x64(True):
+        y, back = jax.vjp(ours, jnp.asarray(x), jnp.asarray(kernel))
+        theirs = functools.partial(
+            xla_convolution,
+            stride=geometry[0],
+            padding=geometry[1],
+            dilation=geometry[2],
+            groups=geometry[3],
+        )
+        assert_close(back(y), jax.vjp(theirs, x, kernel)[1](y))
+        program = jax.jit(jax.grad(lambda kernel: jnp.sum(ours(jnp.asarray(x), kernel) ** 2)))
+        assert "dot_general" in program.lower(jnp.asarray(kernel)).as_text()
