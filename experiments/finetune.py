@@ -74,9 +74,11 @@ class Config:
     checkpoint_image_size: int = 224
     """Height and width of its images, for models without global pooling."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
-    """Of each channel in [0, 1], as the checkpoint was trained."""
+    """Of each channel in [0, 1], as the checkpoint was trained: 0.5 for torchvision's GoogLeNet and
+    Inception v3."""
     std: tuple[float, float, float] = IMAGENET_STD
-    """Of each channel in [0, 1], as the checkpoint was trained."""
+    """Of each channel in [0, 1], as the checkpoint was trained: 0.5 for torchvision's GoogLeNet and
+    Inception v3."""
     norm: Literal["frozen", "batch"] = "frozen"
     """BatchNorm in the second stage: the source's statistics, or each batch's own."""
     labels: tuple[int, ...] = ()

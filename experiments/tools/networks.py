@@ -34,9 +34,11 @@ class NetworkConfig:
     image_size: int = 224
     """Height and width in pixels of the images that the checkpoint is for."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
-    """Of each channel in [0, 1], as the checkpoint was trained."""
+    """Of each channel in [0, 1], as the checkpoint was trained: 0.5 for torchvision's GoogLeNet and
+    Inception v3."""
     std: tuple[float, float, float] = IMAGENET_STD
-    """Of each channel in [0, 1], as the checkpoint was trained."""
+    """Of each channel in [0, 1], as the checkpoint was trained: 0.5 for torchvision's GoogLeNet and
+    Inception v3."""
     run: str = ""
     """Directory of a run of one's own, such as runs/resnet_cifar/1234abcd."""
 
