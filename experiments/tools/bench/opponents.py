@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 import jax
 
+from cnn_jax.layers import onednn
 from experiments.tools.bench.cases import CASES, Case
 from experiments.tools.bench.options import Precision
 from experiments.tools.bench.processes import Program
 
-Opponent = Literal["torch", "torch_compile", "flax"]
+Opponent = Literal["torch", "torch_compile", "flax", "xla"]
 Work = Literal["training", "inference"]
 DEFAULT: tuple[Opponent, ...] = ("torch", "torch_compile", "flax")
 PACKAGE = "experiments.tools.bench"
@@ -45,7 +46,8 @@ def programs(
         work: the function of that name in `ours`, `pytorch` and `plain_flax`.
         batch_size: examples a step.
         precision: dtype of the computation, on all sides.
-        opponents: who takes part; `torch.compile` does so on a GPU alone.
+        opponents: who takes part; `torch_compile` does so on a GPU alone, and `xla`, which is ours
+            without oneDNN, on a CPU.
         directory: an empty one, for what the programs share.
         ours: further arguments of our program.
     """
@@ -67,4 +69,7 @@ def programs(
         )
     if "flax" in opponents:
         found.append(Program("plain Flax", f"{PACKAGE}.plain_flax:{work}", common))
+    if "xla" in opponents and platform() == "cpu":
+        alone = {onednn.library.SWITCH: "0"}
+        found.append(Program("cnn_jax by XLA", f"{PACKAGE}.ours:{work}", common | ours, alone))
     return found

@@ -36,7 +36,7 @@ class Options(Steps):
     models: tuple[Model, ...] = ("cifar_resnet20",)
     """Networks to train, one comparison each."""
     opponents: tuple[Opponent, ...] = DEFAULT
-    """Who takes part; torch_compile on a GPU alone."""
+    """Who takes part; torch_compile on a GPU alone; xla, on a CPU, is ours without oneDNN."""
     precision: Precision = "float32"
     """bfloat16 is autocast in PyTorch; parameters are float32."""
 
