@@ -7,11 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from jaxtyping import Int
 
-from cnn_jax.data.dataset import ArraySplit, DataError, Examples
+from cnn_jax.data.dataset import ArraySplit, DataError, Examples, some_of
 
 CHUNK = 256
-LISTED = 10
-"""As many unreadable examples are named in an error."""
 
 
 def decode_all(
@@ -62,7 +60,4 @@ def _errors(examples: Examples, indices: Sequence[int]) -> list[str]:
 def _summary(errors: list[str]) -> str:
     if len(errors) == 1:
         return errors[0]
-    lines = [f"{len(errors):,} examples cannot be used:", *errors[:LISTED]]
-    if len(errors) > LISTED:
-        lines.append(f"… and {len(errors) - LISTED:,} more")
-    return "\n  ".join(lines)
+    return f"{len(errors):,} examples cannot be used:\n  {some_of(errors)}"

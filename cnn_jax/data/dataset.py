@@ -20,6 +20,18 @@ class DataError(UserError):
     """Something about the data that the user can mend; the message is shown as it is."""
 
 
+LISTED = 10
+"""As many examples are named in a message."""
+
+
+def some_of(errors: Sequence[str]) -> str:
+    """The first errors, a line each, and how many there are beside them."""
+    lines = list(errors[:LISTED])
+    if len(errors) > LISTED:
+        lines.append(f"… and {len(errors) - LISTED:,} more")
+    return "\n  ".join(lines)
+
+
 @runtime_checkable
 class Examples(Protocol):
     """Random access to the decoded examples of a split as it is stored: (image, label) pairs."""

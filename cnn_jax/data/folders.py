@@ -1,18 +1,21 @@
 """Reads folders of images: train|val/<class>/*.jpg, as ImageNet and many others come."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cnn_jax.data.dataset import Crop, DataError, Image, Stored
+from cnn_jax.data.dataset import Crop, DataError, Image, Stored, some_of
 from cnn_jax.data.decode import centre_square, check_shape, decode_image
 from cnn_jax.data.order import epoch_order
 
 SPLIT_NAMES = ("train", "val", "valid", "validation", "test")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 LAYOUT = "train|val|test/<class>/*.jpg|png"
+Files = dict[str, list[tuple[Path, int]]]
+"""Of each split the image files and their labels."""
 
 
 def is_folder_name(name: str) -> bool:
@@ -24,12 +27,15 @@ def is_folder_name(name: str) -> bool:
     return name.startswith((".", "/", "~")) or ("/" in name and Path(name).is_dir())
 
 
-def open_folder(name: str, image_size: int = 0, resize: int = 0) -> Stored:
+def open_folder(
+    name: str, image_size: int = 0, resize: int = 0, *, skip_unreadable: bool = False
+) -> Stored:
     """Opens a folder; classes are the sorted names of the folders in train.
 
     Images become RGB; with `image_size` their shorter side is resized to it (or to `resize`) and
     the centre square kept, without it they must all have the size of the first. Files are put
-    into a fixed random order, so that "train[:90%]" holds all classes.
+    into a fixed random order, so that "train[:90%]" holds all classes. With `skip_unreadable` all
+    files are decoded once to find those that cannot be, which are left out and named in a note.
     """
     root = Path(name).expanduser()
     if not root.is_dir():
@@ -42,6 +48,9 @@ def open_folder(name: str, image_size: int = 0, resize: int = 0) -> Stored:
         )
     class_names = _class_names(root / "train")
     files = {split: _files(root / split, class_names) for split in found}
+    notes: tuple[str, ...] = ()
+    if skip_unreadable:
+        files, notes = _readable(files)
     shape = (image_size, image_size, 3)
     if image_size == 0:
         shape = _decode_file(min(path for path, _ in files["train"]), None).shape
@@ -52,7 +61,32 @@ def open_folder(name: str, image_size: int = 0, resize: int = 0) -> Stored:
         if (labels := np.array([label for _, label in pairs], np.int32)).size
     }
     title = root.resolve().name
-    return Stored(str(root), title, splits, class_names, shape)
+    return Stored(str(root), title, splits, class_names, shape, notes=notes)
+
+
+def _readable(files: Files) -> tuple[Files, tuple[str, ...]]:
+    """The files that can be read, and a note that names the others."""
+    with ThreadPoolExecutor() as pool:
+        errors = {
+            path: error
+            for pairs in files.values()
+            for (path, _), error in zip(pairs, pool.map(_error, pairs), strict=True)
+            if error
+        }
+    kept = {split: [one for one in pairs if one[0] not in errors] for split, pairs in files.items()}
+    if not kept["train"]:
+        raise DataError(f"no file in train can be read:\n  {some_of(list(errors.values()))}")
+    if not errors:
+        return kept, ()
+    return kept, (f"{len(errors):,} files are left out:\n  {some_of(list(errors.values()))}",)
+
+
+def _error(pair: tuple[Path, int]) -> str:
+    try:
+        _decode_file(pair[0], None)
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:

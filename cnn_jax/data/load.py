@@ -55,6 +55,8 @@ class DataConfig:
     """Resize the shorter side to this and keep the centre square; 0 leaves images as they are."""
     resize: int = 0
     """Resize the shorter side to this, more than image_size, before the square is cut out."""
+    skip_unreadable: bool = False
+    """Leave out, and name, files of a folder that cannot be read; all are tried at the start."""
     workers: int = 0
     """Processes that decode a stream; 0 decodes in the training process."""
 
@@ -152,7 +154,9 @@ def _open_named(name: str, config: DataConfig) -> Stored:
             )
         return open_array_file(name)
     if is_folder_name(name):
-        return open_folder(name, config.image_size, config.resize)
+        return open_folder(
+            name, config.image_size, config.resize, skip_unreadable=config.skip_unreadable
+        )
     directory = tfds_directory(config.dir)
     path = find_prepared(name, directory)
     if path is None:
@@ -181,10 +185,16 @@ def _unknown(name: str, directory: Path) -> str:
 
 def _decode(stored: Stored, expression: str) -> Split:
     sizes = {split: len(examples) for split, examples in stored.splits.items()}
-    parts = [
-        decode_all(stored.splits[split], np.arange(first, last), stored.image_shape)
-        for split, first, last in parse_split(expression, sizes)
-    ]
+    try:
+        parts = [
+            decode_all(stored.splits[split], np.arange(first, last), stored.image_shape)
+            for split, first, last in parse_split(expression, sizes)
+        ]
+    except DataError as error:
+        if not is_folder_name(stored.name):
+            raise
+        hint = "mend or remove them; --data.skip-unreadable leaves out what cannot be read"
+        raise DataError(f"{error}\n{hint}") from None
     if len(parts) == 1:
         return parts[0]
     return ArraySplit(

@@ -76,6 +76,22 @@ def test_broken_files_are_all_named(folder):
     assert "2 examples cannot be used" in message
     assert f"the image file {empty} cannot be read: it is empty" in message
     assert f"the image file {torn} cannot be read" in message
+    assert message.endswith("--data.skip-unreadable leaves out what cannot be read")
+
+
+@pytest.mark.parametrize("storage", ["device", "stream"])
+def test_broken_files_can_be_left_out(folder, storage):
+    whole = load(folder, storage=storage, skip_unreadable=True)
+    assert not whole.notes
+    empty, torn = folder / "train" / "red" / "3.png", folder / "val" / "blue" / "1.png"
+    empty.write_bytes(b"")
+    torn.write_bytes(torn.read_bytes()[:40])
+    dataset = load(folder, storage=storage, skip_unreadable=True)
+    for name, split in dataset.splits.items():
+        assert len(split) == len(whole.splits[name]) - 1
+        assert len([split[index] for index in range(len(split))]) == len(split)
+    assert "2 files are left out" in dataset.notes[0]
+    assert str(empty) in dataset.notes[0] and str(torn) in dataset.notes[0]
 
 
 def test_at_most_ten_broken_files_are_listed(folder):
