@@ -105,8 +105,8 @@ def _tile_gradient(x: Array, gradient: Array, window: tuple[int, int], sides: Pa
         selected = jnp.where(replaces, number, selected)
 
     (height, width), (batch, rows, columns, channels) = window, gradient.shape
-    number = jnp.arange(height * width).reshape(1, 1, height, 1, width, 1)
-    chosen = selected[:, :, None, :, None] == number
+    numbers = jnp.arange(height * width).reshape(1, 1, height, 1, width, 1)
+    chosen = selected[:, :, None, :, None] == numbers
     spread = jnp.where(chosen, gradient[:, :, None, :, None], 0)
     spread = spread.reshape(batch, rows * height, columns * width, channels)
     (top, _), (left, _) = sides
