@@ -46,9 +46,10 @@ class Parallel:
     def compiled_chunks(self) -> bool:
         """Whether many steps run as one compiled loop.
 
-        Not on CPU, where XLA is slow inside loops and a step's dispatch costs nothing.
+        Not on several CPU devices, whose sums must be made in one order on all: see
+        `layers.correlation`.
         """
-        return self.mesh.devices.flat[0].platform != "cpu"
+        return self.num_devices == 1 or self.mesh.devices.flat[0].platform != "cpu"
 
     def check_batch(self, batch_size: int, accumulate: int = 1) -> None:
         """Raise ConfigError for a batch that cannot be divided evenly."""

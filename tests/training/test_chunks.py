@@ -1,4 +1,4 @@
-"""Compiled chunks, as on GPU and TPU: one program, bit-equal wherever a run is cut."""
+"""Compiled chunks, as on one device and on accelerators: one program, bit-equal wherever a run is cut."""
 
 from typing import Any
 
@@ -21,6 +21,7 @@ def test_chunks_are_bit_equal_for_every_cut_and_equal_single_steps(
     way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parallel = ways()[way]
+    monkeypatch.setattr(Parallel, "compiled_chunks", property(lambda _: False))
     single, _ = advance(parallel, TASK, DATA, 5)
     monkeypatch.setattr(Parallel, "compiled_chunks", property(lambda _: True))
     feed = make_feed(parallel, TASK, DATA)
