@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from experiments.tools.bench import (
+    convolution,
     devices,
     flax_models,
     max_pool,
@@ -19,6 +20,7 @@ from experiments.tools.bench import (
 from experiments.tools.bench.cases import CASES
 from experiments.tools.bench.processes import started
 from experiments.tools.bench.train_step import Model
+from experiments.tools.bench.utilization import utilization
 from tests.tolerance import assert_close
 
 # Smaller images, where the network is not made for one size.
@@ -110,6 +112,22 @@ def test_rates_at_once_and_in_turn_have_the_same_losses(monkeypatch):
     first, second = (sweep.training(**shape, at_once=at_once)(4) for at_once in (True, False))
     assert len(set(first)) == 2
     assert_close(first, second, rtol=1e-3)
+
+
+def test_convolutions_of_both_sides_are_equal(monkeypatch):
+    monkeypatch.setattr(convolution, "keep_freed_memory", lambda: None)
+    ours, derived = (
+        convolution.gradients(side=side, shape=(2, 5, 5, 8), features=4, window=3)(1)
+        for side in ("ours", "derived")
+    )
+    assert_close(ours, derived, rtol=1e-5)
+
+
+def test_utilization_is_the_model_s_arithmetic_over_the_device_s():
+    line = utilization(CASES["resnet50"], "training", "bfloat16", [3000.0], "NVIDIA H200 SXM")
+    # 4.089 billion multiplications, each with an addition, three times.
+    assert "73.6 TFLOP/s, at 24.5 GFLOP an image: 7.4% of NVIDIA H200 SXM's 989" in line
+    assert utilization(CASES["mlp"], "inference", "float32", [1e6], "cpu").endswith("an image")
 
 
 @pytest.mark.parametrize("shape", max_pool.SHAPES)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from jax import lax
 from jax.test_util import check_grads
 
-from cnn_jax.layers import Conv, conv2d, depthwise_conv2d
+from cnn_jax.layers import Conv, conv2d, depthwise_conv2d, products
+from cnn_jax.layers.windows import Geometry
 from tests.tolerance import assert_close
 
 
@@ -250,20 +251,32 @@ def test_a_depthwise_kernel_for_other_channels_is_named():
         depthwise_conv2d(jnp.zeros((1, 4, 4, 4)), jnp.zeros((3, 3, 3, 1)))
 
 
-@pytest.mark.parametrize("stride", [1, 2, 3])
-def test_the_kernel_gradient_of_a_1x1_convolution_is_a_product(stride):
-    x, kernel = draw_normal(0, (2, 7, 8, 3), (1, 1, 3, 5))
-    ours = functools.partial(conv2d, stride=stride)
-    geometry = ((stride, stride), ((0, 0), (0, 0)), (1, 1), 1)
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(convolutions(), st.sampled_from([1, 200, 2**20]))
+def test_the_kernel_gradient_by_products_is_that_of_the_definition(case, block_values):
+    x_shape, kernel_shape, (stride, padding, dilation, groups) = case
+    assume(groups == 1)
+    x, kernel = draw_normal(0, x_shape, kernel_shape)
+    geometry = Geometry(stride, padding, dilation, groups)
+    with jax.enable_x64(True), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(products, "BLOCK_VALUES", block_values)
+        y, back = jax.vjp(lambda k: xla_convolution(jnp.asarray(x), k, *geometry), kernel)
+        actual = products.kernel_gradient_by_products(jnp.asarray(x), y, kernel_shape[:2], geometry)
+        assert_close(actual, back(y)[0])
+
+
+def test_one_device_takes_products_for_the_kernel_gradient(monkeypatch):
+    x, kernel = draw_normal(0, (4, 6, 6, 8), (3, 3, 8, 5))
+
+    def gradient():
+        program = jax.jit(jax.grad(lambda kernel: jnp.sum(conv2d(jnp.asarray(x), kernel) ** 2)))
+        text = program.lower(jnp.asarray(kernel)).as_text()
+        return program(jnp.asarray(kernel)), "dot_general" in text
+
     with jax.enable_x64(True):
-        y, back = jax.vjp(ours, jnp.asarray(x), jnp.asarray(kernel))
-        theirs = functools.partial(
-            xla_convolution,
-            stride=geometry[0],
-            padding=geometry[1],
-            dilation=geometry[2],
-            groups=geometry[3],
-        )
-        assert_close(back(y), jax.vjp(theirs, x, kernel)[1](y))
-        program = jax.jit(jax.grad(lambda kernel: jnp.sum(ours(jnp.asarray(x), kernel) ** 2)))
-        assert "dot_general" in program.lower(jnp.asarray(kernel)).as_text()
+        several, products_there = gradient()
+        assert not products_there
+        monkeypatch.setattr(jax, "local_device_count", lambda _: 1)
+        one, products_there = gradient()
+        assert products_there
+        assert_close(one, several)

@@ -31,8 +31,8 @@ class Classifier:
     edit: Callable[[Any], None] | None = None
     """What is changed in torchvision's model before the weights are put in."""
     sizes: tuple[int, ...] = (224, 257)
-    """Heights and widths of the images. 257 pixels leave the last map an odd number that the
-    seven and six bins of adaptive pooling do not divide: they overlap."""
+    """Heights and widths of the images. 257 pixels leave a last map that the seven and six bins of
+    adaptive pooling do not divide: they overlap. 97 pixels leave one that they repeat."""
 
 
 def narrow_classifier(model: Any) -> None:
@@ -101,7 +101,16 @@ ENTRIES = [
     ),
     *(Classifier(f"densenet{depth}", DENSENET) for depth in (121, 161, 169, 201)),
 ]
-CLASSIFIERS = {entry.name: entry for entry in ENTRIES}
+# They differ from smaller members of their families in depth or width alone, and take minutes at
+# 257 pixels.
+LARGER = {f"vgg{depth}{norm}" for depth in (13, 16, 19) for norm in ("", "_bn")} | {
+    *("vgg11_bn", "resnet152", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2"),
+    *("densenet161", "densenet201"),
+}
+CLASSIFIERS = {
+    entry.name: replace(entry, sizes=(224, 97)) if entry.name in LARGER else entry
+    for entry in ENTRIES
+}
 
 
 def small(name: str, size: int, **changes: Any) -> Classifier:

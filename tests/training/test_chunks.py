@@ -1,4 +1,4 @@
-"""Compiled chunks, as on one device and on accelerators: one program, bit-equal wherever a run is cut."""
+"""Compiled chunks, as on one device or a GPU: one program, bit-equal wherever a run is cut."""
 
 from typing import Any
 

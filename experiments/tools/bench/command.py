@@ -22,6 +22,7 @@ import tyro
 from rich.console import Console
 
 from experiments.tools.bench import (
+    convolution,
     devices,
     inference,
     input,
@@ -45,6 +46,7 @@ SUITES: dict[str, ModuleType] = {
     "devices": devices,
     "startup": startup,
     "sweep": sweep,
+    "convolution": convolution,
     "max_pool": max_pool,
 }
 

@@ -16,6 +16,7 @@ from experiments.tools.bench.cases import CASES
 from experiments.tools.bench.comparison import Comparison, check_same_work, rates, timings
 from experiments.tools.bench.opponents import (
     DEFAULT,
+    OURS,
     Opponent,
     Work,
     batch_size_of,
@@ -23,6 +24,7 @@ from experiments.tools.bench.opponents import (
 )
 from experiments.tools.bench.options import Precision, Steps
 from experiments.tools.bench.processes import started
+from experiments.tools.bench.utilization import utilization
 
 Model = Literal["cifar_resnet20", "cifar_airbench94", "resnet50", "vgg16", "mlp", "autoencoder"]
 FIRST_STEPS = 3
@@ -68,5 +70,6 @@ def compare(options: Options, work: Work, console: Console) -> list[Comparison]:
                 answers = timings(processes, options.steps, options.rounds)
         title = f"{work}: {case.title}, batch {batch_size}, {options.precision}"
         values = rates(answers, options.steps * batch_size)
-        comparisons.append(Comparison(title, "images/s", values, (losses,), {"answers": answers}))
+        notes = losses, utilization(case, work, options.precision, values[OURS])
+        comparisons.append(Comparison(title, "images/s", values, notes, {"answers": answers}))
     return comparisons

@@ -1,0 +1,77 @@
+"""A convolution's kernel gradient as products of matrices, for CPUs without oneDNN.
+
+XLA's CPU compiler computes it as a convolution in which batch and channels change places: a kernel
+as large as an image, over one image of as many channels as there are examples. For large batches
+that takes up to eight times as long as the products here, which XLA does as fast as any library
+(`python -m experiments.bench convolution`).
+"""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from cnn_jax.layers.windows import Geometry
+
+BLOCK_VALUES = 2**20
+"""Patches of so many values, 4 MB in float32, stay in a processor's cache."""
+
+Images = Float[Array, "batch height width channels"]
+Outputs = Float[Array, "batch out_height out_width features"]
+
+
+def kernel_gradient_by_products(
+    x: Images, y: Outputs, window: tuple[int, int], geometry: Geometry
+) -> Float[Array, "window_height window_width channels features"]:
+    """The gradient of `<convolve(x, kernel), y>` by the kernel, of one group.
+
+    Row p of a matrix P holds the patch of x that output pixel p sees, row p of Y the pixel's
+    gradients; the kernel's gradient is P' Y. All patches of a batch would take the memory of as
+    many copies of it as the window has pixels, and fall out of the cache before they are used
+    (im2col's weakness): so a few images are done at a time, and the products added. The patches of
+    a 1x1 kernel are the image itself, and all are done at once.
+
+    Args:
+        x: images.
+        y: gradient by the outputs.
+        window: (height, width) of the kernel.
+        geometry: of the convolution; its groups are not looked at.
+    """
+    batch, height, width, features = y.shape
+    values_of_an_image = height * width * math.prod(window) * x.shape[3]
+    wanted = batch if window == (1, 1) else max(1, BLOCK_VALUES // values_of_an_image)
+    size = next(n for n in range(min(wanted, batch), 0, -1) if batch % n == 0)
+    number = batch // size
+
+    def add(i: Array | int, total: Array) -> Array:
+        images = lax.dynamic_slice_in_dim(x, i * size, size)
+        gradients = lax.dynamic_slice_in_dim(y, i * size, size).reshape(-1, features)
+        taken = patches(images, window, geometry, (height, width)).reshape(len(gradients), -1)
+        return total + lax.dot_general(taken, gradients, (((0,), (0,)), ((), ())))
+
+    zeros = jnp.zeros((math.prod(window) * x.shape[3], features), x.dtype)
+    return lax.fori_loop(0, number, add, zeros).reshape(*window, x.shape[3], features)
+
+
+def patches(
+    x: Images, window: tuple[int, int], geometry: Geometry, size: tuple[int, int]
+) -> Float[Array, "batch out_height out_width values"]:
+    """What every output pixel sees: its window's pixels, row by row, with all their channels.
+
+    Args:
+        x: images.
+        window: (height, width) of the kernel.
+        geometry: of the convolution.
+        size: (height, width) of the output.
+    """
+    (down, across), padding, (row_step, column_step), _ = geometry
+    padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    taps = []
+    for row, column in np.ndindex(window):
+        top, left = row * row_step, column * column_step
+        rows = slice(top, top + (size[0] - 1) * down + 1, down)
+        columns = slice(left, left + (size[1] - 1) * across + 1, across)
+        taps.append(padded[:, rows, columns])
+    return jnp.concatenate(taps, axis=-1)

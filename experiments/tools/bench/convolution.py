@@ -1,0 +1,99 @@
+"""Convolution and its two gradients: by oneDNN, by XLA as we state them, as JAX derives them.
+
+Images a second, of the shapes that the networks of the other suites are made of.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from rich.console import Console
+
+from cnn_jax import layers
+from cnn_jax.layers.onednn.library import SWITCH
+from cnn_jax.training import keep_freed_memory
+from experiments.tools.bench.comparison import Comparison, check_same_work, rates, timings
+from experiments.tools.bench.options import Steps
+from experiments.tools.bench.processes import Program, started
+from experiments.tools.bench.program import Run
+
+# Batch, size, channels, features, window: of ResNet-20, airbench's network, and ResNet-50.
+SHAPES = (
+    (128, 32, 16, 16, 3),
+    (128, 8, 64, 64, 3),
+    (500, 15, 64, 256, 3),
+    (500, 7, 256, 256, 3),
+    (16, 56, 64, 256, 1),
+    (16, 14, 256, 256, 3),
+)
+
+
+@dataclass(frozen=True)
+class Options(Steps):
+    """Convolution with its gradients: ours by oneDNN and by XLA, and JAX's own."""
+
+
+def measure(options: Options, console: Console) -> list[Comparison]:
+    """A comparison a shape."""
+    comparisons = []
+    for batch, size, channels, features, window in SHAPES:
+        batch_size = options.batch_size or batch
+        arguments = {
+            "shape": (batch_size, size, size, channels),
+            "features": features,
+            "window": window,
+        }
+        sides = [
+            Program(name, f"{__name__}:gradients", arguments | {"side": side}, environment)
+            for name, side, environment in (
+                ("cnn_jax", "ours", {}),
+                ("cnn_jax by XLA", "ours", {SWITCH: "0"}),
+                ("lax.conv", "derived", {}),
+            )
+        ]
+        with started(sides, console) as processes:
+            check_same_work(processes, steps=1, rtol=1e-4)
+            answers = timings(processes, options.steps, options.rounds)
+        title = f"{window} x {window} convolution, value and gradients, batch {batch_size} of "
+        title += f"{size} x {size} x {channels} to {features}"
+        values = rates(answers, options.steps * batch_size)
+        comparisons.append(Comparison(title, "images/s", values, details={"answers": answers}))
+    return comparisons
+
+
+def gradients(
+    *,
+    side: Literal["ours", "derived"],
+    shape: tuple[int, int, int, int],
+    features: int,
+    window: int,
+) -> Run:
+    """The output and both gradients of half its squares; their numbers are three of each."""
+    keep_freed_memory()
+    padding = window // 2
+    x = jax.random.normal(jax.random.key(0), tuple(shape))
+    kernel = jax.random.normal(jax.random.key(1), (window, window, shape[3], features))
+    convolution: Callable[[Any, Any], Any]
+    if side == "ours":
+        convolution = lambda x, k: layers.conv2d(x, k, padding=padding)  # noqa: E731
+    else:
+        layout = ("NHWC", "HWIO", "NHWC")
+        sides = [(padding, padding)] * 2
+        convolution = lambda x, k: lax.conv_general_dilated(  # noqa: E731
+            x, k, (1, 1), sides, dimension_numbers=layout
+        )
+
+    @jax.jit
+    def all_three(x: Any, kernel: Any) -> Any:
+        y, back = jax.vjp(convolution, x, kernel)
+        return y, *back(y)
+
+    def run(n: int) -> list[float]:
+        for _ in range(n):
+            results = jax.block_until_ready(all_three(x, kernel))
+        return [float(jnp.linalg.norm(result)) for result in results]
+
+    return run
