@@ -4,7 +4,7 @@ Images x, kernel k and outputs y are bound by one trilinear form, `<convolve(x, 
 gradients are all that convolution, transposed convolution and their gradients need: `convolve` is
 the one by y, `spread` the one by x, and `kernel_gradient` the one by k.
 
-On CPUs each is computed by oneDNN, where the extra `cpu` is installed.
+On CPUs each is computed by `onednn`, where the extra `cpu` is installed.
 """
 
 from functools import partial
@@ -138,7 +138,9 @@ def _cpu_spread(y: Array, kernel: Array, shape: tuple[Any, ...], geometry: Geome
 def _cpu_kernel_gradient(x: Array, y: Array, shape: tuple[Any, ...], geometry: Geometry) -> Array:
     if onednn.takes(x.dtype, x.shape, shape, y.shape, geometry):
         return onednn.kernel_gradient(x, y, shape, geometry)
-    if geometry.groups == 1 and x.shape[3] >= MANY_CHANNELS and jax.local_device_count("cpu") == 1:
+    # Over several devices the blocks' products would each be summed over all of them.
+    one_device = jax.local_device_count() == 1
+    if one_device and geometry.groups == 1 and x.shape[3] >= MANY_CHANNELS:
         return kernel_gradient_by_products(x, y, shape[:2], geometry)
     return _kernel_gradient_as_convolution(x, y, shape, geometry)
 

@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import logging
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -93,15 +94,16 @@ def _load() -> ctypes.CDLL:
         raise Unavailable(f"JAX computes on {jax.default_backend()}")
     if os.environ.get(SWITCH) == "0":
         raise Unavailable(f"the environment has {SWITCH}=0")
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        raise Unavailable("oneDNN's wheels are for Linux on x86-64")
     try:
         library = _installed_file(LIBRARY, "libdnnl.so.3")
         header = _installed_file(HEADERS, "oneapi/dnnl/dnnl.hpp")
     except importlib.metadata.PackageNotFoundError:
         raise Unavailable("pip install 'cnn-jax[cpu]' makes them faster on this machine") from None
-    # OpenMP's threads would wait for their next task by spinning, on cores that XLA's threads
-    # need in between.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    compiled = ctypes.CDLL(str(_compiled(library, header.parents[2])))
+    path = _compiled(library, header.parents[2])
+    with _passive_waiting():
+        compiled = ctypes.CDLL(str(path))
     for name in STATES:
         type_id, type_info = (
             _address(getattr(compiled, f"cnn_jax_{name}_type_{what}")) for what in ("id", "info")
@@ -111,6 +113,23 @@ def _load() -> ctypes.CDLL:
         handlers = {name: jax.ffi.pycapsule(compiled[symbol]) for name, symbol in stages.items()}
         jax.ffi.register_ffi_target(target, handlers, platform="cpu")
     return compiled
+
+
+@contextlib.contextmanager
+def _passive_waiting() -> Iterator[None]:
+    """What OpenMP is told as it is loaded, unless the user tells it something else.
+
+    Its threads would wait for their next task by spinning, on cores that XLA's threads need in
+    between.
+    """
+    name = "OMP_WAIT_POLICY"
+    told = name in os.environ
+    os.environ.setdefault(name, "passive")
+    try:
+        yield
+    finally:
+        if not told:
+            del os.environ[name]
 
 
 def _installed_file(distribution: str, ending: str) -> Path:

@@ -37,6 +37,10 @@ inline std::byte* scratch(size_t bytes) {
     std::free(block.start);
     block.size = padded(bytes);
     block.start = static_cast<std::byte*>(std::aligned_alloc(64, block.size));
+    if (block.start == nullptr) {
+      block.size = 0;
+      throw dnnl::error(dnnl_out_of_memory, "no memory for what it works in");
+    }
   }
   return block.start;
 }
