@@ -19,6 +19,7 @@ And that from the start of the process to the end of the first run, with everyth
 
 import csv
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,6 +42,7 @@ from cnn_jax.data import (
     random_flip,
 )
 from cnn_jax.errors import ConfigError
+from cnn_jax.layers import onednn
 from cnn_jax.training import make_parallel
 from cnn_jax.visual import accuracies_of_runs, save_figure
 from experiments.tools import run_directory
@@ -135,6 +137,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def speedrun(config: Config, console: Console) -> None:
     """All runs of a configuration, from the data to the figure."""
     set_up_jax()
+    if os.environ.get("CNN_JAX_DISTRIBUTED"):
+        raise ConfigError("cifar_speedrun is one process's: start it without CNN_JAX_DISTRIBUTED")
     config, dataset = load(config)
     split = held_out(dataset)
     title = f"{dataset.title}, {len(dataset.splits[split]):,} {split} images"
@@ -146,6 +150,8 @@ def speedrun(config: Config, console: Console) -> None:
     device = f"{parallel.num_devices} x {jax.devices()[0].device_kind}"
     examples = f"{len(dataset.splits['train']):,} to train on"
     _say(console, f"[bold]cifar_speedrun[/]  {title}, {examples}  ({device})")
+    if jax.default_backend() == "cpu":
+        _say(console, f"[dim]{onednn.status()}[/]")
     for note in dataset.notes:
         _say(console, f"[yellow]note:[/] {note}")
 

@@ -1,6 +1,7 @@
 """Reads a data set of one NumPy file: decoded images and labels, with nothing else installed."""
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ def open_array_file(name: str) -> Stored:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} cannot be read as a file of numpy.savez: {error}") from None
     found = [one for one in SPLIT_NAMES if {f"{one}_images", f"{one}_labels"} <= arrays.keys()]
     if "train" not in found:

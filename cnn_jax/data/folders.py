@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_jax.data.dataset import Crop, DataError, Image, Stored, some_of
+from cnn_jax.data.dataset import LISTED, Crop, DataError, Image, Stored, some_of
 from cnn_jax.data.decode import centre_square, check_shape, decode_image
 from cnn_jax.data.order import epoch_order
 
@@ -74,8 +74,10 @@ def _readable(files: Files) -> tuple[Files, tuple[str, ...]]:
             if error
         }
     kept = {split: [one for one in pairs if one[0] not in errors] for split, pairs in files.items()}
-    if not kept["train"]:
-        raise DataError(f"no file in train can be read:\n  {some_of(list(errors.values()))}")
+    without = {label for _, label in files["train"]} - {label for _, label in kept["train"]}
+    if without:
+        folders = sorted({path.parent for path, label in files["train"] if label in without})
+        raise DataError(f"no file can be read in {', '.join(map(str, folders[:LISTED]))}")
     if not errors:
         return kept, ()
     return kept, (f"{len(errors):,} files are left out:\n  {some_of(list(errors.values()))}",)

@@ -139,7 +139,7 @@ def _cpu_kernel_gradient(x: Array, y: Array, shape: tuple[Any, ...], geometry: G
     if onednn.takes(x.dtype, x.shape, shape, y.shape, geometry):
         return onednn.kernel_gradient(x, y, shape, geometry)
     # Over several devices the blocks' products would each be summed over all of them.
-    one_device = jax.local_device_count() == 1
+    one_device = jax.device_count() == 1
     if one_device and geometry.groups == 1 and x.shape[3] >= MANY_CHANNELS:
         return kernel_gradient_by_products(x, y, shape[:2], geometry)
     return _kernel_gradient_as_convolution(x, y, shape, geometry)

@@ -40,19 +40,25 @@ def kernel_gradient_by_products(
         geometry: of the convolution; its groups are not looked at.
     """
     batch, height, width, features = y.shape
+    if batch == 0:
+        return jnp.zeros((*window, x.shape[3], features), x.dtype)
     values_of_an_image = height * width * math.prod(window) * x.shape[3]
     wanted = batch if window == (1, 1) else max(1, BLOCK_VALUES // values_of_an_image)
     size = next(n for n in range(min(wanted, batch), 0, -1) if batch % n == 0)
     number = batch // size
+    # Sums of many blocks would stop growing in bfloat16.
+    wide = jnp.promote_types(x.dtype, jnp.float32)
 
     def add(i: Array | int, total: Array) -> Array:
         images = lax.dynamic_slice_in_dim(x, i * size, size)
         gradients = lax.dynamic_slice_in_dim(y, i * size, size).reshape(-1, features)
         taken = patches(images, window, geometry, (height, width)).reshape(len(gradients), -1)
-        return total + lax.dot_general(taken, gradients, (((0,), (0,)), ((), ())))
+        contracted = (((0,), (0,)), ((), ()))
+        return total + lax.dot_general(taken, gradients, contracted, preferred_element_type=wide)
 
-    zeros = jnp.zeros((math.prod(window) * x.shape[3], features), x.dtype)
-    return lax.fori_loop(0, number, add, zeros).reshape(*window, x.shape[3], features)
+    zeros = jnp.zeros((math.prod(window) * x.shape[3], features), wide)
+    total = lax.fori_loop(0, number, add, zeros).astype(x.dtype)
+    return total.reshape(*window, x.shape[3], features)
 
 
 def patches(

@@ -14,6 +14,7 @@ from flax.traverse_util import path_aware_map
 from jaxtyping import Array, Float
 
 from cnn_jax.data import ArraySplit, Dataset, RandomFlip, alternating_flip, normalize
+from cnn_jax.errors import ConfigError
 from cnn_jax.layers import whitening_kernel
 from cnn_jax.models import create_model
 from cnn_jax.tasks import Classification
@@ -89,9 +90,15 @@ def make_speedrun_optimizer(
 ) -> optax.GradientTransformation:
     """Muon for the filters; SGD with rates of their own for biases, whitening bias and head."""
     total = math.ceil(config.epochs * steps_per_epoch)
+    for name in ("epochs", "filter_rate", "bias_rate", "head_rate"):
+        if not (value := getattr(config, name)) > 0:
+            flag = name.replace("_", "-")
+            raise ConfigError(f"--training.{flag} must be more than 0, got {value}")
     whitening = math.ceil(config.whitening_epochs * steps_per_epoch)
 
     def sgd(rate: float, steps: int) -> optax.GradientTransformation:
+        if steps == 0:
+            return optax.set_to_zero()
         return optax.chain(
             # The step's gradient is of the mean loss, the record's rates are for the sum.
             optax.scale(config.batch_size),

@@ -265,6 +265,16 @@ def test_the_kernel_gradient_by_products_is_that_of_the_definition(case, block_v
         assert_close(actual, back(y)[0])
 
 
+def test_products_in_bfloat16_are_added_in_float32(monkeypatch):
+    monkeypatch.setattr(products, "BLOCK_VALUES", 1)
+    geometry = Geometry((1, 1), ((0, 0), (0, 0)), (1, 1), 1)
+    x, y = jnp.ones((600, 3, 3, 2), jnp.bfloat16), jnp.ones((600, 2, 2, 1), jnp.bfloat16)
+    gradient = products.kernel_gradient_by_products(x, y, (2, 2), geometry)
+    assert gradient.dtype == jnp.bfloat16 and set(gradient.ravel().tolist()) == {2400.0}
+    empty = products.kernel_gradient_by_products(x[:0], y[:0], (2, 2), geometry)
+    assert empty.shape == (2, 2, 2, 1) and not empty.any()
+
+
 def test_one_device_takes_products_for_the_kernel_gradient(monkeypatch):
     x, kernel = draw_normal(0, (4, 6, 6, 8), (3, 3, 8, 5))
 
@@ -276,7 +286,7 @@ def test_one_device_takes_products_for_the_kernel_gradient(monkeypatch):
     with jax.enable_x64(True):
         several, products_there = gradient()
         assert not products_there
-        monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+        monkeypatch.setattr(jax, "device_count", lambda: 1)
         one, products_there = gradient()
         assert products_there
         assert_close(one, several)

@@ -119,6 +119,7 @@ std::unique_ptr<Convolution> plan(Wanted wanted, const Geometry& at) {
 template <Wanted wanted>
 xla::ffi::ErrorOr<std::unique_ptr<Convolution>> instantiate(xla::ffi::Dictionary attributes) {
   try {
+    const Threads threads(attributes.get<int64_t>("threads").value());
     const auto dims = [&](const char* name) { return attributes.get<Dims>(name).value(); };
     auto made = plan(wanted, {dims("images"), dims("kernel"), dims("outputs"), dims("stride"),
                               dims("padding"), dims("dilation"),
@@ -135,7 +136,7 @@ xla::ffi::ErrorOr<std::unique_ptr<Convolution>> instantiate(xla::ffi::Dictionary
 xla::ffi::Error execute(Convolution* plan, xla::ffi::Dictionary, xla::ffi::AnyBuffer a,
                         xla::ffi::AnyBuffer b, xla::ffi::Result<xla::ffi::AnyBuffer> result) {
   try {
-    use_threads(plan->threads);
+    const Threads threads(plan->threads);
     void *first = a.untyped_data(), *second = b.untyped_data(), *made = result->untyped_data();
     const Wanted wanted = plan->wanted;
     memory images(plan->images, engine(), wanted == Wanted::kImages ? made : first);
@@ -190,7 +191,9 @@ extern "C" {
 // Whether oneDNN has all three targets, and fast ones, so that what it has not is left to XLA.
 bool cnn_jax_convolution_takes(const int64_t* images, const int64_t* kernel, const int64_t* outputs,
                                const int64_t* stride, const int64_t* padding,
-                               const int64_t* dilation, int64_t groups, bool half) {
+                               const int64_t* dilation, int64_t groups, bool half,
+                               int64_t number) {
+  const Threads threads(number);
   const Geometry geometry{Dims(images, 4),  Dims(kernel, 4),   Dims(outputs, 4), Dims(stride, 2),
                           Dims(padding, 4), Dims(dilation, 2), groups,           half};
   try {

@@ -41,11 +41,12 @@ def takes(
 @functools.cache
 def _takes(dtype: Any, *shapes_and_geometry: Any) -> bool:
     *shapes, geometry = shapes_and_geometry
-    numbers = [*shapes, geometry.stride, sum(geometry.padding, ()), geometry.dilation]
-    arrays = [(ctypes.c_int64 * len(values))(*values) for values in numbers]
+    lists = [*shapes, geometry.stride, sum(geometry.padding, ()), geometry.dilation]
+    arrays = [(ctypes.c_int64 * len(values))(*values) for values in lists]
     takes = function("cnn_jax_convolution_takes")
     takes.restype = ctypes.c_bool
-    return takes(*arrays, ctypes.c_int64(geometry.groups), dtype == jnp.bfloat16)
+    numbers = ctypes.c_int64(geometry.groups), ctypes.c_bool(dtype == jnp.bfloat16)
+    return takes(*arrays, *numbers, ctypes.c_int64(threads_per_call()))
 
 
 def convolve(x: Array, kernel: Array, shape: tuple[int, ...], geometry: Geometry) -> Array:
@@ -103,14 +104,14 @@ def _partitioned(name: str) -> Callable[[Array, Array, tuple[int, ...], Geometry
         arguments: tuple[Any, ...],
         result: Any,
     ) -> Any:
-        batch = arguments[0].sharding.spec[:1]
-        divided, whole = NamedSharding(mesh, P(*batch)), NamedSharding(mesh, P())
+        (batch,) = arguments[0].sharding.spec[:1] or (None,)
+        divided, whole = NamedSharding(mesh, P(batch)), NamedSharding(mesh, P())
         sums = name == "kernel_gradient"
 
         def part(a: Array, b: Array) -> Array:
             local = shape if sums else (a.shape[0], *shape[1:])
             made = _call(name, a, b, local, geometry)
-            return lax.psum(made, batch) if sums and any(batch) else made
+            return lax.psum(made, batch) if sums and batch else made
 
         return mesh, part, (whole if sums else divided), (divided, divided if sums else whole)
 

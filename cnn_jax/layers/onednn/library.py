@@ -8,10 +8,12 @@ import importlib.metadata
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -34,6 +36,7 @@ TARGETS = {
 }
 STATES = ("convolution",)
 
+_lock = threading.Lock()
 _log = logging.getLogger(__name__)
 _disabled: ContextVar[bool] = ContextVar("disabled", default=False)
 
@@ -44,7 +47,10 @@ class Unavailable(Exception):
 
 @contextlib.contextmanager
 def disabled() -> Iterator[None]:
-    """What is traced inside computes by XLA alone, as programs for other machines must."""
+    """What is traced inside computes by XLA alone, as programs for other machines must.
+
+    A function that was jitted and called before is not traced again, and keeps its calls.
+    """
     token = _disabled.set(True)
     try:
         yield
@@ -71,8 +77,14 @@ def status() -> str:
     return _loaded()[1]
 
 
-@functools.cache
 def _loaded() -> tuple[ctypes.CDLL | None, str]:
+    # Two threads must not register the targets both.
+    with _lock:
+        return _loaded_once()
+
+
+@functools.cache
+def _loaded_once() -> tuple[ctypes.CDLL | None, str]:
     try:
         library = _load()
         version = importlib.metadata.version(LIBRARY)
@@ -173,7 +185,16 @@ def _compiled(library: Path, headers: Path) -> Path:
     _log.info("compiling oneDNN's operators, once, into %s", target)
     with tempfile.TemporaryDirectory(dir=directory) as temporary:
         made = Path(temporary, target.name)
-        command = [compiler, "-std=c++17", "-O2", "-fPIC", "-shared", "-w", "-o", str(made)]
+        command = [
+            *shlex.split(compiler),
+            "-std=c++17",
+            "-O2",
+            "-fPIC",
+            "-shared",
+            "-w",
+            "-o",
+            str(made),
+        ]
         command += [f"-I{jax.ffi.include_dir()}", f"-I{headers}", *map(str, sources)]
         command += [str(library), f"-Wl,-rpath,{library.parent}"]
         done = subprocess.run(command, capture_output=True, text=True)

@@ -3,14 +3,18 @@
 #ifndef CNN_JAX_ONEDNN_H_
 #define CNN_JAX_ONEDNN_H_
 
-#include <omp.h>
-
 #include <cstddef>
 #include <cstdlib>
 #include <string>
 
 #include "oneapi/dnnl/dnnl.hpp"
 #include "xla/ffi/api/ffi.h"
+
+// Of the OpenMP that oneDNN was built with, whatever the compiler's own is.
+extern "C" {
+int omp_get_max_threads();
+void omp_set_num_threads(int);
+}
 
 inline dnnl::engine& engine() {
   static dnnl::engine cpu(dnnl::engine::kind::cpu, 0);
@@ -24,8 +28,8 @@ inline dnnl::stream& stream() {
 
 inline size_t padded(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
-// Memory of this thread that lasts until its next call; it grows and is kept, because fresh memory
-// would cost a page fault for every 4 kB.
+// Memory of this thread that lasts until its next call; it grows to what its largest call needs and
+// is kept until the thread ends, because fresh memory would cost a page fault for every 4 kB.
 inline std::byte* scratch(size_t bytes) {
   struct Block {
     std::byte* start = nullptr;
@@ -45,10 +49,16 @@ inline std::byte* scratch(size_t bytes) {
   return block.start;
 }
 
-// OpenMP keeps the number of threads for each calling thread; 0 leaves it as it is.
-inline void use_threads(int64_t threads) {
-  if (threads > 0 && threads != omp_get_max_threads()) omp_set_num_threads(threads);
-}
+// The number of OpenMP's threads while it lives. OpenMP keeps it for each calling thread, and
+// oneDNN divides the work by it when a primitive is made: it must then run with as many.
+class Threads {
+ public:
+  explicit Threads(int64_t number) : before_(omp_get_max_threads()) { omp_set_num_threads(number); }
+  ~Threads() { omp_set_num_threads(before_); }
+
+ private:
+  int before_;
+};
 
 inline xla::ffi::Error failure(const std::string& operation, const dnnl::error& error) {
   return xla::ffi::Error::Internal("oneDNN's " + operation + " failed: " + error.what());

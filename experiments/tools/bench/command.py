@@ -55,6 +55,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure a suite, print its tables, write its JSON."""
     # This process, and every program, leaves the others room on a GPU.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    # The opponents compute on one.
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
+    if sys.platform != "linux":
+        raise SystemExit(
+            "error: the benchmarks ask Linux for processors and memory; run them there"
+        )
     options = _parsed(argv)
     if options.rounds < 1:
         raise SystemExit("error: --rounds must be 1 or more")
