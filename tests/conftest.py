@@ -28,6 +28,8 @@ def _compilation_cache() -> Path:
 jax.config.update("jax_compilation_cache_dir", str(_compilation_cache()))
 # What compiles faster than this is not worth its file.
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+# As experiments do, see `experiments.tools.compilation_cache`.
+jax.config.update("jax_remove_custom_partitioning_ptr_from_cache_key", True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -3,7 +3,7 @@
 Running statistics live in the collection `batch_stats`. `train=True` normalizes with the batch's
 statistics and moves the running ones towards them; `train=False` and `frozen=True` use the running
 ones and leave them. Statistics are those of the global batch: by themselves under `jit` over a
-mesh, through `axis_name` under `pmap`.
+mesh, through `axis_name` under `pmap` and `jax.shard_map`.
 """
 
 import math
@@ -16,8 +16,11 @@ from flax.typing import Dtype, Initializer
 from jax import lax
 from jaxtyping import Array, Float
 
+from cnn_jax.layers.mesh_axes import varies, varying_like
+
 Activations = Float[Array, "*batch channels"]
 PerChannel = Float[Array, " channels"]
+AxisName = str | tuple[str, ...]
 
 
 def normalize(
@@ -33,13 +36,12 @@ def normalize(
     return (x - _over(x, mean)) * _over(x, factor) + _over(x, bias)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def normalize_batch(
     x: Activations,
     scale: PerChannel,
     bias: PerChannel,
     eps: float = 1e-5,
-    axis_name: str | None = None,
+    axis_name: AxisName | None = None,
 ) -> tuple[Activations, PerChannel, PerChannel]:
     """Normalize each channel by the mean and the biased variance of the batch.
 
@@ -53,11 +55,20 @@ def normalize_batch(
         scale: factor after normalization; its dtype is that of all computation and results.
         bias: addend after normalization.
         eps: added to the variance.
-        axis_name: mapped axis (`pmap`) over whose devices the statistics are taken.
+        axis_name: mapped axis (`pmap`, `jax.shard_map`) over whose devices the statistics are
+            taken.
 
     Returns:
         The normalized activations, mean and variance.
     """
+    alike = (varying_like(array, x, scale, bias) for array in (x, scale, bias))
+    return _normalize_batch(*alike, eps, axis_name)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _normalize_batch(
+    x: Array, scale: Array, bias: Array, eps: float, axis_name: AxisName | None
+) -> tuple[Array, Array, Array]:
     x = x.astype(scale.dtype)
     mean = _mean(x, axis_name)
     variance = _mean(jnp.square(x - _over(x, mean)), axis_name)
@@ -65,15 +76,15 @@ def normalize_batch(
 
 
 def _forward(
-    x: Array, scale: Array, bias: Array, eps: float, axis_name: str | None
+    x: Array, scale: Array, bias: Array, eps: float, axis_name: AxisName | None
 ) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array, Array]]:
-    y, mean, variance = normalize_batch(x, scale, bias, eps, axis_name)
+    y, mean, variance = _normalize_batch(x, scale, bias, eps, axis_name)
     return (y, mean, variance), (x, scale, mean, variance)
 
 
 def _backward(
     eps: float,
-    axis_name: str | None,
+    axis_name: AxisName | None,
     residuals: tuple[Array, Array, Array, Array],
     cotangents: tuple[Array, Array, Array],
 ) -> tuple[Array, Array, Array]:
@@ -87,26 +98,30 @@ def _backward(
     of_scale = jnp.sum(of_y * centered, axes) * inverse
 
     # Every device's loss depends on every device's x, but on its own copy of scale and bias.
-    sums = of_bias, of_scale, of_mean, of_variance
+    batch_bias, batch_scale = of_bias, of_scale
     if axis_name is not None:
-        sums = lax.psum(sums, axis_name)
+        batch_bias, batch_scale = lax.psum((of_bias, of_scale), axis_name)
+        # Where `jax.shard_map` checks, it knows that mean and variance are the same everywhere, and
+        # has summed their gradients.
+        if not varies(x, axis_name):
+            of_mean, of_variance = lax.psum((of_mean, of_variance), axis_name)
     along_y = scale * inverse
-    along_centered = (2 * sums[3] - along_y * inverse * sums[1]) / n
-    constant = (sums[2] - along_y * sums[0]) / n
+    along_centered = (2 * of_variance - along_y * inverse * batch_scale) / n
+    constant = (of_mean - along_y * batch_bias) / n
     of_x = _over(x, along_y) * of_y + _over(x, along_centered) * centered + _over(x, constant)
     return of_x.astype(x.dtype), of_scale, of_bias
 
 
-normalize_batch.defvjp(_forward, _backward)
+_normalize_batch.defvjp(_forward, _backward)
 
 
-def values_per_channel(x: Activations, axis_name: str | None = None) -> int:
+def values_per_channel(x: Activations, axis_name: AxisName | None = None) -> int:
     """Number of values of each channel, over all devices of a mapped axis."""
     n = math.prod(x.shape[:-1])
     return n if axis_name is None else n * lax.axis_size(axis_name)
 
 
-def _mean(x: Array, axis_name: str | None) -> Array:
+def _mean(x: Array, axis_name: AxisName | None) -> Array:
     mean = jnp.mean(x, tuple(range(x.ndim - 1)))
     return mean if axis_name is None else lax.pmean(mean, axis_name)
 
@@ -128,7 +143,8 @@ class BatchNorm(nn.Module):
         eps: added to the variance.
         frozen: always use the running statistics and never update them, as
             `torchvision.ops.FrozenBatchNorm2d`; scale and bias still have gradients.
-        axis_name: mapped axis (`pmap`) over whose devices the statistics are taken in training.
+        axis_name: mapped axis (`pmap`, `jax.shard_map`) over whose devices the statistics are
+            taken in training.
         dtype: dtype of the output; None promotes input and parameters.
         use_scale: False has no parameter `scale`; it is 1.
         scale_init: initializer of the scale.
@@ -140,7 +156,7 @@ class BatchNorm(nn.Module):
     momentum: float = 0.1
     eps: float = 1e-5
     frozen: bool = False
-    axis_name: str | None = None
+    axis_name: AxisName | None = None
     dtype: Dtype | None = None
     use_scale: bool = True
     scale_init: Initializer = nn.initializers.ones_init()

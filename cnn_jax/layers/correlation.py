@@ -2,7 +2,7 @@
 
 Images x, kernel k and outputs y are bound by one trilinear form, `<convolve(x, k), y>`. Its three
 gradients are all that convolution, transposed convolution and their gradients need: `convolve` is
-the one by y, `spread` the one by x, and `kernel_gradient` the one by k.
+the one by y, `spread` the one by x, and `_kernel_gradient` the one by k.
 
 On CPUs each is computed by `onednn`, where the extra `cpu` is installed.
 """
@@ -11,11 +11,13 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array
 
 from cnn_jax.layers import onednn
+from cnn_jax.layers.mesh_axes import by_parts_of_batch, varying_like
 from cnn_jax.layers.products import kernel_gradient_by_products
 from cnn_jax.layers.windows import Geometry
 
@@ -32,9 +34,28 @@ MANY_CHANNELS = 8
 # makes, so there it stays.
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
 def convolve(x: Array, kernel: Array, geometry: Geometry) -> Array:
     """The convolution of x [batch, height, width, channels] with a kernel of HWIO layout."""
+
+    def part(x: Array, kernel: Array) -> Array:
+        return _convolve(varying_like(x, kernel), varying_like(kernel, x), geometry)
+
+    return by_parts_of_batch(part, x, kernel)
+
+
+def spread(y: Array, kernel: Array, shape: tuple[Any, ...], geometry: Geometry) -> Array:
+    """The adjoint of `convolve` in x, for images of the given shape: each y times the kernel."""
+
+    def part(y: Array, kernel: Array) -> Array:
+        # A device's part of the batch, as y is.
+        images = (y.shape[0], *shape[1:])
+        return _spread(varying_like(y, kernel), varying_like(kernel, y), images, geometry)
+
+    return by_parts_of_batch(part, y, kernel)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _convolve(x: Array, kernel: Array, geometry: Geometry) -> Array:
     return lax.platform_dependent(
         x,
         kernel,
@@ -44,28 +65,26 @@ def convolve(x: Array, kernel: Array, geometry: Geometry) -> Array:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def spread(y: Array, kernel: Array, shape: tuple[Any, ...], geometry: Geometry) -> Array:
-    """The adjoint of `convolve` in x, for images of the given shape: each y times the kernel."""
+def _spread(y: Array, kernel: Array, shape: tuple[Any, ...], geometry: Geometry) -> Array:
     return lax.platform_dependent(
         kernel,
         y,
         cpu=lambda kernel, y: _cpu_spread(y, kernel, shape, geometry),
         default=lambda kernel, y: jax.linear_transpose(
             lambda images: _xla_convolve(images, kernel, geometry),
-            jax.ShapeDtypeStruct(shape, y.dtype),
+            _zeros(shape, y),
         )(y)[0],
     )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def kernel_gradient(x: Array, y: Array, shape: tuple[Any, ...], geometry: Geometry) -> Array:
-    """The gradient of `<convolve(x, kernel), y>` by a kernel of the given shape."""
+def _kernel_gradient(x: Array, y: Array, shape: tuple[Any, ...], geometry: Geometry) -> Array:
     return lax.platform_dependent(
         x,
         y,
         cpu=lambda x, y: _cpu_kernel_gradient(x, y, shape, geometry),
         default=lambda x, y: jax.linear_transpose(
-            lambda kernel: _xla_convolve(x, kernel, geometry), jax.ShapeDtypeStruct(shape, x.dtype)
+            lambda kernel: _xla_convolve(x, kernel, geometry), _zeros(shape, x)
         )(y)[0],
     )
 
@@ -73,21 +92,21 @@ def kernel_gradient(x: Array, y: Array, shape: tuple[Any, ...], geometry: Geomet
 def _convolve_forward(
     x: Array, kernel: Array, geometry: Geometry
 ) -> tuple[Array, tuple[Array, Array]]:
-    return convolve(x, kernel, geometry), (x, kernel)
+    return _convolve(x, kernel, geometry), (x, kernel)
 
 
 def _convolve_backward(
     geometry: Geometry, residuals: tuple[Array, Array], gradient: Array
 ) -> tuple[Array, Array]:
     x, kernel = residuals
-    of_input = spread(gradient, kernel, x.shape, geometry)
-    return of_input, kernel_gradient(x, gradient, kernel.shape, geometry)
+    of_input = _spread(gradient, kernel, x.shape, geometry)
+    return of_input, _kernel_gradient(x, gradient, kernel.shape, geometry)
 
 
 def _spread_forward(
     y: Array, kernel: Array, shape: tuple[Any, ...], geometry: Geometry
 ) -> tuple[Array, tuple[Array, Array]]:
-    return spread(y, kernel, shape, geometry), (y, kernel)
+    return _spread(y, kernel, shape, geometry), (y, kernel)
 
 
 def _spread_backward(
@@ -97,14 +116,14 @@ def _spread_backward(
     gradient: Array,
 ) -> tuple[Array, Array]:
     y, kernel = residuals
-    of_input = convolve(gradient, kernel, geometry)
-    return of_input, kernel_gradient(gradient, y, kernel.shape, geometry)
+    of_input = _convolve(gradient, kernel, geometry)
+    return of_input, _kernel_gradient(gradient, y, kernel.shape, geometry)
 
 
 def _kernel_gradient_forward(
     x: Array, y: Array, shape: tuple[Any, ...], geometry: Geometry
 ) -> tuple[Array, tuple[Array, Array]]:
-    return kernel_gradient(x, y, shape, geometry), (x, y)
+    return _kernel_gradient(x, y, shape, geometry), (x, y)
 
 
 def _kernel_gradient_backward(
@@ -114,12 +133,17 @@ def _kernel_gradient_backward(
     gradient: Array,
 ) -> tuple[Array, Array]:
     x, y = residuals
-    return spread(y, gradient, x.shape, geometry), convolve(x, gradient, geometry)
+    return _spread(y, gradient, x.shape, geometry), _convolve(x, gradient, geometry)
 
 
-convolve.defvjp(_convolve_forward, _convolve_backward)
-spread.defvjp(_spread_forward, _spread_backward)
-kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
+_convolve.defvjp(_convolve_forward, _convolve_backward)
+_spread.defvjp(_spread_forward, _spread_backward)
+_kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
+
+
+def _zeros(shape: tuple[Any, ...], x: Array) -> Array:
+    """Zeros that vary over the mesh axes that x varies over, as no `jax.ShapeDtypeStruct` does."""
+    return varying_like(jnp.zeros(shape, x.dtype), x)
 
 
 def _cpu_convolve(x: Array, kernel: Array, geometry: Geometry) -> Array:

@@ -4,8 +4,6 @@ What they give does not depend on the batch, its size, or whether it is training
 normalization, which does, is in `batch_norm`. Statistics are float32 or wider whatever the input.
 """
 
-import math
-
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
@@ -62,15 +60,15 @@ def group_norm(
         ValueError: channels that cannot be split into that many groups, or that scale or bias do
             not fit.
     """
-    batch, *space, channels = x.shape
+    channels = x.shape[-1]
     if groups < 1 or channels % groups:
         raise ValueError(
             f"{channels} channels (input {x.shape}) cannot be split into {groups} groups; "
             "the number of groups must be a divisor of the number of channels"
         )
     wide = _wide(x, scale)
-    grouped = x.astype(wide).reshape(batch, math.prod(space), groups, channels // groups)
-    y = _standardize(grouped, (1, 3), eps).reshape(x.shape)
+    grouped = x.astype(wide).reshape(*x.shape[:-1], groups, channels // groups)
+    y = _standardize(grouped, (*range(1, x.ndim - 1), x.ndim), eps).reshape(x.shape)
     return _affine(y, scale, bias).astype(jnp.result_type(x, scale))
 
 

@@ -104,11 +104,11 @@ def _tile_gradient(x: Array, gradient: Array, window: tuple[int, int], sides: Pa
         largest = jnp.where(replaces, values, largest)
         selected = jnp.where(replaces, number, selected)
 
-    (height, width), (batch, rows, columns, channels) = window, gradient.shape
+    height, width = window
     numbers = jnp.arange(height * width).reshape(1, 1, height, 1, width, 1)
     chosen = selected[:, :, None, :, None] == numbers
     spread = jnp.where(chosen, gradient[:, :, None, :, None], 0)
-    spread = spread.reshape(batch, rows * height, columns * width, channels)
+    spread = lax.collapse(lax.collapse(spread, 1, 3), 2, 4)
     (top, _), (left, _) = sides
     after = (x.shape[1] + top - spread.shape[1], x.shape[2] + left - spread.shape[2])
     edges = ((-top, after[0], 0), (-left, after[1], 0))
@@ -143,8 +143,8 @@ def max_pool_with_indices(
     """
     at = _positions(x.shape[1:3], window, stride, padding, ceil_mode)
     padded = jnp.pad(x, ((0, 0), *at.sides, (0, 0)), constant_values=-jnp.inf)
-    shape = (x.shape[0], *at.number, x.shape[3])
-    largest, index = jnp.full(shape, -jnp.inf, x.dtype), jnp.full(shape, -1, jnp.int32)
+    first = padded[:, *(_every(0, *axis) for axis in zip(at.stride, at.number, strict=True))]
+    largest, index = jnp.full_like(first, -jnp.inf), jnp.full_like(first, -1, jnp.int32)
     # Tap by tap of the window: slices and selections are fast, and derive well, on every device.
     for tap in np.ndindex(at.window):
         taken = (_every(*axis) for axis in zip(tap, at.stride, at.number, strict=True))
@@ -212,6 +212,8 @@ def adaptive_avg_pool(
         ValueError: an output or an image without pixels.
     """
     height, width = target_size(x.shape[1:3], size)
+    if (height, width) == x.shape[1:3]:
+        return x
     return map_axes(x, _bins(x.shape[1], height), _bins(x.shape[2], width))
 
 

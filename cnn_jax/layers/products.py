@@ -13,6 +13,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from cnn_jax.layers.mesh_axes import varying_like
 from cnn_jax.layers.windows import Geometry
 
 BLOCK_VALUES = 2**20
@@ -41,7 +42,7 @@ def kernel_gradient_by_products(
     """
     batch, height, width, features = y.shape
     if batch == 0:
-        return jnp.zeros((*window, x.shape[3], features), x.dtype)
+        return varying_like(jnp.zeros((*window, x.shape[3], features), x.dtype), x, y)
     values_of_an_image = height * width * math.prod(window) * x.shape[3]
     wanted = batch if window == (1, 1) else max(1, BLOCK_VALUES // values_of_an_image)
     size = next(n for n in range(min(wanted, batch), 0, -1) if batch % n == 0)
@@ -57,7 +58,7 @@ def kernel_gradient_by_products(
         return total + lax.dot_general(taken, gradients, contracted, preferred_element_type=wide)
 
     zeros = jnp.zeros((math.prod(window) * x.shape[3], features), wide)
-    total = lax.fori_loop(0, number, add, zeros).astype(x.dtype)
+    total = lax.fori_loop(0, number, add, varying_like(zeros, x, y)).astype(x.dtype)
     return total.reshape(*window, x.shape[3], features)
 
 

@@ -62,9 +62,12 @@ def bed_of_nails(
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _put(x: Array, indices: Array, size: int) -> Array:
     """Zeros [batch, size, channels] with x [batch, number, channels] at the indices."""
-    batch, channel = jnp.arange(x.shape[0])[:, None, None], jnp.arange(x.shape[2])[None, None, :]
-    y = jnp.zeros((x.shape[0], size, x.shape[2]), x.dtype)
-    return y.at[batch, indices, channel].set(x, mode="drop", wrap_negative_indices=False)
+
+    def put(x: Array, indices: Array) -> Array:
+        zeros, channel = jnp.zeros((size, x.shape[1]), x.dtype), jnp.arange(x.shape[1])[None, :]
+        return zeros.at[indices, channel].set(x, mode="drop", wrap_negative_indices=False)
+
+    return jax.vmap(put)(x, indices)
 
 
 def _put_forward(x: Array, indices: Array, size: int) -> tuple[Array, Array]:

@@ -164,14 +164,21 @@ def _run(
 
 
 def _check_agreement(identity: dict[str, Any]) -> None:
-    """Raise ConfigError where the processes of a job would train different things."""
-    number = np.uint32(int(run_directory.default_name(identity), 16))
-    numbers = multihost_utils.process_allgather(number)
-    if np.any(numbers != number):
+    """Raise ConfigError where processes of a job would train or compile different things."""
+    mine = np.array([int(run_directory.default_name(identity), 16), onednn.load()], np.uint32)
+    gathered = multihost_utils.process_allgather(mine).reshape(-1, mine.size)
+    same_run, same_convolutions = np.all(gathered == mine, axis=0)
+    if not same_run:
         raise ConfigError(
             "the processes of this job differ in configuration or data (this one has "
             f"{identity['data']['title']}): give all of them the same command, and name the "
             "data with --data.name"
+        )
+    if not same_convolutions:
+        raise ConfigError(
+            "the processes of this job would run different programs (this one computes "
+            f"{onednn.status()}): install the same extras and a C++ compiler on all of their "
+            f"machines, or give all of them {onednn.SWITCH}=0"
         )
 
 

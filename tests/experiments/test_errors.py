@@ -7,8 +7,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from jax.experimental import multihost_utils
 
 SMOKE = ("--smoke", "--data.name", "digits")
 # Fails when the training begins, so that only the run's directory is made.
@@ -48,6 +50,19 @@ def test_a_flag_that_cannot_be_used(error, flags, parts):
     message = error(*SMOKE, *flags)
     for part in parts:
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("place", "part"), [(0, "--data.name"), (1, "give all of them CNN_JAX_ONEDNN=0")]
+)
+def test_processes_of_a_job_that_are_not_alike(place, part, error, monkeypatch):
+    def gathered(mine: np.ndarray) -> np.ndarray:
+        other = mine.copy()
+        other[place] ^= 1
+        return np.stack([mine, other])
+
+    monkeypatch.setattr(multihost_utils, "process_allgather", gathered)
+    assert part in error(*SMOKE)
 
 
 def test_an_unknown_option_is_told_with_what_is_like_it(start, capsys):

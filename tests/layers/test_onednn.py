@@ -129,19 +129,48 @@ def test_second_derivatives():
     assert_close(gradient(kernel, x), expected, rtol=1e-5)
 
 
-def test_each_device_computes_its_part_of_the_batch():
+@pytest.mark.parametrize(("shape", "names"), [((8,), ("data",)), ((4, 2), ("host", "data"))])
+def test_each_device_computes_its_part_of_the_batch(shape, names):
     x, kernel = draw_normal(0, (16, 8, 8, 4), (3, 3, 4, 8))
     gradient = jax.jit(jax.grad(loss, (0, 1)))
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
-    divided = jax.device_put(x, NamedSharding(mesh, P("data")))
+    mesh = jax.make_mesh(shape, names, axis_types=(AxisType.Auto,) * len(names))
+    divided = jax.device_put(x, NamedSharding(mesh, P(names)))
     whole = jax.device_put(kernel, NamedSharding(mesh, P()))
     program = gradient.lower(whole, divided).compile().as_text()
     calls = [line for line in program.splitlines() if 'custom_call_target="cnn_jax' in line]
     assert len(calls) == 3 and all("[2," in line or "f32[3,3,4,8]" in line for line in calls)
     assert "all-gather" not in program
     actual = gradient(whole, divided)
-    assert actual[1].sharding.spec == P("data")
+    assert actual[1].sharding.spec in (P(names), P(*names))
     assert_close(actual, gradient(kernel, x), rtol=1e-5)
+
+
+DIVIDED = """
+import jax, jax.numpy as jnp
+from cnn_jax.layers import conv2d
+from experiments.tools.compilation_cache import keep_compiled_programs
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+keep_compiled_programs()
+mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
+x = jax.device_put(jnp.ones((2, 5, 5, 1)), NamedSharding(mesh, P("data")))
+kernel = jax.device_put(jnp.ones((3, 3, 1, 1)), NamedSharding(mesh, P()))
+for padding in (((0, 2), (0, 2)), ((1, 1), (1, 1)), ((2, 0), (2, 0))):
+    y = jax.jit(lambda x, kernel: conv2d(x, kernel, padding=padding))(x, kernel)
+    print(float(y[0, 0, 0, 0]))
+"""
+
+
+def test_another_process_finds_the_programs_of_several_devices(tmp_path):
+    environ = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path)}
+    environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    entries = []
+    for _ in range(2):
+        command = [sys.executable, "-c", DIVIDED]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+        # They differ in nothing but their padding.
+        assert done.stdout.split() == ["9.0", "4.0", "1.0"]
+        entries.append(sorted(path.name for path in tmp_path.glob("*-cache")))
+    assert entries[0] == entries[1] and sum("lambda" in name for name in entries[0]) == 3
 
 
 def test_under_pmap():

@@ -8,6 +8,6 @@ that they were built for, and for what oneDNN does not take, `layers` compute by
 """
 
 from cnn_jax.layers.onednn.convolution import convolve, kernel_gradient, spread, takes
-from cnn_jax.layers.onednn.library import disabled, load, status
+from cnn_jax.layers.onednn.library import SWITCH, disabled, load, status
 
-__all__ = ["convolve", "disabled", "kernel_gradient", "load", "spread", "status", "takes"]
+__all__ = ["SWITCH", "convolve", "disabled", "kernel_gradient", "load", "spread", "status", "takes"]

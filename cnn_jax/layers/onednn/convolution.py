@@ -6,8 +6,10 @@ batch by each of several devices (`custom_partitioning`), and how over one more 
 
 import ctypes
 import functools
+import hashlib
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,10 +18,12 @@ import numpy as np
 from jax import lax
 from jax.custom_batching import custom_vmap
 from jax.experimental.custom_partitioning import custom_partitioning
+from jax.experimental.xla_metadata import set_xla_metadata
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array
 
+from cnn_jax.layers.mesh_axes import partly_manual, varying_like
 from cnn_jax.layers.onednn.library import function, load, threads_per_call
 from cnn_jax.layers.windows import Geometry
 
@@ -35,7 +39,10 @@ def takes(
 ) -> bool:
     """Whether oneDNN is there and has an implementation for these shapes (none is symbolic)."""
     known = all(isinstance(size, int) and size > 0 for size in (*images, *kernel, *outputs))
-    return known and dtype in DTYPES and load() and _takes(dtype, images, kernel, outputs, geometry)
+    # Over the rest of a partly manual mesh JAX does not say how the arguments are divided.
+    if not known or dtype not in DTYPES or partly_manual() or not load():
+        return False
+    return _takes(dtype, images, kernel, outputs, geometry)
 
 
 @functools.cache
@@ -84,6 +91,12 @@ def _call(name: str, a: Array, b: Array, shape: tuple[int, ...], geometry: Geome
         half=np.bool_(a.dtype == jnp.bfloat16),
         threads=np.int64(threads_per_call()),
     )
+
+
+@functools.cache
+def _source() -> str:
+    """Stands for this file, which says what becomes of a call."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
 
 
 def _partitioned(name: str) -> Callable[[Array, Array, tuple[int, ...], Geometry], Array]:
@@ -139,7 +152,11 @@ def _operator(name: str, a: Array, b: Array, shape: tuple[int, ...], geometry: G
 
     @custom_vmap
     def operator(a: Array, b: Array) -> Array:
-        return _OPERATORS[name](a, b, shape, geometry)
+        # A program that several devices are to divide shows nothing else of the call but its
+        # address. So a key for compiled programs that leaves addresses out tells it by this.
+        call = f"{name} {shape} {geometry} {threads_per_call()} {_source()}"
+        with set_xla_metadata(cnn_jax_call=call):
+            return varying_like(_OPERATORS[name](a, b, shape, geometry), a, b)
 
     @operator.def_vmap
     def batched(size: int, in_batched: list[bool], a: Array, b: Array) -> tuple[Array, bool]:

@@ -70,6 +70,6 @@ def programs(
     if "flax" in opponents:
         found.append(Program("plain Flax", f"{PACKAGE}.plain_flax:{work}", common))
     if "xla" in opponents and platform() == "cpu":
-        alone = {onednn.library.SWITCH: "0"}
+        alone = {onednn.SWITCH: "0"}
         found.append(Program("cnn_jax by XLA", f"{PACKAGE}.ours:{work}", common | ours, alone))
     return found
