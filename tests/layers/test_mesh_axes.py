@@ -81,11 +81,10 @@ def test_in_shard_map(check_vma, convolutions):
 
 
 @pytest.mark.parametrize("spec", [P(("a", "b")), P("a"), P()])
-@pytest.mark.parametrize("of_context", [True, False])
-def test_over_explicit_axes(spec, of_context, convolutions):
+def test_over_explicit_axes(spec, convolutions):
     parameters, images, expected = setting()
     mesh = jax.make_mesh((2, 2), ("a", "b"), axis_types=(AxisType.Explicit, AxisType.Explicit))
-    with jax.set_mesh(mesh) if of_context else contextlib.nullcontext():
+    with jax.set_mesh(mesh):
         parameters = jax.device_put(parameters, NamedSharding(mesh, P()))
         images = jax.device_put(images, NamedSharding(mesh, spec))
         step = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
@@ -102,6 +101,14 @@ def convolution_gradients(x, kernel):
 def image_and_kernel():
     x = jax.random.normal(jax.random.key(0), (4, 8, 8, 4))
     return x, jax.random.normal(jax.random.key(1), (3, 3, 4, 8))
+
+
+def test_explicit_axes_that_only_the_arrays_name(convolutions):
+    x, kernel = image_and_kernel()
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Explicit,))
+    placed = jax.device_put(x, NamedSharding(mesh, P("data")))
+    actual = jax.jit(lambda x, kernel: convolution_gradients(x, kernel))(placed, kernel)
+    assert_close(actual, convolution_gradients(x, kernel), rtol=1e-5)
 
 
 def test_explicit_axes_that_divide_more_than_the_batch(convolutions):
