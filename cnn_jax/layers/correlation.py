@@ -16,7 +16,7 @@ from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array
 
-from cnn_jax.layers import onednn
+from cnn_jax.layers import onednn, winograd
 from cnn_jax.layers.mesh_axes import by_parts_of_batch, varying_like
 from cnn_jax.layers.products import kernel_gradient_by_products
 from cnn_jax.layers.windows import Geometry
@@ -163,9 +163,11 @@ def _cpu_kernel_gradient(x: Array, y: Array, shape: tuple[Any, ...], geometry: G
     if onednn.takes(x.dtype, x.shape, shape, y.shape, geometry):
         return onednn.kernel_gradient(x, y, shape, geometry)
     # Over several devices the blocks' products would each be summed over all of them.
-    one_device = jax.device_count() == 1
-    if one_device and geometry.groups == 1 and x.shape[3] >= MANY_CHANNELS:
-        return kernel_gradient_by_products(x, y, shape[:2], geometry)
+    if jax.device_count() == 1:
+        if winograd.takes(x.dtype, shape, y.shape, geometry):
+            return winograd.kernel_gradient_by_winograd(x, y, geometry)
+        if geometry.groups == 1 and x.shape[3] >= MANY_CHANNELS:
+            return kernel_gradient_by_products(x, y, shape[:2], geometry)
     return _kernel_gradient_as_convolution(x, y, shape, geometry)
 
 

@@ -58,8 +58,8 @@ def by_parts_of_batch(
     mesh = next((mesh for mesh in meshes if mesh.explicit_axes), None)
     if mesh is None:
         return function(images, kernel)
-    first, *_ = (*types[0].sharding.spec, None)
-    divided, whole = P(first), P()
+    spec = types[0].sharding.spec
+    divided, whole = P(spec[0] if spec else None), P()
     part = jax.shard_map(function, mesh=mesh, in_specs=(divided, whole), out_specs=divided)
     images = jax.reshard(images, NamedSharding(mesh, divided))
     return part(images, jax.reshard(kernel, NamedSharding(mesh, whole)))

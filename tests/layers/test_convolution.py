@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jax import lax
 from jax.test_util import check_grads
 
-from cnn_jax.layers import Conv, conv2d, depthwise_conv2d, products
+from cnn_jax.layers import Conv, conv2d, depthwise_conv2d, onednn, products, winograd
 from cnn_jax.layers.windows import Geometry
 from tests.tolerance import assert_close
 
@@ -273,6 +273,68 @@ def test_products_in_bfloat16_are_added_in_float32(monkeypatch):
     assert gradient.dtype == jnp.bfloat16 and set(gradient.ravel().tolist()) == {2400.0}
     empty = products.kernel_gradient_by_products(x[:0], y[:0], (2, 2), geometry)
     assert empty.shape == (2, 2, 2, 1) and not empty.any()
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    size=st.tuples(st.integers(3, 12), st.integers(3, 12)),
+    padding=st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * 2),
+    batch=st.integers(1, 6),
+    block_tiles=st.sampled_from([1, 8, 512]),
+)
+def test_the_kernel_gradient_by_winograd_is_that_of_the_definition(
+    size, padding, batch, block_tiles
+):
+    x, kernel = draw_normal(0, (batch, *size, 3), (3, 3, 3, 2))
+    geometry = Geometry((1, 1), padding, (1, 1), 1)
+    with jax.enable_x64(True), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(winograd, "BLOCK_TILES", block_tiles)
+        y, back = jax.vjp(lambda k: xla_convolution(jnp.asarray(x), k, *geometry), kernel)
+        actual = winograd.kernel_gradient_by_winograd(jnp.asarray(x), y, geometry)
+        assert_close(actual, back(y)[0])
+
+
+def test_winograds_rounding_is_small_and_it_takes_what_it_can():
+    geometry = Geometry((1, 1), ((1, 1), (1, 1)), (1, 1), 1)
+    x, y = draw_normal(0, (8, 15, 15, 64), (8, 15, 15, 40))
+    narrow = [jnp.asarray(array, jnp.float32) for array in (x, y)]
+    actual = winograd.kernel_gradient_by_winograd(*narrow, geometry)
+    with jax.enable_x64(True):
+        exact = winograd.kernel_gradient_by_winograd(jnp.asarray(x), jnp.asarray(y), geometry)
+    error = np.abs(np.asarray(actual) - np.asarray(exact)).max()
+    assert 0 < error < 2e-5 * np.abs(exact).max()
+
+    takes = functools.partial(winograd.takes, np.dtype(np.float32))
+    assert takes((3, 3, 64, 40), y.shape, geometry)
+    for kernel, outputs, changed in (
+        ((5, 5, 64, 40), y.shape, {}),
+        ((3, 3, 16, 40), y.shape, {}),
+        ((3, 3, 64, 16), (*y.shape[:3], 16), {}),
+        ((3, 3, 64, 40), (8, 2, 2, 40), {}),
+        ((3, 3, 64, 40), (0, *y.shape[1:]), {}),
+        ((3, 3, 64, 40), y.shape, {"stride": (2, 1)}),
+        ((3, 3, 64, 40), y.shape, {"dilation": (1, 2)}),
+        ((3, 3, 64, 40), y.shape, {"groups": 2}),
+    ):
+        assert not takes(kernel, outputs, geometry._replace(**changed))
+    assert not winograd.takes(np.dtype(np.float64), (3, 3, 64, 40), y.shape, geometry)
+
+
+def test_one_device_takes_winograd_for_the_kernel_gradient(monkeypatch):
+    x, kernel = draw_normal(0, (4, 8, 8, 32), (3, 3, 32, 32))
+    x, kernel = jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32)
+
+    def gradient():
+        program = jax.jit(jax.grad(lambda kernel: jnp.sum(jnp.sin(conv2d(x, kernel, padding=1)))))
+        return program(kernel), "f32[36,32,32]" in program.lower(kernel).compile().as_text()
+
+    with onednn.disabled():
+        several, tiles_there = gradient()
+        assert not tiles_there
+        monkeypatch.setattr(jax, "device_count", lambda: 1)
+        one, tiles_there = gradient()
+    assert tiles_there
+    assert_close(one, several, rtol=1e-5)
 
 
 def test_one_device_takes_products_for_the_kernel_gradient(monkeypatch):

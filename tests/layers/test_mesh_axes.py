@@ -14,6 +14,7 @@ from cnn_jax.layers import onednn
 from cnn_jax.layers.batch_norm import normalize_batch
 from cnn_jax.layers.products import kernel_gradient_by_products
 from cnn_jax.layers.windows import Geometry
+from cnn_jax.layers.winograd import kernel_gradient_by_winograd
 from tests.tolerance import assert_close
 
 
@@ -177,13 +178,22 @@ def test_gradients_through_the_statistics_of_all_devices(shape, names, check_vma
 
 
 @pytest.mark.parametrize("batch", [16, 0])
-def test_kernel_gradients_by_products_in_shard_map(batch):
+def test_kernel_gradients_by_products_and_by_winograd_in_shard_map(batch):
     x, y = jax.random.normal(jax.random.key(0), (2, batch, 6, 6, 8))
     geometry = Geometry((1, 1), ((1, 1), (1, 1)), (1, 1), 1)
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
 
-    def part(x, y):
-        return jax.lax.psum(kernel_gradient_by_products(x, y, (3, 3), geometry), "data")
+    def by_products(x, y):
+        return kernel_gradient_by_products(x, y, (3, 3), geometry)
 
-    divided = jax.shard_map(part, mesh=mesh, in_specs=P("data"), out_specs=P())
-    assert_close(divided(x, y), kernel_gradient_by_products(x, y, (3, 3), geometry), rtol=1e-5)
+    def by_winograd(x, y):
+        return kernel_gradient_by_winograd(x, y, geometry)
+
+    for gradient in (by_products, by_winograd)[: 2 if batch else 1]:
+        divided = jax.shard_map(
+            lambda x, y, gradient=gradient: jax.lax.psum(gradient(x, y), "data"),
+            mesh=mesh,
+            in_specs=P("data"),
+            out_specs=P(),
+        )
+        assert_close(divided(x, y), by_products(x, y), rtol=1e-5)
