@@ -15,17 +15,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
+from jax.export import is_symbolic_dim
 from jaxtyping import Array
 
-from cnn_jax.layers import onednn, winograd
+from cnn_jax.layers import onednn, products, winograd
 from cnn_jax.layers.mesh_axes import by_parts_of_batch, varying_like
-from cnn_jax.layers.products import kernel_gradient_by_products
 from cnn_jax.layers.windows import Geometry
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
-
-MANY_CHANNELS = 8
-"""From as many input channels on, XLA's products beat its convolution in the kernel's gradient."""
 
 
 # XLA's CPU compiler runs the gradients of a convolution inside a loop (`lax.scan`, `fori_loop`)
@@ -163,12 +160,13 @@ def _cpu_spread(y: Array, kernel: Array, shape: tuple[Any, ...], geometry: Geome
 def _cpu_kernel_gradient(x: Array, y: Array, shape: tuple[Any, ...], geometry: Geometry) -> Array:
     if onednn.takes(x.dtype, x.shape, shape, y.shape, geometry):
         return onednn.kernel_gradient(x, y, shape, geometry)
-    # Over several devices the blocks' products would each be summed over all of them.
-    if jax.device_count() == 1:
+    # Over several devices the blocks' products would each be summed over all of them; a batch whose
+    # size is a symbol (`jax.export`) has no blocks.
+    if jax.device_count() == 1 and not any(map(is_symbolic_dim, x.shape)):
         if winograd.takes(x.dtype, shape, y.shape, geometry):
             return winograd.kernel_gradient_by_winograd(x, y, geometry)
-        if geometry.groups == 1 and x.shape[3] >= MANY_CHANNELS:
-            return kernel_gradient_by_products(x, y, shape[:2], geometry)
+        if products.takes(shape, geometry):
+            return products.kernel_gradient_by_products(x, y, shape[:2], geometry)
     return _kernel_gradient_as_convolution(x, y, shape, geometry)
 
 

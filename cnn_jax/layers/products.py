@@ -16,11 +16,20 @@ from jaxtyping import Array, Float
 from cnn_jax.layers.mesh_axes import varying_like
 from cnn_jax.layers.windows import Geometry
 
+MANY_CHANNELS, MANY_FEATURES = 8, 24
+"""From as many channels and features on, XLA's products beat its convolution."""
 BLOCK_VALUES = 2**20
 """Patches of so many values, 4 MB in float32, stay in a processor's cache."""
 
 Images = Float[Array, "batch height width channels"]
 Outputs = Float[Array, "batch out_height out_width features"]
+
+
+def takes(kernel: tuple[int, ...], geometry: Geometry) -> bool:
+    """Whether the gradient by a kernel of this shape is faster this way."""
+    *window, channels, features = kernel
+    many = features >= MANY_FEATURES or window == [1, 1]
+    return geometry.groups == 1 and channels >= MANY_CHANNELS and many
 
 
 def kernel_gradient_by_products(

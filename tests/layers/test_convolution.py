@@ -278,7 +278,7 @@ def test_products_in_bfloat16_are_added_in_float32(monkeypatch):
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(
     size=st.tuples(st.integers(3, 12), st.integers(3, 12)),
-    padding=st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * 2),
+    padding=st.tuples(*[st.tuples(st.integers(0, 4), st.integers(0, 4))] * 2),
     batch=st.integers(1, 6),
     block_tiles=st.sampled_from([1, 8, 512]),
 )
@@ -337,8 +337,12 @@ def test_one_device_takes_winograd_for_the_kernel_gradient(monkeypatch):
     assert_close(one, several, rtol=1e-5)
 
 
-def test_one_device_takes_products_for_the_kernel_gradient(monkeypatch):
-    x, kernel = draw_normal(0, (4, 6, 6, 8), (3, 3, 8, 5))
+@pytest.mark.parametrize(
+    ("kernel_shape", "taken"),
+    [((3, 3, 8, 24), True), ((1, 1, 8, 5), True), ((3, 3, 8, 5), False), ((3, 3, 7, 24), False)],
+)
+def test_one_device_takes_products_for_the_kernel_gradient(kernel_shape, taken, monkeypatch):
+    x, kernel = draw_normal(0, (4, 6, 6, kernel_shape[2]), kernel_shape)
 
     def gradient():
         program = jax.jit(jax.grad(lambda kernel: jnp.sum(conv2d(jnp.asarray(x), kernel) ** 2)))
@@ -350,5 +354,16 @@ def test_one_device_takes_products_for_the_kernel_gradient(monkeypatch):
         assert not products_there
         monkeypatch.setattr(jax, "device_count", lambda: 1)
         one, products_there = gradient()
-        assert products_there
+        assert products_there == taken
         assert_close(one, several)
+
+
+def test_the_gradient_of_an_exported_program_takes_batches_of_any_size(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    gradient = jax.jit(jax.grad(lambda kernel, x: jnp.sum(conv2d(x, kernel) ** 2)))
+    kernel, x = (jnp.asarray(a, jnp.float32) for a in draw_normal(0, (3, 3, 32, 32), (3, 8, 8, 32)))
+    any_batch = jax.ShapeDtypeStruct(jax.export.symbolic_shape("batch, 8, 8, 32"), x.dtype)
+    with onednn.disabled():
+        exported = jax.export.export(gradient)(kernel, any_batch)
+    for batch in (1, 3):
+        assert_close(exported.call(kernel, x[:batch]), gradient(kernel, x[:batch]), rtol=1e-5)

@@ -13,6 +13,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from cnn_jax.layers import conv2d, conv_transpose2d, onednn
+from cnn_jax.layers.onednn import library
 from cnn_jax.layers.windows import Geometry
 from tests.tolerance import assert_close
 
@@ -249,6 +250,13 @@ def test_without_it_all_works_and_one_line_says_why(environment, message, tmp_pa
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("18.0 convolutions by XLA: ") and message in done.stdout
     assert len(done.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("told", "threads"), [("3", 3), ("5,2", 5), ("many", 1), ("0", 1)])
+def test_openmp_s_own_variable_says_how_many_threads(told, threads, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    monkeypatch.setattr(jax, "local_device_count", lambda backend: 1000)
+    assert library.threads_per_call.__wrapped__() == threads
 
 
 def test_two_processes_that_compile_at_once(tmp_path):

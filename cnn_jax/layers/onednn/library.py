@@ -208,7 +208,9 @@ def _compiled(library: Path, headers: Path) -> Path:
 @functools.cache
 def threads_per_call() -> int:
     """The cores of this process, shared out among its devices; OMP_NUM_THREADS where it is set."""
-    if threads := os.environ.get("OMP_NUM_THREADS", ""):
-        return int(threads.partition(",")[0])
+    # A list is one number a level of nested loops; OpenMP warns of what is no number by itself.
+    threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if threads.isdecimal() and int(threads):
+        return int(threads)
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     return max(1, cores // jax.local_device_count("cpu"))
