@@ -91,7 +91,7 @@ def gradients(
         y, back = jax.vjp(convolution, x, kernel)
         return y, *back(y)
 
-    # Of each result the mean, each value with a weight of its own, over the values' size. Made
+    # Equal digests of equal arrays: each value has a weight of its own, over the values' size. Made
     # before anything is measured: it takes longer than a step.
     arrays = [np.asarray(result, np.float64).ravel() for result in all_three(x, kernel)]
     weights = [np.random.default_rng(0).standard_normal(array.size) for array in arrays]
