@@ -77,8 +77,8 @@ def gelu(x: Float[Array, "*shape"], approximate: bool = False) -> Float[Array, "
     return jax.nn.gelu(x, approximate=True) if approximate else _gelu(x)
 
 
-# With its derivative stated and by erf, as PyTorch's, 1.7 times as fast on CPUs as what JAX derives
-# of its own, which is by erfc: the exponential tail that erfc keeps is below float32's 1e-7 here.
+# By erf, as PyTorch: half the time on CPUs of JAX's own by erfc, whose exponential tail is below
+# float32's 1e-7 here. With the derivative stated, one array is kept for the gradient, not two.
 @jax.custom_jvp
 def _gelu(x: Array) -> Array:
     return (x * _normal_cdf(x)).astype(x.dtype)

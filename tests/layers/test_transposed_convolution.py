@@ -8,12 +8,8 @@ from jax import lax
 from jax.test_util import check_grads
 
 from cnn_jax.layers import ConvTranspose, conv2d, conv_transpose2d
+from tests.layers.convolutions import draw_normal
 from tests.tolerance import assert_close
-
-
-def draw_normal(seed, *shapes):
-    generator = np.random.default_rng(seed)
-    return [generator.standard_normal(shape) for shape in shapes]
 
 
 @st.composite

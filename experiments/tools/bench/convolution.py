@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
-import numpy as np
 from jax import lax
 from rich.console import Console
 
@@ -18,7 +17,7 @@ from cnn_jax.training import keep_freed_memory
 from experiments.tools.bench.comparison import Comparison, check_same_work, rates, timings
 from experiments.tools.bench.options import Steps
 from experiments.tools.bench.processes import Program, started
-from experiments.tools.bench.program import Run
+from experiments.tools.bench.program import Run, digest
 
 # Batch, size, channels, features, window: of ResNet-20, airbench's network, and ResNet-50.
 SHAPES = (
@@ -91,19 +90,11 @@ def gradients(
         y, back = jax.vjp(convolution, x, kernel)
         return y, *back(y)
 
-    # Equal digests of equal arrays: each value has a weight of its own, over the values' size. Made
-    # before anything is measured: it takes longer than a step.
-    arrays = [np.asarray(result, np.float64).ravel() for result in all_three(x, kernel)]
-    weights = [np.random.default_rng(0).standard_normal(array.size) for array in arrays]
-    digest = [
-        float(array @ weight / np.linalg.norm(array))
-        for array, weight in zip(arrays, weights, strict=True)
-    ]
-    del arrays, weights
+    digests = [digest(result) for result in all_three(x, kernel)]
 
     def run(n: int) -> list[float]:
         for _ in range(n):
             jax.block_until_ready(all_three(x, kernel))
-        return digest
+        return digests
 
     return run

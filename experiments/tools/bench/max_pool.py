@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from rich.console import Console
 
@@ -15,7 +14,7 @@ from cnn_jax.training import keep_freed_memory
 from experiments.tools.bench.comparison import Comparison, check_same_work, rates, timings
 from experiments.tools.bench.options import Steps
 from experiments.tools.bench.processes import Program, started
-from experiments.tools.bench.program import Run
+from experiments.tools.bench.program import Run, digest
 
 # Size, channels, window, stride, padding: LeNet's and the ImageNet ResNets'.
 SHAPES = ((28, 32, 2, 2, 0), (112, 64, 3, 2, 1))
@@ -70,15 +69,11 @@ def gradients(
         pool = lambda x: nn.max_pool(x, (window, window), (stride, stride), sides)  # noqa: E731
     gradient = jax.jit(jax.grad(lambda x: jnp.sum(jnp.square(pool(x)))))
 
-    # Equal digests of equal gradients: each value has a weight of its own. Made before anything is
-    # measured: it takes longer than a step.
-    flat = np.asarray(gradient(x), np.float64).ravel()
-    digest = float(flat @ np.random.default_rng(0).random(flat.size))
-    del flat
+    digests = [digest(gradient(x))]
 
     def run(n: int) -> list[float]:
         for _ in range(n):
             jax.block_until_ready(gradient(x))
-        return [digest]
+        return digests
 
     return run
