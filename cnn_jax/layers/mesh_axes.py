@@ -63,3 +63,11 @@ def by_parts_of_batch(
     part = jax.shard_map(function, mesh=mesh, in_specs=(divided, whole), out_specs=divided)
     images = jax.reshard(images, NamedSharding(mesh, divided))
     return part(images, jax.reshard(kernel, NamedSharding(mesh, whole)))
+
+
+def mapped_axes() -> tuple[str, ...]:
+    """The mesh axes that are manual where the caller is traced: those of `pmap` and `shard_map`.
+
+    Empty under `jit`, where arrays are global. The axis of a `vmap` is not among them.
+    """
+    return tuple(jax.sharding.get_abstract_mesh().manual_axes)

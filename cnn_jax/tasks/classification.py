@@ -1,6 +1,5 @@
 """Classification: one label an image."""
 
-import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,13 +10,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float, Key, PyTree
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.tasks.apply import (
-    apply_model,
-    check_loss,
-    gathered_outputs,
-    init_model,
-    model_with_axis,
-)
+from cnn_jax.tasks.apply import Spec, apply_model, check_loss, init_model, predict_model
 from cnn_jax.tasks.losses import (
     multiclass_hinge_loss,
     one_hot_squared_error,
@@ -89,13 +82,9 @@ class Classification:
                 f"got {self.auxiliary_weight}"
             )
 
-    def with_axis(self, axis_name: str | None) -> "Classification":
-        """The same task with BatchNorm synchronized over a mapped axis."""
-        return dataclasses.replace(self, model=model_with_axis(self.model, axis_name))
-
-    def init(self, key: Key[Array, ""], image_shape: tuple[int, ...]) -> tuple[PyTree, PyTree]:
-        """Fresh ``(params, model_state)`` for inputs of one shape, without the batch axis."""
-        return init_model(self.model, key, image_shape)
+    def init(self, key: Key[Array, ""], spec: Spec) -> tuple[PyTree, PyTree]:
+        """Fresh ``(params, model_state)`` for examples of a spec."""
+        return init_model(self.model, key, spec)
 
     def loss_fn(
         self,
@@ -121,8 +110,8 @@ class Classification:
     def predict(
         self, params: PyTree, model_state: PyTree, batch: dict[str, Array]
     ) -> Float[Array, "batch classes"]:
-        """Outputs of a batch before any output layer, over all devices."""
-        return gathered_outputs(self.model, params, model_state, batch["image"])
+        """Outputs of a batch before any output layer."""
+        return predict_model(self.model, params, model_state, batch["image"])
 
     @staticmethod
     def summarize(sums: dict[str, Any]) -> dict[str, float]:

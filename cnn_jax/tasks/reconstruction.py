@@ -1,6 +1,5 @@
 """Reconstruction: an autoencoder's images should be those it was given."""
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
@@ -9,13 +8,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float, Key, PyTree
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.tasks.apply import (
-    apply_model,
-    check_loss,
-    gathered_outputs,
-    init_model,
-    model_with_axis,
-)
+from cnn_jax.tasks.apply import Spec, apply_model, check_loss, init_model, predict_model
 from cnn_jax.tasks.losses import binary_cross_entropy, squared_error
 from cnn_jax.tasks.metrics import mean, weighted_sums
 from cnn_jax.tasks.output_layers import identity, sigmoid
@@ -65,13 +58,9 @@ class Reconstruction:
                 f"{self.output!r}"
             )
 
-    def with_axis(self, axis_name: str | None) -> "Reconstruction":
-        """The same task with BatchNorm synchronized over a mapped axis."""
-        return dataclasses.replace(self, model=model_with_axis(self.model, axis_name))
-
-    def init(self, key: Key[Array, ""], image_shape: tuple[int, ...]) -> tuple[PyTree, PyTree]:
-        """Fresh ``(params, model_state)`` for inputs of one shape, without the batch axis."""
-        return init_model(self.model, key, image_shape)
+    def init(self, key: Key[Array, ""], spec: Spec) -> tuple[PyTree, PyTree]:
+        """Fresh ``(params, model_state)`` for examples of a spec."""
+        return init_model(self.model, key, spec)
 
     def loss_fn(
         self,
@@ -93,8 +82,8 @@ class Reconstruction:
     def predict(
         self, params: PyTree, model_state: PyTree, batch: dict[str, Array]
     ) -> Float[Array, "batch *image"]:
-        """Reconstructions of a batch, over all devices."""
-        outputs = gathered_outputs(self.model, params, model_state, batch["image"])
+        """Reconstructions of a batch."""
+        outputs = predict_model(self.model, params, model_state, batch["image"])
         return OUTPUT_LAYERS[self.output](outputs)
 
     @staticmethod

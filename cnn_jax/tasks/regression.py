@@ -1,6 +1,5 @@
 """Regression: real numbers an image."""
 
-import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,13 +8,7 @@ from typing import Any, ClassVar, Literal
 import flax.linen as nn
 from jaxtyping import Array, Float, Key, PyTree
 
-from cnn_jax.tasks.apply import (
-    apply_model,
-    check_loss,
-    gathered_outputs,
-    init_model,
-    model_with_axis,
-)
+from cnn_jax.tasks.apply import Spec, apply_model, check_loss, init_model, predict_model
 from cnn_jax.tasks.losses import absolute_error, huber_loss, squared_error
 from cnn_jax.tasks.metrics import mean, rmse, weighted_sums
 
@@ -53,13 +46,9 @@ class Regression:
     def __post_init__(self) -> None:
         check_loss(self.loss, LOSSES)
 
-    def with_axis(self, axis_name: str | None) -> "Regression":
-        """The same task with BatchNorm synchronized over a mapped axis."""
-        return dataclasses.replace(self, model=model_with_axis(self.model, axis_name))
-
-    def init(self, key: Key[Array, ""], image_shape: tuple[int, ...]) -> tuple[PyTree, PyTree]:
-        """Fresh ``(params, model_state)`` for inputs of one shape, without the batch axis."""
-        return init_model(self.model, key, image_shape)
+    def init(self, key: Key[Array, ""], spec: Spec) -> tuple[PyTree, PyTree]:
+        """Fresh ``(params, model_state)`` for examples of a spec."""
+        return init_model(self.model, key, spec)
 
     def loss_fn(
         self,
@@ -82,8 +71,8 @@ class Regression:
     def predict(
         self, params: PyTree, model_state: PyTree, batch: dict[str, Array]
     ) -> Float[Array, "batch outputs"]:
-        """Predictions of a batch, over all devices."""
-        return gathered_outputs(self.model, params, model_state, batch["image"])
+        """Predictions of a batch."""
+        return predict_model(self.model, params, model_state, batch["image"])
 
     @staticmethod
     def summarize(sums: dict[str, Any]) -> dict[str, float]:

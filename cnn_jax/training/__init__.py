@@ -1,11 +1,13 @@
-"""State, step, parallelism, optimizers, the loop, checkpoints, logs."""
+"""State, program, parallelism, optimizers, the loop, checkpoints, logs."""
 
 from cnn_jax.training.checkpoint import CheckpointMismatch, Checkpoints
 from cnn_jax.training.control import Control, ControlConfig, adapt, init_control
 from cnn_jax.training.duration import to_steps
 from cnn_jax.training.experiment import (
     Experiment,
+    MeasuredTask,
     Precision,
+    RecurrentTask,
     Result,
     Task,
     TrainingConfig,
@@ -13,8 +15,9 @@ from cnn_jax.training.experiment import (
 )
 from cnn_jax.training.feed import EvalFeed, TrainFeed
 from cnn_jax.training.host_memory import keep_freed_memory
-from cnn_jax.training.logs import MetricsFile, RunLog, read_metrics, tensorboard_writer
-from cnn_jax.training.loop import Interrupted, Plan, TrainingDiverged, fit
+from cnn_jax.training.loop import Interrupted, TrainingDiverged, fit
+from cnn_jax.training.mapped import gather_over_devices, key_of_device, sum_over_devices
+from cnn_jax.training.metrics_file import MetricsFile, Row, read_metrics
 from cnn_jax.training.muon import muon, orthogonalize
 from cnn_jax.training.optimizers import (
     OptimizerConfig,
@@ -23,35 +26,54 @@ from cnn_jax.training.optimizers import (
     make_optimizer,
     make_schedule,
 )
-from cnn_jax.training.parallel import (
-    Mode,
-    Parallel,
-    initialize_processes,
-    is_primary,
-    make_parallel,
+from cnn_jax.training.parallel import Mode, Parallel, make_parallel
+from cnn_jax.training.plan import Plan
+from cnn_jax.training.preprocess import make_preprocess
+from cnn_jax.training.processes import initialize_processes, is_primary
+from cnn_jax.training.program import (
+    Batch,
+    Evaluated,
+    Metrics,
+    Program,
+    Sums,
+    Variables,
+    step_sums,
+    training_metrics,
 )
-from cnn_jax.training.prepare import make_prepare
+from cnn_jax.training.run_log import RunLog
+from cnn_jax.training.runner import Runner
 from cnn_jax.training.state import TrainState, evaluated_params, init_state
-from cnn_jax.training.step import make_eval_step, make_train_step
+from cnn_jax.training.step import make_train_step
+from cnn_jax.training.supervised import supervised
 from cnn_jax.training.sweep import SweepConfig, SweepResult, sweep
-from cnn_jax.training.train import train
+from cnn_jax.training.tensorboard import tensorboard_writer
+from cnn_jax.training.train import prepare_run, train
 
 __all__ = [
+    "Batch",
     "CheckpointMismatch",
     "Checkpoints",
     "Control",
     "ControlConfig",
     "EvalFeed",
+    "Evaluated",
     "Experiment",
     "Interrupted",
+    "MeasuredTask",
+    "Metrics",
     "MetricsFile",
     "Mode",
     "OptimizerConfig",
     "Parallel",
     "Plan",
     "Precision",
+    "Program",
+    "RecurrentTask",
     "Result",
+    "Row",
     "RunLog",
+    "Runner",
+    "Sums",
     "SweepConfig",
     "SweepResult",
     "Task",
@@ -59,28 +81,35 @@ __all__ = [
     "TrainState",
     "TrainingConfig",
     "TrainingDiverged",
+    "Variables",
     "adapt",
     "compute_dtype",
     "decay_mask",
     "evaluated_params",
     "fit",
+    "gather_over_devices",
     "init_control",
     "init_state",
     "initialize_processes",
     "is_primary",
     "keep_freed_memory",
+    "key_of_device",
     "l2_penalty",
-    "make_eval_step",
     "make_optimizer",
     "make_parallel",
-    "make_prepare",
+    "make_preprocess",
     "make_schedule",
     "make_train_step",
     "muon",
     "orthogonalize",
+    "prepare_run",
     "read_metrics",
+    "step_sums",
+    "sum_over_devices",
+    "supervised",
     "sweep",
     "tensorboard_writer",
     "to_steps",
     "train",
+    "training_metrics",
 ]

@@ -1,23 +1,21 @@
 """What a run learns from its evaluations: decrease on plateau and early stopping.
 
-Both read the validation loss, once an evaluation, on the host. Their counters are part of
-the training state, so that a resumed run decides as the uninterrupted one would have.
+Both read the task's best metric on the validation split, once an evaluation, on the host. Their
+counters are part of the training state, so that a resumed run decides as the uninterrupted one.
 """
 
+import math
 from dataclasses import dataclass
 from typing import no_type_check
 
 import flax.struct
-import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float, Int
 
 
 @dataclass(frozen=True)
 class ControlConfig:
-    """Decrease on plateau and early stopping, both of the validation loss."""
+    """Decrease on plateau and early stopping, both of the task's best validation metric."""
 
     plateau_patience: int = 0
     """Evaluations without improvement before the learning rate is decreased; 0: never."""
@@ -26,7 +24,7 @@ class ControlConfig:
     stop_patience: int = 0
     """Evaluations without improvement before training stops; 0: never."""
     min_improvement: float = 1e-4
-    """Relative decrease of the validation loss that counts as an improvement."""
+    """Relative change of the metric that counts as an improvement."""
 
 
 # JAX also fills a pytree's fields with shapes, shardings and batched values.
@@ -36,64 +34,51 @@ class Control(flax.struct.PyTreeNode):
 
     scale: Float[Array, ""]
     """Factor on the learning rate."""
-    plateau_best: Float[Array, ""]
+    best: Float[Array, ""]
+    """The metric at the last improvement, negated where higher is better; at first infinite."""
     plateau_waited: Int[Array, ""]
-    stop_best: Float[Array, ""]
+    """Evaluations since the last improvement or decrease of the rate."""
     stop_waited: Int[Array, ""]
+    """Evaluations since the last improvement."""
     stopped: Bool[Array, ""]
 
 
 def init_control() -> Control:
     """The counters before the first evaluation."""
-    infinity, zero = jnp.full((), jnp.inf, jnp.float32), jnp.zeros((), jnp.int32)
     return Control(
         scale=jnp.ones((), jnp.float32),
-        plateau_best=infinity,
-        plateau_waited=zero,
-        stop_best=infinity,
-        stop_waited=zero,
+        best=jnp.full((), jnp.inf, jnp.float32),
+        plateau_waited=jnp.zeros((), jnp.int32),
+        stop_waited=jnp.zeros((), jnp.int32),
         stopped=jnp.zeros((), bool),
     )
 
 
-def adapt(control: Control, validation_loss: float | np.ndarray, config: ControlConfig) -> Control:
+def adapt(
+    control: Control, metric: float, config: ControlConfig, *, higher_is_better: bool
+) -> Control:
     """The counters after one more evaluation.
 
-    Of several runs trained at once, whose counters and losses have a leading axis, each decides
-    for itself, and one that has stopped decides no more.
+    Args:
+        control: the counters before it.
+        metric: the task's best metric on the validation split. NaN is no improvement.
+        config: patience, and what counts as an improvement.
+        higher_is_better: direction of the metric.
 
-    The plateau rule is ``optax.contrib.reduce_on_plateau``, stepped once an evaluation (it
-    counts updates, and would decay to nothing if it saw the same loss at every step).
+    The plateau rule is that of ``optax.contrib.reduce_on_plateau``, applied once an evaluation.
     """
-    if isinstance(validation_loss, np.ndarray):
-        runs = [jax.tree.map(lambda leaf, i=i: leaf[i], control) for i in range(len(control.scale))]
-        after = [
-            run if run.stopped else adapt(run, float(loss), config)
-            for run, loss in zip(runs, validation_loss, strict=True)
-        ]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *after)
-    scale, plateau_best = control.scale, control.plateau_best
-    plateau_waited = control.plateau_waited
-    if config.plateau_patience:
-        rule = optax.contrib.reduce_on_plateau(
-            factor=config.plateau_factor,
-            patience=config.plateau_patience,
-            rtol=config.min_improvement,
-        )
-        before = rule.init(())._replace(
-            scale=scale, best_value=plateau_best, plateau_count=plateau_waited
-        )
-        _, after = rule.update((), before, value=validation_loss)
-        scale, plateau_best = after.scale, after.best_value
-        plateau_waited = after.plateau_count
-    improved = validation_loss < float(control.stop_best) * (1 - config.min_improvement)
+    cost, best = -metric if higher_is_better else metric, float(control.best)
+    margin = config.min_improvement * abs(best) if math.isfinite(best) else 0.0
+    improved = cost < best - margin
+    plateau_waited = 0 if improved else int(control.plateau_waited) + 1
     stop_waited = 0 if improved else int(control.stop_waited) + 1
-    stopped = bool(config.stop_patience) and stop_waited >= config.stop_patience
+    scale = float(control.scale)
+    if 0 < config.plateau_patience <= plateau_waited:
+        scale, plateau_waited = scale * config.plateau_factor, 0
     return Control(
         scale=jnp.float32(scale),
-        plateau_best=jnp.float32(plateau_best),
+        best=jnp.float32(cost if improved else best),
         plateau_waited=jnp.int32(plateau_waited),
-        stop_best=jnp.float32(min(validation_loss, float(control.stop_best))),
         stop_waited=jnp.int32(stop_waited),
-        stopped=jnp.bool_(stopped),
+        stopped=jnp.bool_(0 < config.stop_patience <= stop_waited),
     )

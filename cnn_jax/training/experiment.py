@@ -5,16 +5,17 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array, Key, PyTree
 
-from cnn_jax.data import Dataset
+from cnn_jax.data import Dataset, Spec
 from cnn_jax.training.control import ControlConfig
 from cnn_jax.training.optimizers import OptimizerConfig
+from cnn_jax.training.plan import Plan
+from cnn_jax.training.program import Program, Variables
+from cnn_jax.training.state import TrainState
 from cnn_jax.training.trainable import Trainable
 
 Precision = Literal["float32", "bfloat16"]
-Variables = dict[str, Any]
-"""A model's variables as Flax names them: \"params\", and collections such as \"batch_stats\"."""
 Initialize = Callable[[Variables, Mapping[str, "Result"]], Variables]
 
 
@@ -23,18 +24,14 @@ class Task(Protocol):
     """What a model is trained for; see ``cnn_jax.tasks``."""
 
     metrics: ClassVar[tuple[str, ...]]
-    """Names that ``summarize`` gives, ``loss`` first."""
+    """Names of the metrics."""
     best_metric: ClassVar[str]
-    """The metric that decides which checkpoint is the best."""
+    """The metric that plateau, early stopping and the best checkpoint follow."""
     higher_is_better: ClassVar[bool]
-    """Whether the best checkpoint has most of that metric, or least."""
+    """The direction of that metric."""
 
-    def with_axis(self, axis_name: str | None) -> "Task":
-        """The same task, its BatchNorm synchronized over a mapped axis."""
-        ...
-
-    def init(self, key: Key[Array, ""], image_shape: tuple[int, ...]) -> tuple[Any, Any]:
-        """Fresh ``(params, model_state)``."""
+    def init(self, key: Key[Array, ""], spec: Spec) -> tuple[Any, Any]:
+        """Fresh ``(params, model_state)`` for examples of a spec."""
         ...
 
     def loss_fn(
@@ -43,12 +40,37 @@ class Task(Protocol):
         """The loss of a batch; the contract is in ``cnn_jax.training.step``."""
         ...
 
-    def predict(self, params: Any, model_state: Any, batch: Any) -> Array:
-        """The model's output for a batch, over all devices."""
+    def predict(self, params: Any, model_state: Any, batch: Any) -> PyTree:
+        """The outputs for a batch, with one row an example."""
         ...
 
     def summarize(self, sums: dict[str, Any]) -> dict[str, float]:
-        """The metrics of what ``sums`` was added up over."""
+        """The metrics that are made of added-up sums."""
+        ...
+
+
+@runtime_checkable
+class MeasuredTask(Task, Protocol):
+    """A task with metrics that are no sums, such as average precision."""
+
+    def rows(self, params: Any, model_state: Any, batch: Any) -> PyTree:
+        """What ``measure`` needs of a batch, outputs and targets, with one row an example."""
+        ...
+
+    def measure(self, rows: PyTree) -> dict[str, float]:
+        """The metrics of the rows of a whole split, on the host."""
+        ...
+
+
+@runtime_checkable
+class RecurrentTask(Task, Protocol):
+    """A task whose model carries state from batch to batch.
+
+    ``loss_fn`` finds it in ``model_state["carry"]`` and returns the new one there.
+    """
+
+    def init_carry(self, batch_size: int) -> PyTree:
+        """The state before the first batch, [batch, ...]; zeros."""
         ...
 
 
@@ -88,20 +110,23 @@ class Experiment:
     """One training run, ready to start."""
 
     dataset: Dataset
-    task: Task
+    task: Any
+    """A `Task`, or what another ``program`` trains."""
     optimizer: OptimizerConfig
     training: TrainingConfig
     control: ControlConfig = field(default_factory=ControlConfig)
-    workers: int = 0
-    """Processes that decode streamed data."""
+    program: Callable[["Experiment", Plan], Program] | None = None
+    """Makes the program that is trained; None: ``training.supervised``, of task and optimizer."""
     initialize: Initialize | None = None
     """Changes the fresh variables, given the results of the study's earlier members: pretraining
-    is to take an earlier one's."""
+    takes those of an earlier one."""
     trainable: Trainable | None = None
     """Which parameters train, by their path such as "head/kernel"; the others are held to the bit.
     None: all. BatchNorm's statistics are no parameters: hold them by the model's norm="frozen"."""
     figures: Mapping[str, Callable[["Result"], Any]] = field(default_factory=dict)
     """Figures by file name, drawn from the result at the end."""
+    pictures: Mapping[str, Callable[[TrainState], Any]] = field(default_factory=dict)
+    """Figures by file name, drawn from the state at every evaluation and numbered by its step."""
 
 
 @dataclass(frozen=True)
@@ -109,14 +134,18 @@ class Result:
     """What a finished run leaves in memory."""
 
     experiment: Experiment
+    metrics: tuple[str, ...]
+    """Names of the program's metrics."""
+    control: Any
+    """The state's ``control`` at the end, on the host."""
     summary: dict[str, Any]
-    """Final metrics a split, steps, and what else ``summary.json`` holds."""
+    """Final metrics of each split, steps, and what else ``summary.json`` holds."""
     rows: list[dict[str, Any]]
     """The rows of ``metrics.csv``."""
     variables: Variables
     """The trained model's, on the host; the parameters are those that were evaluated."""
     outputs: Callable[[str], Any]
-    """``outputs(split)``: the model's outputs for every example, in order, as one array."""
+    """``outputs(split)``: what the program predicts for every example of a split, in order."""
 
     @property
     def held_out(self) -> str:

@@ -5,11 +5,9 @@ from typing import Any, no_type_check
 import flax.struct
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Int, Key, PyTree
 
 from cnn_jax.training.control import Control, init_control
-from cnn_jax.training.trainable import Trainable, split_params
 
 
 # JAX also fills a pytree's fields with shapes, shardings and batched values.
@@ -17,7 +15,7 @@ from cnn_jax.training.trainable import Trainable, split_params
 class TrainState(flax.struct.PyTreeNode):
     """Everything that decides what happens next, apart from the configuration.
 
-    A checkpoint holds exactly this, so a run that is killed and resumed goes on to the bit.
+    A checkpoint holds exactly this, so a run that is killed and resumed continues to the bit.
     """
 
     step: Int[Array, ""]
@@ -25,36 +23,42 @@ class TrainState(flax.struct.PyTreeNode):
     params: PyTree
     model_state: PyTree
     """The model's other collections, such as BatchNorm's ``batch_stats``."""
-    opt_state: optax.OptState
+    opt_state: PyTree
     key: Key[Array, ""]
     """Root of all randomness: step ``i`` uses ``fold_in(key, i)``."""
     control: Control
-    """What evaluations have decided: plateau factor, early stopping."""
+    """What evaluations have decided: plateau factor, early stopping. Training ends when its
+    ``stopped`` is true."""
     ema: PyTree = None
-    """Exponential moving average of ``params``; None where it is not asked for."""
+    """Exponential moving average of ``params``, or of some of their top-level parts; None: none."""
+    carry: PyTree = None
+    """What a recurrent model carries from one batch to the next, [batch, ...]; None: nothing."""
 
 
 def init_state(
     params: PyTree,
     model_state: PyTree,
-    optimizer: optax.GradientTransformation,
+    opt_state: PyTree,
     key: Key[Array, ""],
     *,
-    ema: bool = False,
-    trainable: Trainable | None = None,
+    ema: PyTree = None,
+    carry: PyTree = None,
 ) -> TrainState:
-    """The state before the first step; the optimizer keeps nothing of what does not train."""
+    """The state before the first step."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         model_state=model_state,
-        opt_state=optimizer.init(split_params(params, trainable)[0]),
+        opt_state=opt_state,
         key=key,
         control=init_control(),
-        ema=jax.tree.map(jnp.copy, params) if ema else None,
+        # A copy: a step consumes the memory of its arguments, and may not be given one twice.
+        ema=jax.tree.map(jnp.copy, ema),
+        carry=carry,
     )
 
 
 def evaluated_params(state: TrainState) -> Any:
-    """The parameters that an evaluation uses: the moving average where there is one."""
-    return state.params if state.ema is None else state.ema
+    """The parameters that an evaluation uses: the moving average of those that have one."""
+    return state.params if state.ema is None else {**state.params, **state.ema}
+

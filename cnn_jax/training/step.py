@@ -1,12 +1,12 @@
-"""One training step and one evaluation step, as pure functions.
+"""One training step of one loss and one optimizer, as a pure function.
 
-How they are spread over devices is decided elsewhere (``parallel.py``). A loss function is
+A loss function is
 
     loss_fn(params, model_state, batch, key, train) -> (loss, (model_state, sums))
 
-where ``loss`` is a weighted *sum* over the batch's examples and ``sums`` a dict of further
-sums, among them ``weight``, the sum of the examples' weights. Sums, not means: they add up
-exactly over devices, accumulated micro-batches and a short last batch.
+where ``loss`` is a weighted *sum* over the batch and ``sums`` a dict of further sums, among them
+``weight``, what the loss is to be divided by. Sums, not means: they add up exactly over devices,
+accumulated micro-batches and a short last batch.
 """
 
 from collections.abc import Callable
@@ -18,39 +18,43 @@ import optax
 from jax import lax
 from jaxtyping import Array, Key, PyTree
 
-from cnn_jax.training.state import TrainState, evaluated_params
+from cnn_jax.training.mapped import key_of_device, sum_over_devices
+from cnn_jax.training.program import Batch, Sums, step_sums
+from cnn_jax.training.state import TrainState
 from cnn_jax.training.trainable import Trainable, join_params, split_params
 
-Batch = dict[str, Any]
-LossFn = Callable[..., tuple[Array, tuple[PyTree, dict[str, Array]]]]
-Prepare = Callable[[Batch, Key[Array, ""], bool], Batch]
+LossFn = Callable[..., tuple[Array, tuple[PyTree, Sums]]]
+Preprocess = Callable[[Batch, Key[Array, ""], bool], Batch]
 
 
 def make_train_step(
     loss_fn: LossFn,
     optimizer: optax.GradientTransformation,
     *,
-    prepare: Prepare,
+    preprocess: Preprocess,
+    schedule: Callable[[Any], Any] | None = None,
     penalty: Callable[[PyTree], Array] | None = None,
     accumulate: int = 1,
     ema_decay: float = 0.0,
     layer_gradients: bool = False,
     trainable: Trainable | None = None,
-    axis_name: str | None = None,
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]:
+) -> Callable[[TrainState, Batch], tuple[TrainState, Sums]]:
     """Build ``train_step(state, batch) -> (state, sums)``.
+
+    A carried state is part of what ``loss_fn`` sees as ``model_state``, as its collection
+    ``"carry"``.
 
     Args:
         loss_fn: as described above.
-        optimizer: what makes updates of the mean gradient.
-        prepare: augments and normalizes a raw batch, inside the step.
+        optimizer: makes updates of the mean gradient.
+        preprocess: augments and normalizes a raw batch, inside the step.
+        schedule: the optimizer's learning rate by step, to be logged.
         penalty: a term of the objective that depends on the parameters alone (L2).
         accumulate: number of micro-batches that a batch is cut into, one after another.
         ema_decay: decay a step of the moving average of the parameters, if the state has one.
-        layer_gradients: also sum up the norm of each layer's gradient, by the layer's path.
+        layer_gradients: also average the norm of each layer's gradient, by the layer's path.
         trainable: which parameters train; the others get no gradient, penalty, decay or update,
             and keep their bits. None: all train.
-        axis_name: the mapped axis under ``pmap``; None under ``jit``, where the batch is global.
     """
 
     def loss_of_trained(trained: PyTree, held: PyTree, *others: Any) -> Any:
@@ -58,13 +62,12 @@ def make_train_step(
 
     gradient = jax.value_and_grad(loss_of_trained, has_aux=True)
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums]:
         key = jax.random.fold_in(state.key, state.step)
         augment_key, model_key = jax.random.split(key)
-        batch = prepare(batch, augment_key, True)
+        batch = preprocess(batch, augment_key, True)
         trained, held = split_params(state.params, trainable)
-        if axis_name:
-            model_key = jax.random.fold_in(model_key, lax.axis_index(axis_name))
+        model_key = key_of_device(model_key)
 
         def micro_step(model_state: PyTree, micro: Batch, index: int | Array) -> Any:
             micro_key = jax.random.fold_in(model_key, index)
@@ -73,28 +76,24 @@ def make_train_step(
             )
             return model_state, (grads, sums | {"loss": loss})
 
+        model_state = with_carry(state.model_state, state.carry)
         if accumulate == 1:
-            model_state, (grads, sums) = micro_step(state.model_state, batch, 0)
+            model_state, (grads, sums) = micro_step(model_state, batch, 0)
         else:
-            model_state, (grads, sums) = _accumulated(
-                micro_step, state.model_state, batch, accumulate
-            )
-        if axis_name:
-            grads, sums = lax.psum((grads, sums), axis_name)
+            model_state, (grads, sums) = _accumulated(micro_step, model_state, batch, accumulate)
+        model_state, carry = without_carry(model_state)
+        grads, sums = sum_over_devices((grads, sums))
 
         weight = jnp.maximum(sums["weight"], jnp.finfo(sums["weight"].dtype).tiny)
         grads = jax.tree.map(lambda g: g / weight.astype(g.dtype), grads)
         if penalty is not None:
             grads = jax.tree.map(jnp.add, grads, jax.grad(penalty)(trained))
-        grad_norm = optax.tree.norm(grads)
-        finite = jnp.isfinite(sums["loss"]) & jnp.isfinite(grad_norm)
-        sums = sums | {
-            "grad_norm": grad_norm,
-            "steps": jnp.ones(()),
-            "finite_steps": finite.astype(jnp.float32),
-        }
+        per_step = {}
+        if schedule is not None:
+            rate = jnp.asarray(schedule(state.step), jnp.float32)
+            per_step["learning_rate"] = rate * state.control.scale
         if layer_gradients:
-            sums["layer_grad_norm"] = layer_norms(grads)
+            per_step |= {f"grad_norm/{name}": norm for name, norm in layer_norms(grads).items()}
 
         updates, opt_state = optimizer.update(grads, state.opt_state, trained)
         updates = jax.tree.map(lambda u: u * state.control.scale.astype(u.dtype), updates)
@@ -105,20 +104,28 @@ def make_train_step(
             decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
             average = split_params(ema, trainable)[0]
             ema = join_params(optax.incremental_update(trained, average, 1.0 - decay), held)
-        return state.replace(
+        state = state.replace(
             step=state.step + 1,
             params=join_params(trained, held),
             model_state=model_state,
             opt_state=opt_state,
             ema=ema,
-        ), sums
+            carry=carry,
+        )
+        return state, step_sums(grads=grads, batch=batch, per_step=per_step, **sums)
 
     return train_step
 
 
-def layer_names(params: PyTree) -> list[str]:
-    """The paths of the layers that own parameters, such as "body/conv1"."""
-    return list(jax.eval_shape(layer_norms, params))
+def with_carry(model_state: dict[str, Any], carry: PyTree) -> dict[str, Any]:
+    """The model's collections, a carried state among them."""
+    return model_state if carry is None else {**model_state, "carry": carry}
+
+
+def without_carry(model_state: dict[str, Any]) -> tuple[dict[str, Any], PyTree]:
+    """The model's other collections, and the carried state."""
+    others = {name: tree for name, tree in model_state.items() if name != "carry"}
+    return others, model_state.get("carry")
 
 
 def layer_norms(grads: PyTree) -> dict[str, Array]:
@@ -148,19 +155,3 @@ def _accumulated(micro_step: Callable, model_state: PyTree, batch: Batch, count:
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     (model_state, totals), _ = lax.scan(body, (model_state, zeros), (micros, jnp.arange(count)))
     return model_state, totals
-
-
-def make_eval_step(
-    loss_fn: LossFn, *, prepare: Prepare, axis_name: str | None = None
-) -> Callable[[TrainState, Batch], dict[str, Array]]:
-    """Build ``eval_step(state, batch) -> sums``; examples of weight 0 count for nothing."""
-
-    def eval_step(state: TrainState, batch: Batch) -> dict[str, Array]:
-        batch = prepare(batch, state.key, False)
-        loss, (_, sums) = loss_fn(
-            evaluated_params(state), state.model_state, batch, state.key, False
-        )
-        sums = sums | {"loss": loss}
-        return lax.psum(sums, axis_name) if axis_name else sums
-
-    return eval_step

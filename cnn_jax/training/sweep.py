@@ -1,33 +1,44 @@
-"""A sweep of learning rates: all of them train at once, as one program, and one is chosen."""
+"""A sweep of learning rates: a transformation of a program into one that trains with all of them.
+
+Every rate has a lane: its own parameters, statistics, optimizer state and counters, stacked along a
+leading axis under `jax.vmap`. All lanes begin alike, see the same examples and draw the same random
+numbers. The program that is transformed has a peak rate of 1. The rate of lane k at a step is
+
+    rates[k] * shape(step) * plateau[k]
+
+because the updates of all our optimizers, decoupled weight decay among them, are proportional to
+the rate. The loop, the logs and the checkpoints treat it like any other program.
+"""
 
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, no_type_check
 
+import flax.struct
+import jax
+import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
+from jaxtyping import Array, Bool, Int, PyTree
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.training.assembly import SavedRun, assemble
-from cnn_jax.training.experiment import Experiment, Result, Task
-from cnn_jax.training.lanes import (
-    check_memory,
-    lane_of,
-    memory_of_a_device,
-    single,
-    stacked,
-    swept_eval_step,
-    swept_train_step,
-)
-from cnn_jax.training.logs import MetricsFile, Row
-from cnn_jax.training.loop import TrainingDiverged, fit
-from cnn_jax.training.parallel import Parallel, is_primary
-from cnn_jax.training.signals import stop_signals
+from cnn_jax.training.control import Control, ControlConfig, adapt
+from cnn_jax.training.experiment import Experiment, Result
+from cnn_jax.training.mapped import sum_over_devices
+from cnn_jax.training.metrics_file import Row
+from cnn_jax.training.parallel import Parallel
+from cnn_jax.training.plan import Plan
+from cnn_jax.training.program import Batch, Evaluated, Metrics, Program, Sums
 from cnn_jax.training.state import TrainState
-from cnn_jax.training.sweep_log import SweepLog, best_of
-from cnn_jax.training.train import profiled
+from cnn_jax.training.supervised import supervised
+from cnn_jax.training.train import train
+
+MEMORY_FACTOR = 3
+"""States that a step needs room for: itself, its gradients and updates, the copy being saved."""
+OF_LANES = ("params", "model_state", "opt_state", "ema")
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,144 @@ class SweepConfig:
             raise ConfigError(f"the learning rates of a sweep must differ, got {rates}")
 
 
+# JAX also fills a pytree's fields with shapes, shardings and batched values.
+@no_type_check
+class LaneControl(flax.struct.PyTreeNode):
+    """Counters of all lanes; a lane that diverged or stopped early keeps its state."""
+
+    lanes: Control
+    diverged: Bool[Array, " rates"]
+    steps: Int[Array, " rates"]
+    """Updates made."""
+    stopped: Bool[Array, ""]
+    """Whether all lanes have ended."""
+
+
+def swept(program: Program, rates: Sequence[float]) -> Program:
+    """The program that trains with all rates at once.
+
+    Its metrics are those of the lane that is best at the time, under their own names, and those of
+    every lane, as ``accuracy/0.001``.
+
+    Raises:
+        ConfigError: a program with carried state or metrics that are no sums; lanes that do not
+            fit into a device's memory.
+    """
+    if program.measure is not None or program.init_carry(1) is not None:
+        raise ConfigError(
+            "several learning rates at once need metrics that are sums and no carried state; train "
+            "them one after another with --optimizer.learning-rate"
+        )
+    names, factors = [f"{rate:g}" for rate in rates], jnp.asarray(rates)
+
+    def init(key: Any, change: Any) -> TrainState:
+        state = program.init(key, change)
+        _check_memory(state, len(rates))
+        control = LaneControl(
+            lanes=_stacked(state.control, len(rates)),
+            diverged=np.zeros(len(rates), bool),
+            steps=np.zeros(len(rates), np.int32),
+            stopped=np.zeros((), bool),
+        )
+        own = {name: _stacked(getattr(state, name), len(rates)) for name in OF_LANES}
+        return state.replace(**own, control=control)
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums]:
+        def lane(own: dict[str, Any], control: Control, rate: Array) -> tuple[Any, Sums, Array]:
+            scaled = control.replace(scale=control.scale * rate)
+            after, sums = program.train_step(state.replace(**own, control=scaled), batch)
+            goes_on = ~control.stopped & (sums["finite_steps"] > 0)
+            moved = {name: getattr(after, name) for name in OF_LANES}
+            own = jax.tree.map(partial(jnp.where, goes_on), moved, own)
+            per_step = sums.pop("per_step")
+            sums = jax.tree.map(lambda total: jnp.where(goes_on, total, 0), sums)
+            # Not a number, so that a lane that has ended has no means of steps.
+            per_step = jax.tree.map(lambda mean: jnp.where(goes_on, mean, jnp.nan), per_step)
+            return own, sums | {"per_step": per_step}, goes_on
+
+        control = state.control
+        own = {name: getattr(state, name) for name in OF_LANES}
+        own, sums, goes_on = jax.vmap(lane)(own, control.lanes, factors)
+        diverged = control.diverged | ~(goes_on | control.lanes.stopped)
+        stopped = control.lanes.stopped | diverged
+        control = LaneControl(
+            lanes=control.lanes.replace(stopped=stopped),
+            diverged=diverged,
+            steps=control.steps + goes_on,
+            stopped=jnp.all(stopped),
+        )
+        per_step = sums.pop("per_step")
+        together: Sums = {
+            "loss": jnp.sum(sums["loss"]),
+            "weight": jnp.sum(sums["weight"]),
+            "examples": sum_over_devices(jnp.sum(batch["weight"])),
+            "steps": jnp.ones(()),
+            "finite_steps": 1.0 - jnp.all(diverged),
+            "per_step": {
+                f"{name}/{rate}": values[i]
+                for name, values in per_step.items()
+                for i, rate in enumerate(names)
+            },
+            "lanes": sums,
+        }
+        return state.replace(step=state.step + 1, **own, control=control), together
+
+    def of_lanes(function: Any, state: TrainState, *arguments: Any, out_axes: int) -> Any:
+        def lane(own: dict[str, Any], control: Control) -> Any:
+            return function(state.replace(**own, control=control), *arguments)
+
+        own = {name: getattr(state, name) for name in OF_LANES}
+        return jax.vmap(lane, out_axes=out_axes)(own, state.control.lanes)
+
+    def evaluate(state: TrainState, batch: Batch, carry: PyTree) -> Evaluated:
+        sums = of_lanes(program.evaluate, state, batch, carry, out_axes=0).sums
+        nothing = jnp.where(state.control.diverged, jnp.nan, 1)
+        return Evaluated({"lanes": jax.tree.map(lambda total: total * nothing, sums)})
+
+    def summarize(sums: Sums) -> Metrics:
+        """Metrics of the best lane, and of every lane that has seen examples."""
+        lanes = [jax.tree.map(lambda leaf, i=i: leaf[i], sums["lanes"]) for i in range(len(rates))]
+        metrics = {
+            rate: program.summarize(lane)
+            for rate, lane in zip(names, lanes, strict=True)
+            if lane["weight"] != 0
+        }
+        best = best_of({rate: one[program.best_metric] for rate, one in metrics.items()}, program)
+        return metrics.get(best, {}) | {
+            f"{name}/{rate}": value for rate, one in metrics.items() for name, value in one.items()
+        }
+
+    def adapted(control: LaneControl, metrics: Metrics, config: ControlConfig) -> LaneControl:
+        lanes = [jax.tree.map(lambda leaf, i=i: leaf[i], control.lanes) for i in range(len(rates))]
+        after = [
+            lane
+            if lane.stopped
+            else adapt(
+                lane,
+                metrics[f"{program.best_metric}/{rate}"],
+                config,
+                higher_is_better=program.higher_is_better,
+            )
+            for rate, lane in zip(names, lanes, strict=True)
+        ]
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *after)
+        return control.replace(lanes=stacked, stopped=np.all(stacked.stopped))
+
+    return replace(
+        program,
+        init=init,
+        train_step=train_step,
+        predict=partial(of_lanes, program.predict, out_axes=1),
+        evaluate=evaluate,
+        summarize=summarize,
+        metrics=(
+            *program.metrics,
+            *(f"{name}/{rate}" for rate in names for name in program.metrics),
+        ),
+        adapt=adapted,
+    )
+
+
 @dataclass(frozen=True)
 class SweepResult:
     """What a sweep leaves in memory."""
@@ -58,8 +207,8 @@ class SweepResult:
     """The lane with the best validation metric at its end."""
     result: Result
     """The chosen lane's, as an ordinary run with this rate leaves it."""
-    rows: list[Row]
-    """The rows of ``metrics.csv``, whose column ``rate`` tells the lane."""
+    rows: list[list[Row]]
+    """For each rate the rows of its own run."""
 
 
 def sweep(
@@ -67,36 +216,20 @@ def sweep(
     rates: Sequence[float],
     directory: Path,
     parallel: Parallel,
-    *,
-    seed: int,
-    title: str,
-    console: Console | None = None,
-    writer: Callable[[int, dict[str, float]], None] | None = None,
-    profile: Path | None = None,
+    **options: Any,
 ) -> SweepResult:
     """Train an experiment with several learning rates at once and choose one of them.
 
-    A lane whose loss or gradient is no longer finite, or that stops early, stays as it is while
-    the others go on. The rate is chosen by the validation metric at the end; only the chosen
-    one's test split is evaluated.
+    The rate is chosen by the best metric on the validation split, at the end.
 
     Args:
-        experiment: what to train; its own learning rate does not count.
+        experiment: what to train; its own learning rate is not used.
         rates: peak learning rates.
-        directory: gets ``checkpoints/`` and ``metrics.csv``, of all lanes.
-        parallel: how to spread it over the devices.
-        seed: decides initialization, order of examples and all other randomness.
-        title: shown at the progress bar.
-        console: where a person looks; None is silent.
-        writer: also gets every row of the metrics, its tags after the rate.
-        profile: gets a ``jax.profiler`` trace of the second chunk of steps.
+        directory, parallel, options: as for `train`.
 
     Raises:
-        ValueError: the configuration does not fit the data, the devices or their memory, or there
-            is no validation split to choose by.
-        CheckpointMismatch: the directory's checkpoint is of another model or number of rates.
+        ConfigError: there is no validation split to choose by, or as for `swept`.
         TrainingDiverged: with every rate.
-        Interrupted: the sweep was asked to stop, and has saved its state.
     """
     rates = SweepConfig(tuple(rates)).learning_rate
     if not rates:
@@ -106,94 +239,94 @@ def sweep(
             f"the rate of a sweep is chosen by the validation split, and {experiment.dataset.title}"
             f" has only {', '.join(experiment.dataset.splits)}"
         )
-    parts = assemble(_with_rate(experiment, 1.0), parallel, seed=seed)
-    check_memory(parts.state, len(rates), memory_of_a_device())
-    task = parts.task
-    feed = parts.train_feed(swept_train_step(parts.train_step, rates), seed)
-    fresh = stacked(parts.state, len(rates))
-    saved = SavedRun(directory / "checkpoints", task, parallel, fresh, feed)
-    metrics_file = MetricsFile(
-        directory / "metrics.csv" if is_primary() else None,
-        ("rate", *task.metrics),
-        layers=parts.layers,
-        resume_step=saved.first,
+    make = experiment.program or supervised
+
+    def program(one: Experiment, plan: Plan) -> Program:
+        return swept(make(_with_rate(one, 1.0), plan), rates)
+
+    result = train(replace(experiment, program=program), directory, parallel, **options)
+    control, names = result.control, [f"{rate:g}" for rate in rates]
+    metrics = result.metrics[: len(result.metrics) // (len(rates) + 1)]
+
+    def of_lane(name: str, values: dict[str, Any]) -> dict[str, Any]:
+        ending = f"/{name}"
+        return {key.removesuffix(ending): v for key, v in values.items() if key.endswith(ending)}
+
+    ends = [of_lane(name, result.summary["validation"]) for name in names]
+    lanes = [
+        {
+            "learning_rate": rate,
+            "step": int(control.steps[i]),
+            "stopped_early": bool(control.lanes.stopped[i] and not control.diverged[i]),
+            "diverged": bool(control.diverged[i]),
+            "validation": None if control.diverged[i] else ends[i],
+        }
+        for i, rate in enumerate(rates)
+    ]
+    task: Any = experiment.task
+    values = {i: end[task.best_metric] for i, end in enumerate(ends)}
+    chosen = best_of(values, task)
+    rows = [
+        [
+            {key: row[key] for key in ("step", "epoch", "split")} | of_lane(name, row)
+            for row in result.rows
+        ]
+        for name in names
+    ]
+    summary = result.summary | {
+        "step": lanes[chosen]["step"],
+        "stopped_early": lanes[chosen]["stopped_early"],
+        "parameters": result.summary["parameters"] // len(rates),
+        "trained_parameters": result.summary["trained_parameters"] // len(rates),
+    }
+    for split in ("validation", "test"):
+        if split in summary:
+            summary[split] = of_lane(names[chosen], summary[split])
+    one = replace(
+        result,
+        experiment=_with_rate(experiment, rates[chosen]),
+        metrics=metrics,
+        summary=summary,
+        rows=rows[chosen],
+        variables=jax.tree.map(lambda leaf: leaf[chosen], result.variables),
+        outputs=lambda split: jax.tree.map(lambda leaf: leaf[:, chosen], result.outputs(split)),
     )
-    feeds = parts.eval_feeds()
-    total = feeds["validation"].total(swept_eval_step(parts.eval_step))
+    return SweepResult(lanes, chosen, one, rows)
 
-    def validate(state: TrainState) -> dict[str, np.ndarray]:
-        """Every metric of each lane, and which lanes go on."""
-        totals = total(state)
-        lanes = [task.summarize(lane_of(totals, i)) for i in range(len(rates))]
-        metrics = {name: np.array([lane[name] for lane in lanes]) for name in task.metrics}
-        return metrics | {"going": ~np.asarray(state.control.stopped)}
 
-    log = SweepLog(rates, metrics_file, parts, title, console, writer, first=saved.first)
-    try:
-        with log.best, stop_signals() as stop_requested:
-            state = fit(
-                saved.state,
-                saved.sums,
-                plan=parts.plan,
-                control=experiment.control,
-                advance=profiled(feed.advance, profile) if profile else feed.advance,
-                evaluate=validate,
-                replicate=parallel.replicate,
-                observer=log,
-                # No lane's metric says which checkpoint is the best of a sweep.
-                save=lambda step, state, sums, _: saved.save(step, state, sums, None),
-                stop_requested=stop_requested,
-            )
-    finally:
-        saved.checkpoints.close()
-
-    lanes = _summaries(rates, state, validate(state), task)
-    chosen = _choose(lanes, task)
-    one = replace(parts, experiment=_with_rate(experiment, rates[chosen]))
-    result = one.result(
-        parallel.replicate(single(state, chosen)),
-        feeds,
-        rows=[row for row in metrics_file.rows if row["rate"] == rates[chosen]],
-        seconds=saved.seconds,
-    )
-    # Evaluated with the others, so that it is the same number everywhere.
-    summary = result.summary | {"validation": lanes[chosen]["validation"]}
-    return SweepResult(lanes, chosen, replace(result, summary=summary), metrics_file.rows)
+def best_of(values: dict[Any, float], task: Any) -> Any:
+    """The key of the best of a metric's finite values, or None where none is finite."""
+    finite = {key: value for key, value in values.items() if math.isfinite(value)}
+    best = max if task.higher_is_better else min
+    return best(finite, key=lambda key: finite[key]) if finite else None
 
 
 def _with_rate(experiment: Experiment, rate: float) -> Experiment:
     return replace(experiment, optimizer=replace(experiment.optimizer, learning_rate=rate))
 
 
-def _summaries(
-    rates: Sequence[float], state: Any, metrics: dict[str, np.ndarray], task: Task
-) -> list[dict[str, Any]]:
-    """How each lane ended."""
-    steps, diverged, stopped = (
-        np.asarray(a).tolist() for a in (state.steps, state.diverged, state.control.stopped)
-    )
-    return [
-        {
-            "learning_rate": rate,
-            "step": steps[i],
-            "stopped_early": stopped[i] and not diverged[i],
-            "diverged": diverged[i],
-            "validation": None
-            if diverged[i]
-            else {name: float(metrics[name][i]) for name in task.metrics},
-        }
-        for i, rate in enumerate(rates)
-    ]
+def _stacked(tree: PyTree, count: int) -> PyTree:
+    return jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf)[None], count, axis=0), tree)
 
 
-def _choose(lanes: Sequence[dict[str, Any]], task: Task) -> int:
-    """The lane with the best validation metric; TrainingDiverged where there is none."""
-    ends = [lane["validation"] for lane in lanes]
-    best = best_of([end[task.best_metric] if end else math.nan for end in ends], task)
-    if best is None:
-        told = ", ".join(f"{lane['learning_rate']:g} at step {lane['step'] + 1}" for lane in lanes)
-        raise TrainingDiverged(
-            f"the loss or its gradient became non-finite with every learning rate: {told}. Lower "
-            "rates, a warm-up or --optimizer.clip-norm 1 usually help"
+def _check_memory(state: TrainState, count: int) -> None:
+    """Raise ConfigError where so many lanes of a state do not fit into a device's memory."""
+    one = MEMORY_FACTOR * sum(leaf.nbytes for leaf in jax.tree.leaves(state.replace(key=None)))
+    available = memory_of_a_device()
+    if one * count > available:
+        raise ConfigError(
+            f"{count} learning rates at once need about {one * count / 2**20:,.1f} MiB "
+            f"({one / 2**20:,.1f} MiB each: parameters, optimizer state, gradients, a copy being "
+            f"saved), and a device has {available / 2**20:,.1f} MiB; sweep at most "
+            f"{available // one} at once, or train them one after another with "
+            "--optimizer.learning-rate"
         )
-    return best
+
+
+def memory_of_a_device() -> int:
+    """Bytes of memory; of a CPU's virtual devices each has its part."""
+    device = jax.local_devices()[0]
+    if stats := device.memory_stats():
+        return stats["bytes_limit"]
+    everything = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return everything // jax.local_device_count()

@@ -1,19 +1,32 @@
-"""A training run: the loop with feeds, step, checkpoints and log around it."""
+"""A training run: the loop with program, feeds, checkpoints and log around it."""
 
+import functools
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from rich.console import Console
 
-from cnn_jax.training.assembly import SavedRun, assemble
+from cnn_jax.training.control import Control, ControlConfig, adapt
+from cnn_jax.training.duration import to_steps
 from cnn_jax.training.experiment import Experiment, Result
-from cnn_jax.training.logs import MetricsFile, RunLog
 from cnn_jax.training.loop import TrainingDiverged, fit
-from cnn_jax.training.parallel import Parallel, is_primary
+from cnn_jax.training.metrics_file import MetricsFile, Row
+from cnn_jax.training.parallel import Parallel
+from cnn_jax.training.plan import Plan
+from cnn_jax.training.processes import is_primary
+from cnn_jax.training.program import Metrics, Program, Variables, training_metrics
+from cnn_jax.training.run_log import RunLog
+from cnn_jax.training.runner import Runner
+from cnn_jax.training.saved_state import SavedState
 from cnn_jax.training.signals import stop_signals
-from cnn_jax.training.state import TrainState
+from cnn_jax.training.state import TrainState, evaluated_params
+from cnn_jax.training.supervised import supervised
+from cnn_jax.training.trainable import split_params
 
 
 def train(
@@ -25,6 +38,7 @@ def train(
     title: str,
     console: Console | None = None,
     writer: Callable[[int, dict[str, float]], None] | None = None,
+    draw: Callable[[int, TrainState], None] = lambda step, state: None,
     profile: Path | None = None,
     earlier: Mapping[str, Result] | None = None,
 ) -> Result:
@@ -38,6 +52,7 @@ def train(
         title: shown at the progress bar.
         console: where a person looks; None is silent.
         writer: also gets every row of the metrics.
+        draw: is called with step and state after each evaluation, for pictures during training.
         profile: gets a ``jax.profiler`` trace of the second chunk of steps.
         earlier: results of a study's earlier members, for ``experiment.initialize``.
 
@@ -47,44 +62,42 @@ def train(
         TrainingDiverged: the loss is no longer finite.
         Interrupted: the run was asked to stop, and has saved its state.
     """
-    parts = assemble(experiment, parallel, seed=seed, earlier=earlier)
-    task, feed, plan = parts.task, parts.train_feed(parts.train_step, seed), parts.plan
-    saved = SavedRun(directory / "checkpoints", task, parallel, parts.state, feed)
+    plan, runner = prepare_run(experiment, parallel, seed=seed)
+    program = runner.program
+    saved = SavedState(directory / "checkpoints", runner, _initial(experiment, earlier or {}))
+    columns = dict.fromkeys(["loss", *program.metrics, *saved.sums["per_step"]])
     metrics_file = MetricsFile(
         directory / "metrics.csv" if is_primary() else None,
-        task.metrics,
-        layers=parts.layers,
+        list(columns),
         resume_step=saved.first,
     )
-    feeds = parts.eval_feeds()
-    validate = None
-    if "validation" in feeds:
-        total = feeds["validation"].total(parts.eval_step)
-
-        def validate(state: TrainState) -> dict[str, float]:
-            return task.summarize(total(state))
-
+    validated = "validation" in experiment.dataset.splits
     log = RunLog(
         metrics_file,
         console,
         title=title,
-        total=plan.total,
+        plan=plan,
         first=saved.first,
-        steps_per_epoch=parts.steps_per_epoch,
-        summarize=task.summarize,
-        learning_rate=parts.schedule,
+        training_metrics=partial(training_metrics, program),
         writer=writer,
     )
+
+    def decide(state: TrainState, metrics: Metrics) -> TrainState:
+        control = program.adapt or partial(_follow_best_metric, program)
+        decided = control(state.control, metrics, experiment.control)
+        return state.replace(control=parallel.place(decided))
+
     try:
         with log, stop_signals() as stop_requested:
             state = fit(
                 saved.state,
                 saved.sums,
                 plan=plan,
-                control=experiment.control,
-                advance=profiled(feed.advance, profile) if profile else feed.advance,
-                evaluate=validate,
-                replicate=parallel.replicate,
+                advance=_profiled(runner.advance, profile) if profile else runner.advance,
+                evaluate=partial(runner.evaluate, split="validation") if validated else None,
+                adapt=decide,
+                draw=draw,
+                place=parallel.place,
                 observer=log,
                 save=saved.save,
                 stop_requested=stop_requested,
@@ -99,10 +112,116 @@ def train(
         ) from None
     finally:
         saved.checkpoints.close()
-    return parts.result(state, feeds, rows=metrics_file.rows, seconds=saved.seconds)
+    return _result(experiment, runner, plan, state, metrics_file.rows, saved.seconds)
 
 
-def profiled(advance: Callable, directory: Path) -> Callable:
+def prepare_run(experiment: Experiment, parallel: Parallel, *, seed: int) -> tuple[Plan, Runner]:
+    """The plan of an experiment, and its program on the devices.
+
+    Raises:
+        ConfigError: the configuration does not fit the data or the devices.
+    """
+    config, train_split = experiment.training, experiment.dataset.splits["train"]
+    parallel.check_batch(config.batch_size, config.accumulate)
+    steps_per_epoch = train_split.steps_per_epoch(config.batch_size)
+    steps = partial(to_steps, batch_size=config.batch_size, steps_per_epoch=steps_per_epoch)
+    plan = Plan(
+        total=steps(config.duration),
+        log_every=max(1, steps(config.log_every)),
+        evaluate_every=max(1, steps(config.evaluate_every)),
+        save_every=max(1, steps(config.save_every)),
+        batch_size=config.batch_size,
+        steps_per_epoch=steps_per_epoch,
+    )
+    program = (experiment.program or supervised)(experiment, plan)
+    runner = Runner(
+        program,
+        experiment.dataset,
+        parallel,
+        batch_size=config.batch_size,
+        eval_batch_size=config.eval_batch_size,
+        seed=seed,
+    )
+    return plan, runner
+
+
+def _initial(
+    experiment: Experiment, earlier: Mapping[str, Result]
+) -> Callable[[Variables], Variables]:
+    """What maps the fresh variables to those that training starts from."""
+
+    def change(fresh: Variables) -> Variables:
+        if experiment.initialize is None:
+            return fresh
+        variables = dict(experiment.initialize(fresh, earlier))
+        _check_initialized(variables, fresh)
+        return variables
+
+    return change
+
+
+def _check_initialized(variables: Variables, fresh: Variables) -> None:
+    """Raise ValueError where ``initialize`` gives other arrays than it was given."""
+    there, wanted = (
+        {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in leaves}
+        for leaves in map(jax.tree_util.tree_leaves_with_path, (variables, fresh))
+    )
+    wrong = [
+        f"  {name}: {there.get(name, 'missing')}, expected {wanted.get(name, 'nothing')}"
+        for name in sorted(there.keys() | wanted.keys())
+        if there.get(name) != wanted.get(name)
+    ]
+    if wrong:
+        raise ValueError(
+            "initialize gives variables that are not the model's:\n" + "\n".join(wrong)
+        )
+
+
+def _follow_best_metric(
+    program: Program, control: Control, metrics: Metrics, config: ControlConfig
+) -> Control:
+    metric = metrics[program.best_metric]
+    return adapt(control, metric, config, higher_is_better=program.higher_is_better)
+
+
+def _result(
+    experiment: Experiment,
+    runner: Runner,
+    plan: Plan,
+    state: TrainState,
+    rows: list[Row],
+    seconds: float,
+) -> Result:
+    """What a finished run leaves; here the test split is evaluated, once."""
+
+    def count(params: Any) -> int:
+        return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+    step = int(state.step)
+    summary: dict[str, Any] = {
+        "step": step,
+        "epochs": round(step / plan.steps_per_epoch, 4),
+        "stopped_early": bool(state.control.stopped),
+        "parameters": count(state.params),
+        "trained_parameters": count(split_params(state.params, experiment.trainable)[0]),
+        "train_seconds": round(seconds, 2),
+    }
+    for split in ("validation", "test"):
+        if split in experiment.dataset.splits:
+            summary[split] = runner.evaluate(state, split)
+    variables = {"params": evaluated_params(state), **state.model_state}
+    return Result(
+        experiment=experiment,
+        metrics=runner.program.metrics,
+        control=jax.tree.map(np.asarray, state.control),
+        summary=summary,
+        rows=rows,
+        variables=jax.tree.map(np.asarray, variables),
+        outputs=functools.cache(partial(runner.outputs, state)),
+    )
+
+
+def _profiled(advance: Callable, directory: Path) -> Callable:
     """Trace the second call: the first one compiles."""
     calls = 0
 

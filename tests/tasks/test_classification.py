@@ -17,6 +17,7 @@ from cnn_jax.tasks import (
     one_versus_rest_logistic_loss,
     softmax_cross_entropy,
 )
+from tests.tasks.specs import image_spec
 from tests.tolerance import assert_close
 from tests.training.small import ConvNet, advance, dataset, ways
 
@@ -61,7 +62,7 @@ def batch_of(n: int, weight: np.ndarray) -> dict:
 @pytest.mark.parametrize("loss", LOSSES)
 def test_loss_by_name(loss: str, soft: bool) -> None:
     task = Classification(ConvNet(norm="frozen"), loss=loss)
-    params, model_state = task.init(jax.random.key(0), (8, 8, 1))
+    params, model_state = task.init(jax.random.key(0), image_spec((8, 8, 1)))
     batch = batch_of(6, np.array([1, 1, 0, 1, 1, 1]))
     if soft:
         batch["label"] = jax.nn.softmax(10 * jax.random.normal(jax.random.key(0), (6, 4)))
@@ -88,7 +89,7 @@ def test_unknown_loss_and_smoothing_are_told(no_shape_hook: None) -> None:
 def test_smoothing_is_for_training_alone() -> None:
     smooth = Classification(ConvNet(norm="frozen"), label_smoothing=0.3)
     sharp = Classification(ConvNet(norm="frozen"))
-    params, model_state = smooth.init(jax.random.key(0), (8, 8, 1))
+    params, model_state = smooth.init(jax.random.key(0), image_spec((8, 8, 1)))
     batch, key = batch_of(6, np.ones(6)), jax.random.key(1)
     at_test = [task.loss_fn(params, model_state, batch, key, False)[0] for task in (smooth, sharp)]
     in_training = [
@@ -99,7 +100,7 @@ def test_smoothing_is_for_training_alone() -> None:
 
 def test_accuracy_and_summary() -> None:
     task = Classification(ConvNet(norm="frozen"))
-    params, model_state = task.init(jax.random.key(0), (8, 8, 1))
+    params, model_state = task.init(jax.random.key(0), image_spec((8, 8, 1)))
     batch = batch_of(6, np.array([1, 1, 0, 1, 1, 1]))
     logits = task.predict(params, model_state, batch)
     assert logits.shape == (6, 4)
@@ -116,7 +117,7 @@ def test_accuracy_and_summary() -> None:
 
 def auxiliary_case(**attributes: Any) -> tuple[Any, ...]:
     task = Classification(WithAuxiliary(), **attributes)
-    params, model_state = task.init(jax.random.key(0), (8, 8, 1))
+    params, model_state = task.init(jax.random.key(0), image_spec((8, 8, 1)))
     batch = batch_of(6, np.array([1, 1, 0, 1, 1, 1]))
     outputs = task.model.apply({"params": params, **model_state}, batch["image"], train=True)
     return task, params, model_state, batch, outputs

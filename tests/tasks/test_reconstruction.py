@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.tasks import Reconstruction
+from tests.tasks.specs import image_spec
 from tests.tolerance import assert_close
 from tests.training.small import ConvNet
 
@@ -32,7 +33,7 @@ KEPT = IMAGES[[0, 1, 3]]
 
 
 def results(task: Reconstruction) -> tuple:
-    params, model_state = task.init(jax.random.key(0), IMAGES.shape[1:])
+    params, model_state = task.init(jax.random.key(0), image_spec(IMAGES.shape[1:]))
     loss, (_, sums) = task.loss_fn(params, model_state, BATCH, jax.random.key(0), True)
     return task.summarize(sums | {"loss": loss}), task.predict(params, model_state, BATCH)
 

@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.tasks import Regression, absolute_error, huber_loss, squared_error
+from tests.tasks.specs import image_spec
 from tests.tolerance import assert_close
 from tests.training.small import ConvNet
 
@@ -28,7 +29,7 @@ def batch_of(n: int) -> dict:
 @pytest.mark.parametrize("loss", LOSSES)
 def test_loss_by_name_and_rmse(loss: str) -> None:
     task = Regression(ConvNet(norm="frozen"), loss=loss)
-    params, model_state = task.init(jax.random.key(0), (8, 8, 1))
+    params, model_state = task.init(jax.random.key(0), image_spec((8, 8, 1)))
     batch = batch_of(6)
     total, (_, sums) = task.loss_fn(params, model_state, batch, jax.random.key(1), True)
     outputs = task.predict(params, model_state, batch)
@@ -53,7 +54,7 @@ class Line(nn.Module):
 
 def test_points_instead_of_images() -> None:
     task = Regression(Line())
-    params, model_state = task.init(jax.random.key(0), (2,))
+    params, model_state = task.init(jax.random.key(0), image_spec((2,)))
     points, weight = jnp.array([[1.0, 2.0], [0.0, 0.0]]), jnp.ones(2)
     batch = {"image": points, "label": jnp.array([[4.0], [3.0]]), "weight": weight}
     (total, (_, sums)), gradient = jax.value_and_grad(task.loss_fn, has_aux=True)(
@@ -70,7 +71,7 @@ def test_what_is_wrong_is_told(no_shape_hook: None) -> None:
     with pytest.raises(ConfigError, match="'squared', 'absolute', 'huber', got 'l2'"):
         Regression(ConvNet(), loss="l2")  # type: ignore[arg-type]
     task = Regression(ConvNet(norm="frozen"))
-    params, model_state = task.init(jax.random.key(0), (8, 8, 1))
+    params, model_state = task.init(jax.random.key(0), image_spec((8, 8, 1)))
     batch = batch_of(6) | {"label": jnp.zeros(6)}
     with pytest.raises(ValueError, match=r"outputs of shape \(6, 4\) .* got \(6,\)"):
         task.loss_fn(params, model_state, batch, jax.random.key(0), True)

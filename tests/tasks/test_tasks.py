@@ -10,10 +10,10 @@ import pytest
 from flax import linen as nn
 
 from cnn_jax.data import ArraySplit, Dataset
-from cnn_jax.errors import ConfigError
 from cnn_jax.layers import BatchNorm, Conv
 from cnn_jax.tasks import Classification, Reconstruction, Regression
 from cnn_jax.training import Task
+from tests.tasks.specs import image_spec
 from tests.tolerance import assert_close
 from tests.training.small import ConvNet, advance, blobs, ways
 
@@ -22,11 +22,10 @@ class ImageNet(nn.Module):
     """Gives an image of the input's shape; has BatchNorm."""
 
     norm: str = "batch"
-    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: Any, *, train: bool = False) -> Any:
-        norm = BatchNorm(frozen=self.norm == "frozen", axis_name=self.axis_name)
+        norm = BatchNorm(frozen=self.norm == "frozen")
         return Conv(1, 3, padding=1)(norm(x, train=train))
 
 
@@ -39,6 +38,7 @@ class Plain(nn.Module):
         return nn.Dense(4)(x)
 
 
+IMAGES = image_spec((8, 8, 1))
 TASKS: dict[str, Callable[[str], Any]] = {
     "softmax": lambda norm: Classification(ConvNet(norm=norm), label_smoothing=0.1),
     "hinge": lambda norm: Classification(ConvNet(norm=norm), loss="hinge"),
@@ -67,7 +67,7 @@ def batch_of(name: str, weight: np.ndarray) -> dict[str, Any]:
 
 
 def value_and_gradient(task: Any, batch: dict[str, Any], train: bool = True) -> Any:
-    params, model_state = task.init(jax.random.key(0), (8, 8, 1))
+    params, model_state = task.init(jax.random.key(0), IMAGES)
     function = jax.value_and_grad(task.loss_fn, has_aux=True)
     return jax.jit(function, static_argnums=4)(params, model_state, batch, jax.random.key(1), train)
 
@@ -115,13 +115,14 @@ def test_empty_batch(name: str) -> None:
     ],
 )
 def test_one_device_is_eight(name: str) -> None:
-    split = blobs(0, 32)
+    arrays = blobs(0, 32).arrays
     data = Dataset(
         name="blobs",
         title="blobs",
-        splits={"train": ArraySplit(split.images, labels(name, split.labels))},
+        splits={"train": ArraySplit(
+                {"image": arrays["image"], "label": labels(name, arrays["label"])}
+            )},
         class_names=("a", "b", "c", "d"),
-        image_shape=(8, 8, 1),
         mean=(0.0,),
         std=(1.0,),
     )
@@ -134,25 +135,10 @@ def test_one_device_is_eight(name: str) -> None:
     assert_close(results["pmap"], results["one device"], rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["softmax", "regression", "reconstruction"])
-def test_predictions_are_gathered_over_a_mapped_axis(name: str) -> None:
-    task = TASKS[name]("batch")
-    params, model_state = task.init(jax.random.key(0), (8, 8, 1))
-    batch = batch_of(name, np.ones(16))
-    expected = task.predict(params, model_state, batch)
-    sharded = jax.tree.map(lambda a: a.reshape(8, 2, *a.shape[1:]), batch)
-    mapped = task.with_axis("data")
-    gathered = jax.pmap(lambda b: mapped.predict(params, model_state, b), "data")(sharded)
-    assert_close(gathered[3], expected, rtol=1e-5)
-    assert mapped.with_axis(None) == task
-
-
-def test_any_module_trains_under_jit() -> None:
-    task = Classification(Plain()).with_axis(None)
+def test_any_module_trains() -> None:
+    task = Classification(Plain())
     batch = batch_of("softmax", np.ones(6))
     (loss, (model_state, _)), _ = value_and_gradient(task, batch)
     (at_test, _), _ = value_and_gradient(task, batch, train=False)
     assert model_state == {}
     assert loss != at_test, "dropout is for training"
-    with pytest.raises(ConfigError, match="Plain has no attribute axis_name.*--parallel jit"):
-        task.with_axis("data")

@@ -11,16 +11,14 @@ from jax.sharding import AxisType, Mesh
 from cnn_jax.data import ArraySplit, Augment, Dataset
 from cnn_jax.layers import BatchNorm, Conv, Linear, global_avg_pool, relu
 from cnn_jax.training import (
+    Experiment,
     OptimizerConfig,
     Parallel,
-    TrainFeed,
+    Runner,
+    TrainingConfig,
     TrainState,
-    init_state,
-    l2_penalty,
-    make_optimizer,
     make_parallel,
-    make_prepare,
-    make_train_step,
+    prepare_run,
 )
 
 SGD = OptimizerConfig(learning_rate=0.1, l2=5e-4)
@@ -32,12 +30,11 @@ class ConvNet(nn.Module):
     num_classes: int = 4
     norm: str = "batch"
     dtype: Any = None
-    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: Any, *, train: bool = False) -> Any:
         x = Conv(4, 3, 2, padding=1, use_bias=False, dtype=self.dtype)(x)
-        norm = BatchNorm(frozen=self.norm == "frozen", axis_name=self.axis_name, dtype=self.dtype)
+        norm = BatchNorm(frozen=self.norm == "frozen", dtype=self.dtype)
         x = relu(norm(x, train=train))
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         return Linear(self.num_classes)(global_avg_pool(x))
@@ -49,7 +46,7 @@ def blobs(seed: int, n: int, classes: int = 4, size: int = 8, channels: int = 1)
     labels = rng.integers(classes, size=n).astype(np.int32)
     noise = rng.integers(0, 120, size=(n, size, size, channels))
     images = noise + labels[:, None, None, None] * (130 // classes)
-    return ArraySplit(images.astype(np.uint8), labels)
+    return ArraySplit({"image": images.astype(np.uint8), "label": labels})
 
 
 def dataset(
@@ -67,7 +64,6 @@ def dataset(
             "validation": blobs(1, validation, channels=channels),
         },
         class_names=("a", "b", "c", "d"),
-        image_shape=(8, 8, channels),
         mean=(0.5,) * channels,
         std=(0.25,) * channels,
         augment=augment,
@@ -99,19 +95,7 @@ def wide(tree: Any) -> Any:
     )
 
 
-def start(
-    task: Any, data: Dataset, optimizer: OptimizerConfig = SGD, *, seed: int = 0, ema: bool = False
-) -> TrainState:
-    """A fresh state; in float64 where that is enabled."""
-    params, model_state = task.init(jax.random.key(seed), data.image_shape)
-    if jax.config.jax_enable_x64:
-        params, model_state = wide(params), wide(model_state)
-    rule = make_optimizer(optimizer, lambda step: optimizer.learning_rate)
-    return init_state(params, model_state, rule, jax.random.key(seed + 1), ema=ema)
-
-
-def make_feed(
-    parallel: Parallel,
+def make_experiment(
     task: Any,
     data: Dataset,
     optimizer: OptimizerConfig = SGD,
@@ -119,27 +103,35 @@ def make_feed(
     batch_size: int = 32,
     accumulate: int = 1,
     ema_decay: float = 0.0,
-) -> TrainFeed:
-    train_step = make_train_step(
-        task.with_axis(parallel.axis_name).loss_fn,
-        make_optimizer(optimizer, lambda step: optimizer.learning_rate),
-        prepare=make_prepare(data, parallel.axis_name),
-        penalty=l2_penalty(optimizer),
-        accumulate=accumulate,
-        ema_decay=ema_decay,
-        axis_name=parallel.axis_name,
-    )
-    return TrainFeed(data.splits["train"], train_step, parallel, batch_size=batch_size, seed=0)
+) -> Experiment:
+    training = TrainingConfig(batch_size=batch_size, accumulate=accumulate, ema_decay=ema_decay)
+    return Experiment(dataset=data, task=task, optimizer=optimizer, training=training)
+
+
+def make_runner(
+    parallel: Parallel, task: Any, data: Dataset, *args: Any, seed: int = 0, **options: Any
+) -> Runner:
+    _, runner = prepare_run(make_experiment(task, data, *args, **options), parallel, seed=seed)
+    return runner
+
+
+def begin(runner: Runner) -> TrainState:
+    """A fresh state on the devices; in float64 where that is enabled."""
+    return runner.init(wide if jax.config.jax_enable_x64 else lambda variables: variables)
+
+
+def start(task: Any, data: Dataset, *args: Any, **options: Any) -> TrainState:
+    """A fresh state on one device; in float64 where that is enabled."""
+    return begin(make_runner(one_device(), task, data, *args, **options))
 
 
 def advance(
-    parallel: Parallel, task: Any, data: Dataset, steps: int, **options: Any
+    parallel: Parallel, task: Any, data: Dataset, steps: int, *args: Any, **options: Any
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Parameters and statistics after some steps, and the metrics' sums, on the host."""
-    feed = make_feed(parallel, task, data, **options)
-    state = start(task, data, options.get("optimizer", SGD), ema=bool(options.get("ema_decay")))
-    state, sums = parallel.replicate((state, feed.zero_sums(state)))
-    state, sums = feed.advance(state, sums, steps)
+    runner = make_runner(parallel, task, data, *args, **options)
+    state = begin(runner)
+    state, sums = runner.advance(state, runner.zero_sums(state), steps)
     host = jax.tree.map(np.asarray, {"params": state.params, "statistics": state.model_state})
     return host, jax.tree.map(np.asarray, sums)
 

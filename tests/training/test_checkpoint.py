@@ -10,13 +10,14 @@ import pytest
 
 from cnn_jax.tasks import Classification
 from cnn_jax.training import CheckpointMismatch, Checkpoints, Parallel, make_parallel
-from tests.training.small import ConvNet, dataset, make_feed, one_device, start, ways
+from tests.training.small import ConvNet, begin, dataset, make_runner, one_device, ways
 
 TASK = Classification(ConvNet())
 
 
 def fresh(parallel: Parallel, seed: int = 0, ema: bool = True) -> Any:
-    return parallel.replicate(start(TASK, dataset(), seed=seed, ema=ema))
+    runner = make_runner(parallel, TASK, dataset(), seed=seed, ema_decay=0.9 if ema else 0.0)
+    return begin(runner)
 
 
 def host(tree: Any) -> list[np.ndarray]:
@@ -44,7 +45,7 @@ def test_a_state_comes_back_to_the_bit_on_any_number_of_devices(tmp_path: Path, 
 
     again = Checkpoints(tmp_path, best_metric="accuracy")
     parallel = ways()[there]
-    target = parallel.replicate({"state": fresh(parallel), "seconds": np.float32(0)})
+    target = parallel.place({"state": fresh(parallel), "seconds": np.float32(0)})
     restored = again.restore(again.latest_step(), target)
     again.close()
     assert_equal(restored["state"], saved)
@@ -86,16 +87,16 @@ def test_the_best_and_the_latest_two_are_kept(tmp_path: Path) -> None:
 
 def test_training_may_consume_what_is_being_saved(tmp_path: Path) -> None:
     parallel = make_parallel("jit")
-    feed = make_feed(parallel, TASK, dataset())
-    state = fresh(parallel, ema=False)
-    sums = parallel.replicate(feed.zero_sums(state))
+    runner = make_runner(parallel, TASK, dataset())
+    state = begin(runner)
+    sums = runner.zero_sums(state)
     checkpoints = Checkpoints(tmp_path, best_metric="accuracy")
     expected = []
     for step in range(1, 6):
-        state, sums = feed.advance(state, sums, 1)
+        state, sums = runner.advance(state, sums, 1)
         expected = [*expected, host(state)][-2:]
         checkpoints.save(step, state)
-        state, sums = feed.advance(state, sums, 1)
+        state, sums = runner.advance(state, sums, 1)
     checkpoints.wait()
     for step, wanted in zip((4, 5), expected, strict=True):
         restored = checkpoints.restore(step, fresh(parallel, ema=False))

@@ -10,7 +10,7 @@ from cnn_jax.data import random_flip
 from cnn_jax.tasks import Classification
 from cnn_jax.training import Parallel
 from tests.tolerance import assert_close
-from tests.training.small import ConvNet, advance, dataset, make_feed, start, ways
+from tests.training.small import ConvNet, advance, begin, dataset, make_runner, ways
 
 TASK = Classification(ConvNet())
 DATA = dataset(augment=(random_flip(),))
@@ -24,13 +24,13 @@ def test_chunks_are_bit_equal_for_every_cut_and_equal_single_steps(
     monkeypatch.setattr(Parallel, "compiled_chunks", property(lambda _: False))
     single, _ = advance(parallel, TASK, DATA, 5)
     monkeypatch.setattr(Parallel, "compiled_chunks", property(lambda _: True))
-    feed = make_feed(parallel, TASK, DATA)
+    runner = make_runner(parallel, TASK, DATA)
 
     def trained(*cuts: int) -> Any:
-        fresh = start(TASK, DATA)
-        state, sums = parallel.replicate((fresh, feed.zero_sums(fresh)))
+        state = begin(runner)
+        sums = runner.zero_sums(state)
         for n in cuts:
-            state, sums = feed.advance(state, sums, n)
+            state, sums = runner.advance(state, sums, n)
         return jax.tree.map(np.asarray, (state.params, state.model_state, sums))
 
     whole, cut = trained(5), trained(1, 3, 1)

@@ -9,7 +9,7 @@ from cnn_jax.training import Control, ControlConfig, adapt, init_control
 def told(losses: list[float], config: ControlConfig) -> list[Control]:
     control, told = init_control(), []
     for loss in losses:
-        control = adapt(control, loss, config)
+        control = adapt(control, loss, config, higher_is_better=False)
         told.append(control)
     return told
 
@@ -53,3 +53,20 @@ def test_nothing_happens_unless_asked_for(losses: list[float]) -> None:
     last = told(losses, ControlConfig())[-1]
     assert float(last.scale) == 1.0
     assert not bool(last.stopped)
+
+
+def test_a_metric_of_which_more_is_better() -> None:
+    config = ControlConfig(plateau_patience=1, plateau_factor=0.5, min_improvement=0.1)
+    control, scales = init_control(), []
+    for metric in (0.5, 0.6, 0.64, 0.7, float("nan")):
+        control = adapt(control, metric, config, higher_is_better=True)
+        scales.append(float(control.scale))
+    # 0.64 is less than a tenth more than 0.6; what is not a number is no improvement.
+    assert scales == [1.0, 1.0, 0.5, 0.5, 0.25]
+
+
+def test_negative_metrics_improve_by_their_size() -> None:
+    config = ControlConfig(stop_patience=1, min_improvement=0.1)
+    control = adapt(init_control(), -10.0, config, higher_is_better=False)
+    assert not bool(adapt(control, -11.5, config, higher_is_better=False).stopped)
+    assert bool(adapt(control, -10.5, config, higher_is_better=False).stopped)

@@ -62,7 +62,7 @@ def test_variables_of_another_model_are_refused(tmp_path: Path) -> None:
 
 def line(n: int, seed: int) -> ArraySplit:
     x = np.random.default_rng(seed).uniform(-1, 1, (n, 1)).astype(np.float32)
-    return ArraySplit(x, 3 * x + 1)
+    return ArraySplit({"image": x, "label": 3 * x + 1})
 
 
 def test_a_function_is_learned_from_points(tmp_path: Path) -> None:
@@ -71,7 +71,6 @@ def test_a_function_is_learned_from_points(tmp_path: Path) -> None:
         title="3 x + 1",
         splits={"train": line(64, 0), "validation": line(16, 1)},
         class_names=(),
-        image_shape=(1,),
     )
     experiment = Experiment(
         dataset=points,
@@ -84,7 +83,7 @@ def test_a_function_is_learned_from_points(tmp_path: Path) -> None:
     assert_close(head["kernel"], np.full((1, 1), 3.0), rtol=1e-3)
     assert_close(head["bias"], np.ones(1), rtol=1e-3)
     assert result.summary["validation"]["rmse"] < 1e-3
-    assert_close(result.outputs("validation"), points.splits["validation"].labels, rtol=1e-3)
+    assert_close(result.outputs("validation"), points.splits["validation"].arrays["label"], rtol=1e-3)
 
 
 def test_each_layer_s_gradient_norm_is_a_column(tmp_path: Path) -> None:
@@ -95,7 +94,7 @@ def test_each_layer_s_gradient_norm_is_a_column(tmp_path: Path) -> None:
         together = np.sqrt(sum(row[name] ** 2 for name in layers))
         assert_close(together, row["grad_norm"], rtol=1e-5)
     header = (tmp_path / "metrics.csv").read_text().splitlines()[0]
-    assert header.endswith(",".join(layers))
+    assert header.endswith(",".join(["grad_norm", *layers, "learning_rate"]))
 
 
 def test_mixing_does_not_depend_on_the_devices() -> None:

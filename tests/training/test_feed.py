@@ -1,28 +1,19 @@
 """Feeds: which examples a step sees, and exact evaluation on a short last batch."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from cnn_jax.data import ArraySplit, StreamSplit, epoch_order
 from cnn_jax.errors import ConfigError
 from cnn_jax.models import MLP
 from cnn_jax.tasks import Classification
-from cnn_jax.training import (
-    EvalFeed,
-    Parallel,
-    TrainFeed,
-    init_state,
-    make_eval_step,
-    make_prepare,
-)
+from cnn_jax.training import EvalFeed, Evaluated, Parallel, TrainFeed, gather_over_devices, init_state
 from tests.tolerance import assert_close
-from tests.training.small import ConvNet, advance, blobs, dataset, start, ways
+from tests.training.small import ConvNet, advance, begin, blobs, dataset, make_runner, ways
 
 WAYS = ["one device", "jit", "pmap"]
 SPLIT = blobs(0, 44)
@@ -32,30 +23,21 @@ def streamed(split: ArraySplit) -> StreamSplit:
     return StreamSplit(split, np.arange(len(split)))
 
 
-def recording_step(parallel: Parallel) -> Callable[..., Any]:
+def recording_step(state: Any, batch: Any) -> Any:
     """A training step that leaves the batch it has seen in its sums."""
-
-    def step(state: Any, batch: Any) -> Any:
-        def everywhere(array: Any) -> Any:
-            axis = parallel.axis_name
-            return jax.lax.all_gather(array, axis, tiled=True) if axis else array
-
-        seen = {name: everywhere(batch[name]) for name in ("label", "index", "example", "weight")}
-        seen["pixels"] = everywhere(batch["image"].astype(jnp.int32).sum((1, 2, 3)))
-        return state.replace(step=state.step + 1), seen
-
-    return step
+    seen = {name: batch[name] for name in ("label", "slot", "place", "weight")}
+    seen["pixels"] = batch["image"].astype(jnp.int32).sum((1, 2, 3))
+    return state.replace(step=state.step + 1), gather_over_devices(seen)
 
 
 def seen_by(way: Parallel, split: Any, steps: list[int], first: int = 0) -> list[dict]:
-    feed = TrainFeed(split, recording_step(way), way, batch_size=16, seed=3)
-    state = init_state({}, {}, optax.identity(), jax.random.key(0))
-    state = way.replicate(state.replace(step=jnp.int32(first)))
+    feed = TrainFeed(split, recording_step, way, batch_size=16, seed=3)
+    state = init_state({}, {}, None, jax.random.key(0))
+    state = way.place(state.replace(step=jnp.int32(first)))
     seen = []
     for n in steps:
-        names = ("label", "index", "example", "pixels")
-        sums = {name: np.zeros(16, np.int32) for name in names}
-        zeros = way.replicate(sums | {"weight": np.zeros(16, np.float32)})
+        sums = {name: np.zeros(16, np.int32) for name in ("label", "slot", "place", "pixels")}
+        zeros = way.place(sums | {"weight": np.zeros(16, np.float32)})
         state, sums = feed.advance(state, zeros, n)
         seen.append(jax.tree.map(np.asarray, sums))
     return seen
@@ -65,10 +47,10 @@ def expected_batch(step: int) -> dict[str, np.ndarray]:
     epoch, within = divmod(step, 2)  # 44 examples are two batches of 16, and 12 left out
     places = epoch_order(3, epoch, 44)[within * 16 : (within + 1) * 16]
     return {
-        "label": SPLIT.labels[places],
-        "index": np.arange(16),
-        "example": places,
-        "pixels": SPLIT.images[places].astype(np.int32).sum((1, 2, 3)),
+        "label": SPLIT.arrays["label"][places],
+        "slot": np.arange(16),
+        "place": places,
+        "pixels": SPLIT.arrays["image"][places].astype(np.int32).sum((1, 2, 3)),
         "weight": np.ones(16, np.float32),
     }
 
@@ -92,41 +74,34 @@ def test_a_resumed_feed_goes_on_within_the_epoch(stored: str) -> None:
 
 def test_a_batch_larger_than_the_split() -> None:
     with pytest.raises(ConfigError, match="batch size 48 is larger than the 44 .* 44 or less"):
-        TrainFeed(SPLIT, lambda *_: _, ways()["jit"], batch_size=48, seed=0)
+        TrainFeed(SPLIT, recording_step, ways()["jit"], batch_size=48, seed=0)
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("stored", ["resident", "streamed"])
 @pytest.mark.parametrize("batch_size", [16, 500])
 def test_evaluation_is_exact_on_a_short_last_batch(way: str, stored: str, batch_size: int) -> None:
-    parallel, data = ways()[way], dataset()
-    task = Classification(ConvNet())
-    state = start(task, data)
-    split = SPLIT if stored == "resident" else streamed(SPLIT)
-    prepare, axis_name = make_prepare(data), parallel.axis_name
-    eval_step = make_eval_step(
-        task.with_axis(axis_name).loss_fn, prepare=prepare, axis_name=axis_name
+    parallel, task = ways()[way], Classification(ConvNet())
+    runner = make_runner(parallel, task, dataset())
+    state = begin(runner)
+    feed = EvalFeed(
+        SPLIT if stored == "resident" else streamed(SPLIT), parallel, batch_size=batch_size
     )
-    feed = EvalFeed(split, parallel, batch_size=batch_size)
-    assert len(feed) == 44
-    totals = feed.total(eval_step)(parallel.replicate(state))
 
-    batch = {"image": jnp.asarray(SPLIT.images), "label": SPLIT.labels}
-    variables = {"params": state.params, **state.model_state}
-    logits = np.asarray(
-        task.model.apply(variables, prepare(batch, state.key, False)["image"]), np.float64
-    )
+    def evaluate(state: Any, batch: Any, carry: Any) -> Evaluated:
+        sums = runner.program.evaluate(state, batch, carry).sums
+        return Evaluated(sums, {"logits": runner.program.predict(state, batch)})
+
+    totals, rows = feed.compile(evaluate)(state, None)
+
+    images, labels = SPLIT.arrays["image"], SPLIT.arrays["label"]
+    variables = jax.tree.map(np.asarray, {"params": state.params, **state.model_state})
+    logits = np.asarray(task.model.apply(variables, (images / 255 - 0.5) / 0.25), np.float64)
     log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     assert totals["weight"] == 44
-    assert totals["correct"] == (logits.argmax(axis=1) == SPLIT.labels).sum()
-    assert totals["loss"] == pytest.approx(-log_p[np.arange(44), SPLIT.labels].sum(), rel=1e-5)
-
-    def predict(state: Any, batch: Any) -> Any:
-        prepared = prepare(batch, state.key, False)
-        return task.with_axis(axis_name).predict(state.params, state.model_state, prepared)
-
-    parts = list(feed.compile(predict)(parallel.replicate(state)))
-    assert_close(np.concatenate(parts)[:44], logits, rtol=1e-5)
+    assert totals["correct"] == (logits.argmax(axis=1) == labels).sum()
+    assert totals["loss"] == pytest.approx(-log_p[np.arange(44), labels].sum(), rel=1e-5)
+    assert_close(rows["logits"], logits, rtol=1e-5)
 
 
 @pytest.mark.parametrize("mode", WAYS)

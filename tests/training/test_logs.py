@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from cnn_jax.training import MetricsFile, RunLog, read_metrics
+from cnn_jax.training import MetricsFile, Plan, RunLog, read_metrics
 
-METRICS = ("loss", "accuracy")
+METRICS = ("loss", "accuracy", "learning_rate", "grad_norm")
 EMPTY = {"loss": "", "accuracy": "", "learning_rate": "", "grad_norm": ""}
 
 
@@ -69,23 +69,19 @@ def test_rows_of_the_loop(tmp_path: Path) -> None:
         file,
         None,
         title="test",
-        total=20,
+        plan=Plan(total=20, log_every=2, evaluate_every=2, save_every=2, steps_per_epoch=4),
         first=0,
-        steps_per_epoch=4,
-        summarize=lambda sums: {"loss": sums["loss"] / sums["weight"], "accuracy": 0.5},
-        learning_rate=lambda step: step / 100,
+        training_metrics=lambda sums: {"loss": sums["loss"] / sums["weight"], "accuracy": 0.5},
         writer=lambda step, values: written.append((step, values)),
     )
-    sums = {"loss": 6.0, "weight": 4.0, "grad_norm": 3.0, "steps": 2.0}
+    sums = {"loss": 6.0, "weight": 4.0, "examples": 4.0, "steps": 2.0}
     with log:
         log.chunk(2, sums, 100.0)
-        log.train(2, sums, 0.5)
+        log.train(2, sums)
         log.validation(2, {"loss": 0.75, "accuracy": 0.25})
-    # The rate is that of the last step made, step 1, times the plateau's factor.
-    train = {"loss": 1.5, "accuracy": 0.5, "learning_rate": 0.005, "grad_norm": 1.5}
-    assert file.rows == [
-        {"step": 2, "epoch": 0.5, "split": "train"} | train,
-        {"step": 2, "epoch": 0.5, "split": "validation"} | EMPTY | {"loss": 0.75, "accuracy": 0.25},
+    train = {"loss": 1.5, "accuracy": 0.5}
+    assert file.rows == [row(2, **train) | {"epoch": 0.5}] + [
+        row(2, "validation", loss=0.75, accuracy=0.25) | {"epoch": 0.5}
     ]
     assert read_metrics(file.path) == file.rows
     assert written[0] == (2, {f"train/{name}": value for name, value in train.items()})

@@ -5,7 +5,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from cnn_jax.training import (
@@ -14,6 +13,7 @@ from cnn_jax.training import (
     Plan,
     TrainingDiverged,
     TrainState,
+    adapt,
     fit,
     init_state,
     loop,
@@ -33,9 +33,7 @@ def test_events_of_a_plan() -> None:
 
 
 NEVER = ControlConfig()
-
-
-NO_CONTROL = ControlConfig()
+SUMS = ("loss", "weight", "examples", "steps", "finite_steps")
 
 
 class Counting:
@@ -53,7 +51,8 @@ class Counting:
             state = state.replace(step=jnp.int32(step))
             parts = {
                 "loss": step,
-                "weight": 2.0,
+                "weight": 3.0,
+                "examples": 2.0,
                 "steps": 1.0,
                 "finite_steps": step < self.bad_from,
             }
@@ -66,27 +65,35 @@ class Counting:
     def chunk(self, step: int, sums: Any, examples_per_second: float) -> None:
         assert examples_per_second > 0
 
-    def train(self, step: int, sums: Any, scale: float) -> None:
-        self.events.append(("train", step, float(sums["loss"]), float(sums["steps"]), scale))
+    def train(self, step: int, sums: Any) -> None:
+        self.events.append(("train", step, float(sums["loss"]), float(sums["steps"])))
 
-    def validation(self, step: int, summary: dict[str, float]) -> None:
-        self.events.append(("validation", step, summary["loss"]))
+    def validation(self, step: int, metrics: dict[str, float]) -> None:
+        self.events.append(("validation", step, metrics["loss"]))
 
-    def save(self, step: int, state: TrainState, sums: Any, summary: Any) -> None:
+    def draw(self, step: int, state: TrainState) -> None:
+        self.events.append(("draw", step, float(state.control.scale)))
+
+    def save(self, step: int, state: TrainState, sums: Any, metrics: Any) -> None:
         assert int(state.step) == step
         self.events.append(("save", step, float(sums["loss"])))
 
     def fit(self, plan: Plan, control: ControlConfig = NEVER, stop: int = -1) -> Any:
-        state = init_state({}, {}, optax.identity(), jax.random.key(0))
-        zeros = {name: np.zeros(()) for name in ("loss", "weight", "steps", "finite_steps")}
+        state = init_state({}, {}, None, jax.random.key(0))
+
+        def follow(state: TrainState, metrics: dict[str, float]) -> TrainState:
+            decided = adapt(state.control, metrics["loss"], control, higher_is_better=False)
+            return state.replace(control=decided)
+
         return fit(
             state,
-            zeros,
+            {name: np.zeros(()) for name in SUMS},
             plan=plan,
-            control=control,
             advance=self.advance,
             evaluate=self.evaluate,
-            replicate=lambda tree: tree,
+            adapt=follow,
+            draw=self.draw,
+            place=lambda tree: tree,
             observer=self,
             save=self.save,
             stop_requested=lambda step: step >= stop > 0,
@@ -104,12 +111,14 @@ def test_what_happens_does_not_depend_on_the_chunks(
     run = Counting([2.0, 1.0])
     assert int(run.fit(PLAN).step) == 10
     assert run.events == [
-        ("train", 4, 1 + 2 + 3 + 4, 4, 1.0),
+        ("train", 4, 1 + 2 + 3 + 4, 4),
         ("validation", 5, 2.0),
+        ("draw", 5, 1.0),
         ("save", 5, 5.0),  # with the sums of the row that is not yet due
-        ("train", 8, 5 + 6 + 7 + 8, 4, 1.0),
-        ("train", 10, 9 + 10, 2, 1.0),
+        ("train", 8, 5 + 6 + 7 + 8, 4),
+        ("train", 10, 9 + 10, 2),
         ("validation", 10, 1.0),
+        ("draw", 10, 1.0),
         ("save", 10, 0.0),
     ]
     assert run.chunks == ([1] * 10 if seconds == 0 else [1, 3, 1, 3, 2])
@@ -120,7 +129,7 @@ def test_the_rate_decreases_and_the_run_stops_early() -> None:
     control = ControlConfig(plateau_patience=1, plateau_factor=0.5, stop_patience=3)
     state = run.fit(Plan(total=100, log_every=2, evaluate_every=2, save_every=50), control)
     assert int(state.step) == 8
-    assert [event[4] for event in run.events if event[0] == "train"] == [1.0, 1.0, 0.5, 0.25]
+    assert [event[2] for event in run.events if event[0] == "draw"] == [1.0, 0.5, 0.25, 0.125]
     assert [event[:2] for event in run.events if event[0] == "save"] == [("save", 8)]
 
 

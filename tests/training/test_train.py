@@ -41,7 +41,7 @@ EXPERIMENT = Experiment(
         save_every="4 steps",
         eval_batch_size=16,
     ),
-    # So quick to give up that both happen: on a plateau, at any loss that is not half the last.
+    # So quick to give up that a plateau happens: at any accuracy that is not half as much again.
     control=ControlConfig(plateau_patience=2, plateau_factor=0.5, min_improvement=0.5),
 )
 

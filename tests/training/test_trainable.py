@@ -18,9 +18,9 @@ from cnn_jax.training import (
     make_optimizer,
     make_parallel,
     make_train_step,
+    prepare_run,
     train,
 )
-from cnn_jax.training.assembly import assemble
 from cnn_jax.training.trainable import join_params, split_params
 from tests.tolerance import assert_close
 from tests.training.small import ConvNet, blobs, dataset, one_device, wide
@@ -58,6 +58,11 @@ def experiment(optimizer: OptimizerConfig = OPTIMIZERS[0], **training: Any) -> E
     )
 
 
+def fresh_state(one: Experiment) -> Any:
+    _, runner = prepare_run(one, one_device(), seed=0)
+    return runner.init(lambda fresh: one.initialize(fresh, {}))
+
+
 def bits(tree: Any) -> Any:
     return jax.tree.map(lambda a: np.asarray(a).tobytes(), tree)
 
@@ -65,7 +70,7 @@ def bits(tree: Any) -> Any:
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda one: one.name)
 def test_what_is_held_keeps_its_bits(optimizer, tmp_path):
     one = experiment(optimizer, ema_decay=0.9, layer_gradients=True)
-    before = assemble(one, one_device(), seed=0).state
+    before = fresh_state(one)
     result = train(one, tmp_path, one_device(), seed=0, title="")
     for name in ("Conv_0", "BatchNorm_0"):
         assert bits(result.variables["params"][name]) == bits(before.params[name])
@@ -79,7 +84,7 @@ def test_what_is_held_keeps_its_bits(optimizer, tmp_path):
 
 
 def test_the_optimizer_keeps_nothing_of_what_is_held():
-    state = assemble(experiment(), one_device(), seed=0).state
+    state = fresh_state(experiment())
     assert sorted(leaf.size for leaf in jax.tree.leaves(state.opt_state) if leaf.size > 1) == [
         4,
         16,
@@ -90,26 +95,27 @@ def test_what_trains_makes_the_step_that_it_makes_with_all():
     """The gradient of the head is the same, whether or not others are taken."""
     optimizer = OptimizerConfig(learning_rate=0.5, l2=0.1, decay_all=True)
     task = Classification(ConvNet(norm="frozen"))
-    split = blobs(0, 8)
+    arrays = blobs(0, 8).arrays
     batch = {
-        "image": jnp.asarray(split.images / 255.0),
-        "label": jnp.asarray(split.labels),
-        "index": jnp.arange(8),
+        "image": jnp.asarray(arrays["image"] / 255.0),
+        "label": jnp.asarray(arrays["label"]),
+        "slot": jnp.arange(8),
         "weight": jnp.ones(8),
     }
     with jax.enable_x64(True):
         rule = make_optimizer(optimizer, lambda step: optimizer.learning_rate)
-        params, model_state = map(wide, task.init(jax.random.key(0), (8, 8, 1)))
+        params, model_state = map(wide, task.init(jax.random.key(0), dataset().spec))
         after = {}
         for trainable in (None, only_head):
             step = make_train_step(
                 task.loss_fn,
                 rule,
-                prepare=lambda batch, key, train: batch,
+                preprocess=lambda batch, key, train: batch,
                 penalty=l2_penalty(optimizer),
                 trainable=trainable,
             )
-            state = init_state(params, model_state, rule, jax.random.key(1), trainable=trainable)
+            opt_state = rule.init(split_params(params, trainable)[0])
+            state = init_state(params, model_state, opt_state, jax.random.key(1))
             after[trainable] = jax.jit(step)(state, batch)[0].params
         assert_close(after[only_head][HEAD], after[None][HEAD])
     assert bits(after[only_head]["Conv_0"]) == bits(params["Conv_0"])
@@ -139,7 +145,7 @@ def test_a_run_that_is_cut_goes_on_to_the_bit(tmp_path):
 def test_nothing_to_train_is_an_error():
     one = replace(experiment(), trainable=lambda path: path.startswith("body"))
     with pytest.raises(ValueError, match=r"no parameter trains: .*all 5 paths, such as .*kernel"):
-        assemble(one, one_device(), seed=0)
+        fresh_state(one)
 
 
 def test_parts_are_put_together_again():

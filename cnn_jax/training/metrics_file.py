@@ -1,0 +1,62 @@
+"""``metrics.csv``: the rows of a run, which survive a kill."""
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+
+class MetricsFile:
+    """``metrics.csv``: one row for each training portion and one for each evaluation.
+
+    It holds no times, so the file of a run that was killed and resumed equals that of the
+    uninterrupted one.
+
+    Args:
+        path: the file; None keeps the rows in memory only (other processes of a job).
+        metrics: names of the columns after step, epoch and split.
+        resume_step: rows after this step are dropped; the resumed run makes them again.
+    """
+
+    def __init__(self, path: Path | None, metrics: Sequence[str], *, resume_step: int = 0) -> None:
+        self.columns = ["step", "epoch", "split", *metrics]
+        self.path = path
+        self.rows: list[Row] = []
+        if path is not None and path.exists():
+            self.rows = [row for row in read_metrics(path) if row["step"] <= resume_step]
+        if path is None:
+            return
+        # Rewritten beside and renamed, so that a kill here loses nothing.
+        partial = path.with_suffix(".partial")
+        with partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        os.replace(partial, path)
+
+    def append(self, row: Row) -> None:
+        """Add a row, on disk at once; columns that it does not have are empty."""
+        row = {column: "" for column in self.columns} | row
+        self.rows.append(row)
+        if self.path is not None:
+            with self.path.open("a", newline="") as file:
+                csv.DictWriter(file, self.columns).writerow(row)
+
+
+def read_metrics(path: Path) -> list[Row]:
+    """The rows of a metrics.csv; a last line cut short by a kill is left out."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [_parsed(row) for row in rows if None not in row.values() and row["step"]]
+
+
+def _parsed(row: dict[str, str]) -> Row:
+    def value(name: str, text: str) -> Any:
+        if name == "split" or text == "":
+            return text
+        return int(text) if name == "step" else float(text)
+
+    return {name: value(name, text) for name, text in row.items()}

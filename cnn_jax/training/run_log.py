@@ -1,0 +1,120 @@
+"""What a run tells people: a progress bar, and lines for a terminal or a log file."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from cnn_jax.training.metrics_file import MetricsFile
+from cnn_jax.training.plan import Plan
+from cnn_jax.training.program import Metrics, Sums
+
+LONG_RUN_MINUTES = 10
+"""Longer runs are announced with an estimate."""
+
+
+class RunLog:
+    """Observer of the loop: writes rows, moves the bar.
+
+    Args:
+        metrics_file: where rows go.
+        console: where a person looks; None is silent (other processes of a job).
+        title: experiment and data set, shown at the bar.
+        plan: length of the run and of an epoch.
+        first: step that this process starts from.
+        training_metrics: the metrics of the sums of a training row.
+        writer: also gets every row, as ``writer(step, {tag: value})`` (TensorBoard).
+    """
+
+    def __init__(
+        self,
+        metrics_file: MetricsFile,
+        console: Console | None,
+        *,
+        title: str,
+        plan: Plan,
+        first: int,
+        training_metrics: Callable[[Sums], Metrics],
+        writer: Callable[[int, dict[str, float]], None] | None = None,
+    ) -> None:
+        self._file, self._console, self._title = metrics_file, console, title
+        self._plan, self._training_metrics, self._writer = plan, training_metrics, writer
+        self._rate, self._loss, self._chunks = "", "", 0
+        self._bar = None
+        if console is not None and console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=None),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TextColumn("{task.fields[loss]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=console,
+            )
+            self._bar_task = self._bar.add_task(
+                title, total=plan.total, completed=first, rate="compiling", loss=""
+            )
+
+    def __enter__(self) -> "RunLog":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def chunk(self, step: int, sums: Sums, examples_per_second: float) -> None:
+        """Move the bar."""
+        self._rate = f"{examples_per_second:,.0f} examples/s"
+        self._loss = f"loss {float(sums['loss']) / max(float(sums['weight']), 1e-30):.3f}"
+        self._chunks += 1
+        if self._console is not None and self._chunks == 4:
+            self._estimate(step, examples_per_second * float(sums["steps"] / sums["examples"]))
+        if self._bar:
+            self._bar.update(self._bar_task, completed=step, rate=self._rate, loss=self._loss)
+
+    def _estimate(self, step: int, steps_per_second: float) -> None:
+        """Tell of a long run before much of it is spent."""
+        minutes = (self._plan.total - step) / steps_per_second / 60
+        if minutes > LONG_RUN_MINUTES:
+            self._say(
+                f"about {minutes:,.0f} minutes to go at {self._rate}; it can be stopped and "
+                "continued at any time"
+            )
+
+    def train(self, step: int, sums: Sums) -> None:
+        """Write a training row: means over the steps since the last one."""
+        self._write(step, "train", self._training_metrics(sums))
+
+    def validation(self, step: int, metrics: Metrics) -> None:
+        """Write a validation row, and a line for people."""
+        self._write(step, "validation", metrics)
+        # Details have a slash in their name, as accuracy/0.001 of one of several rates.
+        values = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items() if "/" not in name)
+        epoch = step / self._plan.steps_per_epoch
+        self._say(
+            f"{self._title}  step {step:>6}/{self._plan.total}  epoch {epoch:6.2f}  "
+            f"train {self._loss}  validation {values}  {self._rate}"
+        )
+
+    def _write(self, step: int, split: str, metrics: Metrics) -> None:
+        epoch = round(step / self._plan.steps_per_epoch, 4)
+        row: dict[str, Any] = {"step": step, "epoch": epoch, "split": split, **metrics}
+        self._file.append(row)
+        if self._writer:
+            self._writer(step, {f"{split}/{name}": value for name, value in metrics.items()})
+
+    def _say(self, text: str) -> None:
+        if self._console is not None:
+            self._console.print(text, highlight=False, soft_wrap=True)

@@ -1,0 +1,52 @@
+"""What a run saves and goes on from: its state, the sums of the current row, and its clock."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from cnn_jax.training.checkpoint import Checkpoints
+from cnn_jax.training.program import Metrics, Program, Sums, Variables
+from cnn_jax.training.runner import Runner
+from cnn_jax.training.state import TrainState
+
+
+class SavedState:
+    """State, sums and clock of a run on the devices: fresh, or from its last checkpoint.
+
+    Args:
+        directory: of the checkpoints.
+        runner: gives the fresh state, and places what is restored as it lies.
+        change: maps the fresh variables to those that training starts from.
+
+    Raises:
+        CheckpointMismatch: the last checkpoint is of another model.
+    """
+
+    def __init__(
+        self, directory: Path, runner: Runner, change: Callable[[Variables], Variables]
+    ) -> None:
+        program: Program = runner.program
+        self._place = runner.parallel.place
+        state = runner.init(change)
+        saved = {
+            "state": state,
+            "sums": runner.zero_sums(state),
+            "seconds": self._place(np.float32(0.0)),
+        }
+        self.checkpoints = Checkpoints(
+            directory, best_metric=program.best_metric, higher_is_better=program.higher_is_better
+        )
+        self.first = self.checkpoints.latest_step() or 0
+        if self.first:
+            saved = self.checkpoints.restore(self.first, saved)
+        self.state, self.sums = saved["state"], saved["sums"]
+        self.seconds, self._started = float(saved["seconds"]), time.perf_counter()
+
+    def save(self, step: int, state: TrainState, sums: Sums, metrics: Metrics | None) -> None:
+        """Start to write a checkpoint."""
+        now = time.perf_counter()
+        self.seconds, self._started = self.seconds + now - self._started, now
+        clock = self._place(np.float32(self.seconds))
+        self.checkpoints.save(step, {"state": state, "sums": sums, "seconds": clock}, metrics)
