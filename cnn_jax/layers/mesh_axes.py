@@ -38,6 +38,11 @@ def _varying_axes(x: Array) -> frozenset[str]:
     return jax.typeof(x).manual_axis_type.varying
 
 
+def mapped_axes() -> tuple[str, ...]:
+    """The axes over which the caller is mapped by `jax.pmap` or `jax.shard_map`; else ()."""
+    return tuple(jax.sharding.get_abstract_mesh().manual_axes)
+
+
 def partly_manual() -> bool:
     """Whether what is traced is inside of a `jax.shard_map` over some axes of the mesh only."""
     mesh = jax.sharding.get_abstract_mesh()

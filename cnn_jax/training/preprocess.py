@@ -1,0 +1,78 @@
+"""Turns a raw batch into the model's input, inside the compiled step."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Key
+
+from cnn_jax.data import Dataset, Mix, augment_examples, normalize
+from cnn_jax.data.augment import IMAGE_ONLY, PLACED, UNPLACED
+from cnn_jax.errors import ConfigError
+from cnn_jax.layers.mesh_axes import mapped_axes
+
+Batch = dict[str, Any]
+Preprocess = Callable[[Batch, Key[Array, ""], bool], Batch]
+
+
+def make_preprocess(dataset: Dataset) -> Preprocess:
+    """Builds ``preprocess(batch, key, train) -> batch``.
+
+    A uint8 ``image`` is scaled to [0, 1], augmented, mixed and normalized; other batches are
+    returned unchanged. Augmentation moves every entry that has a place in the image. Its key is
+    derived from the step's key and the example's slot in the global batch, and mixing pairs the
+    examples of the global batch, so the result does not depend on the number of devices.
+
+    Raises:
+        ConfigError: the augmentation or the mixing would leave an entry of the data set behind.
+    """
+    _check_nothing_left_behind(dataset)
+
+    def preprocess(batch: Batch, key: Key[Array, ""], train: bool) -> Batch:
+        if "image" not in batch or batch["image"].dtype != jnp.uint8:
+            return batch
+        batch = batch | {"image": batch["image"].astype(jnp.float32) / 255.0}
+        if train and dataset.augment:
+            keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, batch["slot"])
+            placed = {name: values for name, values in batch.items() if name in PLACED}
+            batch = batch | augment_examples(dataset.augment, keys, placed)
+        if train and dataset.mix is not None:
+            labels = jax.nn.one_hot(batch["label"], dataset.num_classes)
+            images, labels = _mixed(dataset.mix, key, batch["image"], labels)
+            batch = batch | {"image": images, "label": labels}
+        return batch | {"image": normalize(batch["image"], dataset.mean, dataset.std)}
+
+    return preprocess
+
+
+def _check_nothing_left_behind(dataset: Dataset) -> None:
+    moving = [one for one in dataset.augment if not isinstance(one, IMAGE_ONLY)]
+    left = sorted(dataset.spec.keys() - PLACED - UNPLACED)
+    if moving and left:
+        raise ConfigError(
+            f"{', '.join(map(repr, moving))} would move the image of {dataset.name} without its"
+            f" {', '.join(left)}: remove the augmentation, or rename an entry that it can move"
+            f" ({', '.join(sorted(PLACED))}) or that has no place in the image"
+            f" ({', '.join(sorted(UNPLACED))})"
+        )
+    unmixed = sorted(dataset.spec.keys() - {"image"} - UNPLACED)
+    if dataset.mix is not None and unmixed:
+        raise ConfigError(
+            f"{dataset.mix!r} mixes image and label of {dataset.name}, but not its"
+            f" {', '.join(unmixed)}: remove the mixing, or these entries"
+        )
+
+
+def _mixed(mix: Mix, key: Array, images: Array, labels: Array) -> tuple[Array, Array]:
+    """Mixes the pairs of the global batch. It is gathered first if it is divided over devices."""
+    parts, axes = (images, labels), mapped_axes()
+    if axes:
+        parts = lax.all_gather(parts, axes, tiled=True)
+    # The keys of the examples are derived from smaller numbers.
+    mixed = mix(jax.random.fold_in(key, len(parts[0])), *parts)
+    if not axes:
+        return mixed
+    start, size = lax.axis_index(axes) * len(images), len(images)
+    return jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, start, size), mixed)
