@@ -1,4 +1,4 @@
-"""Data sets: by name from TFDS directories, from folders of images, or embedded."""
+"""Data sets: from TFDS directories by name, from folders of images, from files, or embedded."""
 
 from cnn_jax.data.augment import (
     IGNORED,
@@ -30,9 +30,13 @@ from cnn_jax.data.augment import (
     random_scale,
     random_translation,
 )
-from cnn_jax.data.dataset import ArraySplit, DataError, Dataset, Split, StreamSplit
+from cnn_jax.data.dataset import Dataset
+from cnn_jax.data.errors import DataError
+from cnn_jax.data.examples import Spec
 from cnn_jax.data.load import DataConfig, load_dataset
 from cnn_jax.data.order import epoch_order
+from cnn_jax.data.padding import on_canvas, pad_boxes
+from cnn_jax.data.splits import ArraySplit, Split, StreamSplit, WindowSplit
 from cnn_jax.data.stream import HostBatch, stream_batches
 
 __all__ = [
@@ -49,8 +53,10 @@ __all__ = [
     "Mixup",
     "RandomCrop",
     "RandomFlip",
+    "Spec",
     "Split",
     "StreamSplit",
+    "WindowSplit",
     "alternating_flip",
     "apply_augment",
     "augment_examples",
@@ -61,6 +67,8 @@ __all__ = [
     "load_dataset",
     "mixup",
     "normalize",
+    "on_canvas",
+    "pad_boxes",
     "random_brightness",
     "random_contrast",
     "random_crop",

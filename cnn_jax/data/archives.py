@@ -1,8 +1,8 @@
 """The official archives of CIFAR-10, CIFAR-100, MNIST and Fashion-MNIST, and their formats.
 
 Sizes and sha256 are those of TFDS's url_checksums (cifar10.txt, cifar100.txt, mnist.txt,
-fashion_mnist.txt); every mirror's file has to have them, so that it does not matter which one
-answers. CIFAR is read from its binary version: the Python version would have to be unpickled.
+fashion_mnist.txt). The files of all mirrors must match them, so any mirror will do. CIFAR is read
+from its binary version, because the Python version is pickled.
 """
 
 import gzip
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from cnn_jax.data.dataset import DataError
+from cnn_jax.data.errors import DataError
 from cnn_jax.data.names import CLASS_NAMES
 from cnn_jax.download import PublishedFile
 
@@ -26,17 +26,17 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Official:
-    """What it takes to make the genuine TFDS data set out of the official archives.
+    """What is needed to write the genuine TFDS data set from the official archives.
 
-    Version and features are those of the TFDS builder of the same name, `read` gives the records
-    of every split in the official order, and `classes` the class names of every label.
+    Version and features are those of the TFDS builder of the same name. `read` returns the records
+    of every split in the official order, and the class names of every label.
     """
 
     version: str
     archives: tuple[PublishedFile, ...]
     image_shape: tuple[int, int, int]
     labels: tuple[str, ...]
-    """The names of the label features; the first one is what is classified."""
+    """The names of the label features; the first one is the class."""
     has_id: bool
     sizes: Mapping[str, int]
     read: Callable[[Path], tuple[dict[str, Iterator[Record]], dict[str, tuple[str, ...]]]]
@@ -111,7 +111,7 @@ def _member(archive: Path, member: str) -> bytes:
 def read_mnist(
     folder: Path, names: tuple[str, ...] = tuple("0123456789")
 ) -> tuple[dict[str, Iterator[Record]], dict[str, tuple[str, ...]]]:
-    """Records of the four IDX files of MNIST, and of those data sets that imitate it."""
+    """Records of the four IDX files of MNIST and of data sets in the same format."""
 
     def records(prefix: str) -> Iterator[Record]:
         images = read_idx(folder / f"{prefix}-images-idx3-ubyte.gz")
@@ -130,7 +130,7 @@ def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
         shape = struct.unpack_from(f">{rank}I", content, 4)
         values = np.frombuffer(content, np.uint8, offset=4 + 4 * rank)
         if zeros or kind != 8:
-            raise ValueError("it does not begin with 0, 0, 8")
+            raise ValueError("it does not start with 0, 0, 8")
         return values.reshape(shape)
     except (OSError, EOFError, ValueError, struct.error) as error:
         raise DataError(f"{path} is not an IDX file: {error}") from error

@@ -1,4 +1,4 @@
-"""Decodes a whole small split once into one uint8 array."""
+"""Decodes a whole small split once into arrays."""
 
 import os
 from collections.abc import Sequence
@@ -7,23 +7,24 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from jaxtyping import Int
 
-from cnn_jax.data.dataset import ArraySplit, DataError, Examples, some_of
+from cnn_jax.data.errors import DataError, some_of
+from cnn_jax.data.examples import Examples
+from cnn_jax.data.splits import ArraySplit
 
 CHUNK = 256
 
 
-def decode_all(
-    examples: Examples,
-    indices: Int[np.ndarray, "chosen"],
-    image_shape: tuple[int, int, int],
-) -> ArraySplit:
+def decode_all(examples: Examples, indices: Int[np.ndarray, "chosen"]) -> ArraySplit:
     """Decodes the examples at `indices`, in that order.
 
-    One DataError names all that cannot be read (the first ten of many).
+    Raises:
+        DataError: examples cannot be read. One error lists all of them, up to `LISTED`.
     """
     positions = [int(index) for index in indices]
-    images = np.empty((len(positions), *image_shape), np.uint8)
-    labels = np.empty(len(positions), np.int32)
+    arrays = {
+        name: np.empty((len(positions), *entry.shape), entry.dtype)
+        for name, entry in examples.spec.items()
+    }
 
     def fill(start: int) -> list[str]:
         chunk = positions[start : start + CHUNK]
@@ -31,20 +32,22 @@ def decode_all(
             decoded = examples.__getitems__(chunk)
         except DataError:
             return _errors(examples, chunk)
-        for place, (image, label) in enumerate(decoded, start):
-            images[place], labels[place] = image, label
+        for place, example in enumerate(decoded, start):
+            for name, array in arrays.items():
+                array[place] = example[name]
         return []
 
-    # Decoding releases Python's lock, but below some thousand pixels the calls around it cost
-    # more than the decoding itself and threads only stand in each other's way (measured: 32x32
-    # WebP takes half as long again with two threads).
-    threads = 1 if images[0].size < 64 * 64 * 3 else os.cpu_count() or 1
+    # Decoding releases Python's lock. Below a few thousand pixels, however, the surrounding calls
+    # cost more than the decoding, and threads slow each other down (measured: 32x32 WebP takes
+    # half as long again with two threads).
+    largest = max(entry.size for entry in examples.spec.values())
+    threads = 1 if largest < 64 * 64 * 3 else os.cpu_count() or 1
     starts = range(0, len(positions), CHUNK)
     with ThreadPoolExecutor(threads) as pool:
         errors = [error for part in pool.map(fill, starts) for error in part]
     if errors:
         raise DataError(_summary(errors))
-    return ArraySplit(images, labels)
+    return ArraySplit(arrays)
 
 
 def _errors(examples: Examples, indices: Sequence[int]) -> list[str]:

@@ -1,4 +1,4 @@
-"""From encoded bytes to uint8 arrays of one size."""
+"""Decodes images to uint8 arrays of one size."""
 
 import io
 import struct
@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image as PillowImage
 
-from cnn_jax.data.dataset import Crop, DataError
+from cnn_jax.data.errors import DataError
+from cnn_jax.data.examples import Crop
 
 _FORMATS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WEBP"}
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -20,7 +21,7 @@ _NOT_AN_IMAGE = (
     EOFError,
     struct.error,
 )
-# EXIF 2.3, section 4.6.4: how the image is turned and mirrored as it is stored.
+# EXIF 2.3, section 4.6.4: the rotation and reflection of the stored image.
 _ORIENTATION_TAG = 274
 _ORIENTATIONS = {
     2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
@@ -36,22 +37,28 @@ _ORIENTATIONS = {
 def decode_image(
     encoded: bytes, channels: int, crop: Crop | None = None, *, at_most: int = 0
 ) -> UInt8[np.ndarray, "height width {channels}"]:
-    """Decodes JPEG, PNG, WebP… to `channels` (1: grey, 3: RGB, 4: RGBA) of uint8.
+    """Decodes JPEG, PNG, WebP and other formats to uint8.
 
-    The image is as viewers show it: turned as its EXIF orientation says, 16 bits scaled to 8; only
-    transparency is left out where it is not asked for. `crop` gets the whole image, as
-    `centre_square` and `random_part` do. With `at_most` a shorter side of more pixels is resized to
-    it first, the other in proportion; the decoder of a JPEG then skips what is not needed.
+    The image is as viewers show it: its EXIF orientation is applied, and 16 bits are scaled to 8.
+    Without an alpha channel, transparency is ignored.
 
-    Raises ValueError where the bytes are no whole image, or one too large to be decoded.
+    Args:
+        encoded: the bytes of an image file.
+        channels: 1 for grey, 3 for RGB, 4 for RGBA.
+        crop: applied to the whole image, such as `centre_square` and `random_part`.
+        at_most: resizes a larger shorter side to this many pixels first, keeping the aspect ratio;
+            JPEGs are then decoded at a reduced size. 0 does not resize.
+
+    Raises:
+        ValueError: the bytes are not a complete image, or the image is too large to be decoded.
     """
     if not encoded:
         raise ValueError("it is empty")
-    # Pillow tries one format after the other, which takes longer than decoding a small image.
+    # Pillow tries all formats in turn, which takes longer than decoding a small image.
     formats = [name for start, name in _FORMATS.items() if encoded.startswith(start)] or None
     try:
         with PillowImage.open(io.BytesIO(encoded), formats=formats) as opened:
-            # Taken before a draft, which changes the size that the image says it has.
+            # Before the draft, which changes the image's size.
             size = _within(opened.size, at_most) if at_most else opened.size
             orientation = _ORIENTATIONS.get(opened.getexif().get(_ORIENTATION_TAG, 1))
             if size != opened.size:
@@ -65,11 +72,11 @@ def decode_image(
                 image = crop(image)
             pixels = np.asarray(image)
     except PillowImage.UnidentifiedImageError as error:
-        raise ValueError("its content is no image") from error
+        raise ValueError("its content is not an image") from error
     except PillowImage.DecompressionBombError as error:
         limit = 2 * (PillowImage.MAX_IMAGE_PIXELS or 0)
         raise ValueError(
-            f"it has more than {limit:,} pixels, the most that are decoded: make it smaller"
+            f"it has more than {limit:,} pixels, which is the limit: make it smaller"
         ) from error
     except _NOT_AN_IMAGE as error:
         raise ValueError(str(error)) from error
@@ -77,30 +84,31 @@ def decode_image(
 
 
 def as_mode(image: PillowImage.Image, mode: str) -> PillowImage.Image:
-    """The image in mode "L", "RGB" or "RGBA"; 16-bit grey is scaled, not clipped."""
+    """Converts to mode "L", "RGB" or "RGBA". 16-bit grey is scaled, not clipped."""
     if image.mode == mode:
         return image
     if image.mode.startswith("I"):
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65_535:
             raise ValueError(
-                f"its values reach from {values.min()} to {values.max()}: save it with 8 or 16 bits"
+                f"its values are between {values.min()} and {values.max()}: save it with 8 or 16"
+                " bits"
             )
-        # Pillow would clip 16-bit values at 255; the high byte is what one sees.
+        # Pillow would clip 16-bit values at 255; viewers show the high byte.
         image = PillowImage.fromarray((values >> 8).astype(np.uint8))
     if image.mode == "F":
         raise ValueError("its values are floating point: save it with 8 or 16 bits")
     if image.mode == "P" and "transparency" in image.info:
-        # Pillow warns of palettes with transparency that go to RGB without this step.
+        # Without this step Pillow warns about palettes with transparency.
         image = image.convert("RGBA")
     return image.convert(mode)
 
 
 def centre_square(image_size: int, resize: int = 0) -> Crop:
-    """A crop to the square in the centre, after the shorter side was resized (bilinear).
+    """A crop that resizes the shorter side (bilinear) and cuts out the central square.
 
-    Sizes and places are rounded as by `Resize(resize)` and `CenterCrop(image_size)` of
-    torchvision. `resize` is at least `image_size`, and 0 stands for that.
+    Sizes and places are rounded as in torchvision's `Resize(resize)` and `CenterCrop(image_size)`.
+    `resize` is at least `image_size`; 0 means `image_size`.
     """
     return partial(_centre_square, image_size, resize or image_size)
 
@@ -118,16 +126,16 @@ def _centre_square(image_size: int, shorter: int, image: PillowImage.Image) -> P
 
 
 def _within(size: tuple[int, int], at_most: int) -> tuple[int, int]:
-    """The size, or one in its proportions whose shorter side has as many pixels as are allowed."""
+    """The size, scaled down if its shorter side is larger than `at_most`."""
     width, height = size
     scale = min(1.0, at_most / min(width, height))
     return round(width * scale), round(height * scale)
 
 
 def check_shape(what: str, actual: Sequence[int], expected: Sequence[int]) -> None:
-    """Raises DataError where an image has not the size of the others."""
+    """Raises DataError if an image does not have the size of the others."""
     if tuple(actual) != tuple(expected):
         raise DataError(
-            f"{what} has the shape {tuple(actual)}, expected {tuple(expected)}: bring all images"
-            " to one size with --data.image-size"
+            f"{what} has the shape {tuple(actual)}, expected {tuple(expected)}: set one size for"
+            " all images with --data.image-size"
         )

@@ -1,18 +1,19 @@
-"""Data that comes with an installed package: scikit-learn's handwritten digits."""
+"""The handwritten digits that are installed with scikit-learn."""
 
 import numpy as np
 from PIL import Image as PillowImage
 
-from cnn_jax.data.dataset import ArraySplit, Stored
+from cnn_jax.data.dataset import Stored
 from cnn_jax.data.decode import centre_square
 from cnn_jax.data.names import TITLES
+from cnn_jax.data.splits import ArraySplit
 
 
 def open_digits(image_size: int = 0) -> Stored:
     """The 1,797 handwritten digits of scikit-learn, 8x8x1, as train, validation and test.
 
-    Values 0..16 become 0..255. Within each class the examples are shuffled once and for all and
-    go 70% to train, 10% to validation and 20% to test; then every split is shuffled.
+    Values 0..16 become 0..255. The examples of each class are shuffled with a fixed seed and
+    divided: 70% train, 10% validation, 20% test. Then every split is shuffled.
     """
     from sklearn.datasets import load_digits  # takes a second to import
 
@@ -36,6 +37,6 @@ def open_digits(image_size: int = 0) -> Stored:
     splits = {}
     for split, indices in chosen.items():
         order = np.asarray(indices)[np.argsort(generator.random(len(indices)))]
-        splits[split] = ArraySplit(images[order], labels[order])
+        splits[split] = ArraySplit({"image": images[order], "label": labels[order]})
     class_names = tuple(str(digit) for digit in range(10))
-    return Stored("digits", TITLES["digits"], splits, class_names, images.shape[1:])
+    return Stored("digits", TITLES["digits"], splits, class_names)

@@ -1,4 +1,4 @@
-"""Reads folders of images: train|val/<class>/*.jpg, as ImageNet and many others come."""
+"""Reads folders of images: train|val/<class>/*.jpg, the layout of ImageNet and many others."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -6,23 +6,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 
-from cnn_jax.data.dataset import LISTED, Crop, DataError, Image, Stored, some_of
+from cnn_jax.data.dataset import Stored
 from cnn_jax.data.decode import centre_square, check_shape, decode_image
+from cnn_jax.data.errors import LISTED, DataError, some_of
+from cnn_jax.data.examples import Crop, HostExample, Spec, image_and_label
 from cnn_jax.data.order import epoch_order
 
 SPLIT_NAMES = ("train", "val", "valid", "validation", "test")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 LAYOUT = "train|val|test/<class>/*.jpg|png"
 Files = dict[str, list[tuple[Path, int]]]
-"""Of each split the image files and their labels."""
+"""The image files of each split, with their labels."""
 
 
 def is_folder_name(name: str) -> bool:
-    """Whether a data set's name is meant as a path, not as the name of a TFDS data set.
+    """Whether a data set's name is a path rather than the name of a TFDS data set.
 
-    Paths start with ".", "/" or "~", or contain a "/" and exist; "emnist/letters" is TFDS's way
-    to name a configuration.
+    A path starts with ".", "/" or "~", or contains a "/" and exists. "emnist/letters" is the TFDS
+    notation for a configuration.
     """
     return name.startswith((".", "/", "~")) or ("/" in name and Path(name).is_dir())
 
@@ -30,12 +33,13 @@ def is_folder_name(name: str) -> bool:
 def open_folder(
     name: str, image_size: int = 0, resize: int = 0, *, skip_unreadable: bool = False
 ) -> Stored:
-    """Opens a folder; classes are the sorted names of the folders in train.
+    """Opens a folder. The classes are the sorted names of the folders in train.
 
-    Images become RGB; with `image_size` their shorter side is resized to it (or to `resize`) and
-    the centre square kept, without it they must all have the size of the first. Files are put
-    into a fixed random order, so that "train[:90%]" holds all classes. With `skip_unreadable` all
-    files are decoded once to find those that cannot be, which are left out and named in a note.
+    Images are converted to RGB. With `image_size` the shorter side is resized to it (or to
+    `resize`) and the central square is kept. Otherwise all images must have the size of the first.
+    Files are put into a fixed random order, so that "train[:90%]" holds all classes. With
+    `skip_unreadable` all files are decoded once; those that cannot be read are left out and listed
+    in a note.
     """
     root = Path(name).expanduser()
     if not root.is_dir():
@@ -61,11 +65,11 @@ def open_folder(
         if (labels := np.array([label for _, label in pairs], np.int32)).size
     }
     title = root.resolve().name
-    return Stored(str(root), title, splits, class_names, shape, notes=notes)
+    return Stored(str(root), title, splits, class_names, notes=notes)
 
 
 def _readable(files: Files) -> tuple[Files, tuple[str, ...]]:
-    """The files that can be read, and a note that names the others."""
+    """The files that can be read, and a note that lists the others."""
     with ThreadPoolExecutor() as pool:
         errors = {
             path: error
@@ -123,7 +127,7 @@ def _files(folder: Path, class_names: Sequence[str]) -> list[tuple[Path, int]]:
     return [pairs[index] for index in epoch_order(0, 0, len(pairs))]
 
 
-def _decode_file(path: Path, crop: Crop | None) -> Image:
+def _decode_file(path: Path, crop: Crop | None) -> UInt8[np.ndarray, "height width 3"]:
     try:
         return decode_image(path.read_bytes(), 3, crop)
     except (OSError, ValueError) as error:
@@ -142,18 +146,22 @@ class FolderExamples:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> tuple[Image, int]:
+    @property
+    def spec(self) -> Spec:
+        return image_and_label(self.image_shape)
+
+    def __getitem__(self, index: int) -> HostExample:
         return self._decode(index, self.crop)
 
-    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Image, int]]:
+    def __getitems__(self, indices: Sequence[int]) -> list[HostExample]:
         return [self[index] for index in indices]
 
-    def cropped(self, indices: Sequence[int], crops: Sequence[Crop]) -> list[tuple[Image, int]]:
-        """Examples by crops of their own, in place of the one that all have."""
+    def cropped(self, indices: Sequence[int], crops: Sequence[Crop]) -> list[HostExample]:
+        """The examples, each with its own crop instead of `self.crop`."""
         return [self._decode(*pair) for pair in zip(indices, crops, strict=True)]
 
-    def _decode(self, index: int, crop: Crop | None) -> tuple[Image, int]:
+    def _decode(self, index: int, crop: Crop | None) -> HostExample:
         path = self.paths[index]
         image = _decode_file(path, crop)
         check_shape(f"the image file {path}", image.shape, self.image_shape)
-        return image, int(self.labels[index])
+        return {"image": image, "label": self.labels[index]}

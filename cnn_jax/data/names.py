@@ -1,4 +1,4 @@
-"""How the data sets of the lecture, and their classes, are called."""
+"""Titles of the lecture's data sets, and names of their classes."""
 
 TITLES = {
     "cifar10": "CIFAR-10",
@@ -6,6 +6,7 @@ TITLES = {
     "mnist": "MNIST",
     "fashion_mnist": "Fashion-MNIST",
     "digits": "handwritten digits 8x8",
+    "shapes": "scenes of shapes",
 }
 
 CLASS_NAMES = {
@@ -22,4 +23,4 @@ CLASS_NAMES = {
         "Ankle boot",
     ),
 }
-"""For copies that number their classes only."""
+"""For copies whose classes have numbers only."""

@@ -1,4 +1,4 @@
-"""Random resized crops on the host, where images still have their own sizes."""
+"""Random resized crops on the host, of images of different sizes."""
 
 import math
 from collections.abc import Sequence
@@ -9,19 +9,19 @@ from PIL import Image as PillowImage
 
 from cnn_jax.data.augment import RandomResizedCrop
 from cnn_jax.data.augment.spatial import TRIES
-from cnn_jax.data.dataset import Crop
+from cnn_jax.data.examples import Crop
 
 
 def random_part(crop: RandomResizedCrop, seed: Sequence[int]) -> Crop:
     """A crop to a random part of a whole image, resized (bilinear, antialiased) to `crop.size`.
 
-    The draws are those of `RandomResizedCrop`, which works on a batch of images of one size, from
-    other random numbers. Cut first and resized then, as torchvision does: no pixel outside of the
-    part counts.
+    The distribution is that of `RandomResizedCrop`, which is applied to a batch of images of one
+    size; the random numbers are different. The part is cut before it is resized, as in
+    torchvision, so that pixels outside of it have no influence.
 
     Args:
-        crop: its size is set.
-        seed: numbers that are an example's own.
+        crop: `crop.size` must be set.
+        seed: numbers that identify the example and the step.
     """
     return partial(_cut, crop, seed)
 
@@ -38,7 +38,7 @@ def _cut(
 def part(
     crop: RandomResizedCrop, seed: Sequence[int], height: int, width: int
 ) -> tuple[int, int, int, int]:
-    """Top, left, height and width of the part, in pixels of an image of that size."""
+    """Top, left, height and width of the part, in pixels."""
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
     low, high = np.log(crop.ratio)
     for _ in range(TRIES):

@@ -1,127 +1,189 @@
-"""Which examples make train, validation and test: expressions like "train[:90%]" and defaults."""
+"""Splits of a data set: how a batch is taken from the stored examples, and in which order."""
 
-import re
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence, Sized
+from dataclasses import dataclass
 
-from cnn_jax.data.dataset import DataError
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, Int32, Integer
 
-Ranges = tuple[tuple[str, int, int], ...]
-"""(stored split, first, past the last) of every part of an expression."""
+from cnn_jax.data.augment import RandomResizedCrop
+from cnn_jax.data.errors import DataError
+from cnn_jax.data.examples import Examples, HostExample, Spec
+from cnn_jax.data.order import contiguous_order, epoch_order, padded_order
 
-_PART = re.compile(r"(?P<split>[^\[\]+\s]+)(\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\])?")
+
+class _Shuffled(Sized):
+    """The order of independent examples: a new permutation in every epoch of training."""
+
+    contiguous: bool = False
+    """Whether each row of a batch continues the same row of the batch before it."""
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """The number of whole batches in an epoch of training; the remainder is left out."""
+        return len(self) // batch_size
+
+    def order(
+        self, seed: int, epoch: int, batch_size: int
+    ) -> Int32[np.ndarray, "steps*batch_size"]:
+        """The places of the examples of an epoch of training, batch after batch."""
+        used = self.steps_per_epoch(batch_size) * batch_size
+        return epoch_order(seed, epoch, len(self))[:used]
+
+    def evaluation_order(self, batch_size: int) -> Int32[np.ndarray, "batches*batch_size"]:
+        """Every place once, batch after batch, and -1 for the padding of the last batches."""
+        return padded_order(len(self), batch_size)
 
 
-def parse_split(expression: str, sizes: Mapping[str, int]) -> Ranges:
-    """Reads an expression in TFDS's notation: "train", "train[:90%]", "train[5:]+test[-10%:]".
+@dataclass(frozen=True)
+class ArraySplit(_Shuffled):
+    """Rows of named arrays, decoded once and small enough to live on the devices.
 
-    `sizes` holds the number of examples of every stored split. A percentage is rounded to the
-    nearest example, as TFDS does; limits beyond the ends are cut to them.
+    Attributes:
+      arrays: the entries of all examples, such as {"image": ..., "label": ...}. The first axis of
+        every array is the examples.
+
+    Raises:
+        DataError: no arrays, arrays with different numbers of examples, values that are not
+            numbers or not finite.
     """
-    ranges = []
-    for part in expression.split("+"):
-        match = _PART.fullmatch(part.strip())
-        limits = [limit for limit in (match["start"], match["stop"]) if limit] if match else []
-        mixed = len({limit.endswith("%") for limit in limits}) > 1  # TFDS takes both for percent
-        if match is None or mixed:
-            raise DataError(
-                f"cannot read the split {expression!r}: expected something like 'train',"
-                " 'train[:90%]', 'train[1000:2000]' or 'train+test'"
-            )
-        split = match["split"]
-        if split not in sizes:
-            close = get_close_matches(split, sizes, n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise DataError(
-                f"unknown split {split!r}{hint}: there are "
-                + ", ".join(f"{name} ({size:,})" for name, size in sizes.items())
-            )
-        size = sizes[split]
-        start, stop = _bound(match["start"], size, 0), _bound(match["stop"], size, size)
-        if stop <= start:
-            raise DataError(f"the split {part.strip()!r} is empty: {split} has {size:,} examples")
-        ranges.append((split, start, stop))
-    return tuple(ranges)
+
+    arrays: Mapping[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        counts = {name: len(array) for name, array in self.arrays.items()}
+        if len(set(counts.values())) != 1:
+            found = ", ".join(f"{name} {count}" for name, count in counts.items()) or "no arrays"
+            raise DataError(f"expected arrays with equal numbers of examples, got {found}")
+        for name, values in self.arrays.items():
+            if values.dtype.kind not in "biuf":
+                raise DataError(f"{name} has the dtype {values.dtype}, expected numbers")
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                rows = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+                raise DataError(
+                    f"{name}: {np.sum(~rows)} of {len(values)} examples are not finite, the first"
+                    f" at {np.argmin(rows)}; remove or correct these examples"
+                )
+
+    @property
+    def spec(self) -> Spec:
+        return {
+            name: jax.ShapeDtypeStruct(array.shape[1:], jax.dtypes.canonicalize_dtype(array.dtype))
+            for name, array in self.arrays.items()
+        }
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+    def __getitem__(self, index: int) -> HostExample:
+        return {name: array[index] for name, array in self.arrays.items()}
+
+    def __getitems__(self, indices: Sequence[int]) -> list[HostExample]:
+        return [self[index] for index in indices]
+
+    def take(self, arrays: Mapping[str, Array], places: Int[Array, "batch"]) -> dict[str, Array]:
+        """The batch of examples at `places`. Pure: `arrays` are `self.arrays` on the devices.
+
+        A place of -1 gives some example, which must not count.
+        """
+        return {name: array[places] for name, array in arrays.items()}
 
 
-def _bound(text: str | None, size: int, default: int) -> int:
-    if text is None:
-        return default
-    position = round(int(text[:-1]) * size / 100) if text.endswith("%") else int(text)
-    return min(max(position + size if position < 0 else position, 0), size)
+@dataclass(frozen=True)
+class WindowSplit(_Shuffled):
+    """Windows of one long token array, for language models and word vectors.
 
+    Example i is {"tokens": tokens[i * stride : i * stride + length]}, as int32.
 
-def shared_examples(first: Ranges, second: Ranges) -> int:
-    """How many stored examples two expressions have in common."""
-    return sum(
-        max(0, min(stop, other_stop) - max(start, other_start))
-        for split, start, stop in first
-        for other, other_start, other_stop in second
-        if split == other
-    )
+    Attributes:
+      tokens: the whole sequence, of any integer type.
+      length: tokens in a window.
+      stride: tokens from one window to the next; None means `length`.
+      contiguous: each row of a batch continues that row of the batch before it, so that recurrent
+        state can be carried on. Row b walks through the b-th part of the sequence, in training
+        and in evaluation. False: windows are shuffled in training.
 
-
-def choose_splits(
-    sizes: Mapping[str, int],
-    *,
-    train: str = "",
-    validation: str = "",
-    test: str = "",
-    defaults: Mapping[str, str] | None = None,
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Fills in what the user left open; returns an expression for every role, and notes.
-
-    Validation is by default the stored split of that name, or else the last tenth of train (for
-    CIFAR-10 the 45k/5k of He et al. 2015, section 4.2), test the stored split of that name;
-    `defaults` holds what takes the place of these rules. "none" leaves validation or test away.
-
-    An explicit choice always stands; two that overlap are taken with a note. Where a default
-    would overlap with another role that is an error, but for test, which is then left away.
+    Raises:
+        DataError: `length` or `stride` is less than 1; fewer tokens than one window.
     """
-    asked = {"train": train, "validation": validation, "test": test}
-    if train == "none":
-        raise DataError("train='none': there is nothing to train on")
-    defaults = dict(defaults or {})
-    usual = _usual_roles(sizes, validation or defaults.get("validation", ""))
-    roles = {role: asked[role] or defaults.get(role) or usual[role] for role in usual}
-    if not roles["train"]:
-        raise DataError(
-            f"there is no split named 'train', only {', '.join(sizes)}: choose one with"
-            " --data.train"
-        )
-    roles = {role: expression for role, expression in roles.items() if expression != "none"}
-    ranges = {role: parse_split(expression, sizes) for role, expression in roles.items()}
-    notes = []
-    for role, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
-        if role not in roles or other not in roles:
-            continue
-        shared = shared_examples(ranges[role], ranges[other])
-        if not shared:
-            continue
-        if asked[role] and asked[other]:
-            notes.append(f"{role} and {other} share {shared:,} examples")
-        elif other == "test" and not test:
-            del roles["test"]
-            notes.append(f"no test split: its examples are used for {role}")
-        else:
+
+    tokens: Integer[np.ndarray, "n"]
+    length: int
+    stride: int | None = None
+    contiguous: bool = True
+
+    def __post_init__(self) -> None:
+        if self.length < 1 or self._stride < 1 or len(self.tokens) < self.length:
             raise DataError(
-                f"{role}={roles[role]!r} and {other}={roles[other]!r} share {shared:,} examples:"
-                f" set both --data.{role} and --data.{other}"
-                + (" (or --data.validation none)" if other == "validation" else "")
+                f"cannot cut {len(self.tokens):,} tokens into windows with length={self.length}"
+                f" and stride={self._stride}: expected both to be at least 1 and at least one"
+                " whole window"
             )
-    return roles, tuple(notes)
+
+    @property
+    def _stride(self) -> int:
+        return self.length if self.stride is None else self.stride
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"tokens": self.tokens}
+
+    @property
+    def spec(self) -> Spec:
+        return {"tokens": jax.ShapeDtypeStruct((self.length,), np.int32)}
+
+    def __len__(self) -> int:
+        return (len(self.tokens) - self.length) // self._stride + 1
+
+    def __getitem__(self, index: int) -> HostExample:
+        start = range(len(self))[index] * self._stride
+        return {"tokens": self.tokens[start : start + self.length].astype(np.int32)}
+
+    def take(self, arrays: Mapping[str, Array], places: Int[Array, "batch"]) -> dict[str, Array]:
+        """The batch of windows at `places`; see `ArraySplit.take`."""
+        positions = places[:, None] * self._stride + jnp.arange(self.length)[None, :]
+        return {"tokens": arrays["tokens"][positions].astype(jnp.int32)}
+
+    def order(
+        self, seed: int, epoch: int, batch_size: int
+    ) -> Int32[np.ndarray, "steps*batch_size"]:
+        if self.contiguous:
+            return contiguous_order(len(self), batch_size)
+        return super().order(seed, epoch, batch_size)
+
+    def evaluation_order(self, batch_size: int) -> Int32[np.ndarray, "batches*batch_size"]:
+        if self.contiguous:
+            return contiguous_order(len(self), batch_size, padded=True)
+        return super().evaluation_order(batch_size)
 
 
-def _usual_roles(sizes: Mapping[str, int], validation: str) -> dict[str, str]:
-    count = sizes.get("train", 0)
-    cut = count - count // 10
-    own = next((name for name in ("validation", "val", "valid") if name in sizes), "")
-    held_out = f"train[{cut}:]" if cut < count else "none"
-    # A tenth stays away from training where validation takes it, by default or by the user's
-    # word, but not where the user wants no validation or validates on something else.
-    keeps_tenth = (not own and not validation) or "train" in validation
-    return {
-        "train": f"train[:{cut}]" if count and keeps_tenth else "train" if count else "",
-        "validation": own or held_out,
-        "test": "test" if "test" in sizes else "none",
-    }
+@dataclass(frozen=True)
+class StreamSplit(_Shuffled):
+    """A split that is decoded when it is needed, by `cnn_jax.data.stream_batches`.
+
+    Attributes:
+      examples: the stored examples, of which some belong to the split.
+      indices: their positions in `examples`.
+      random_crop: every training image is a random part of the whole image. `examples` must be
+        EncodedExamples.
+      workers: processes that decode; 0 decodes in a thread of the training process.
+    """
+
+    examples: Examples
+    indices: Int[np.ndarray, "examples"]
+    random_crop: RandomResizedCrop | None = None
+    workers: int = 0
+
+    @property
+    def spec(self) -> Spec:
+        return self.examples.spec
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> HostExample:
+        return self.examples[int(self.indices[index])]
+
+
+Split = ArraySplit | WindowSplit | StreamSplit

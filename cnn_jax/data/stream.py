@@ -1,7 +1,7 @@
 """Batches of a streamed split: decoded ahead by Grain, the same on any number of hosts.
 
-What a training step sees is a pure function of seed and step, so that a resumed run needs to know
-the step alone and starts there at once.
+The examples of a training step are a pure function of seed and step. A resumed run therefore needs
+to know the step only, and starts there at once.
 """
 
 import atexit
@@ -9,31 +9,28 @@ import multiprocessing
 import os
 import threading
 import weakref
-from collections.abc import Generator, Iterator, Sequence
-from typing import Any, TypedDict
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import Int, Int32
 
-from cnn_jax.data.dataset import DataError, EncodedExamples, Image, StreamSplit
-from cnn_jax.data.order import epoch_order
+from cnn_jax.data.errors import DataError
+from cnn_jax.data.examples import EncodedExamples, HostExample
 from cnn_jax.data.random_part import random_part
+from cnn_jax.data.splits import StreamSplit
 
 BATCHES_AHEAD = 2
-"""Batches that each worker (or the one reading thread) keeps ready."""
+"""Batches that each worker (or the reading thread) keeps ready."""
 
+HostBatch = dict[str, np.ndarray]
+"""This host's slice of a global batch: the entries of an example with a leading batch axis, and
 
-class HostBatch(TypedDict):
-    """This host's slice of a global batch."""
-
-    image: UInt8[np.ndarray, "batch height width channels"]
-    label: Int32[np.ndarray, "batch"]
-    index: Int32[np.ndarray, "batch"]
-    """The slot in the global batch, from which the step derives the example's randomness."""
-    example: Int32[np.ndarray, "batch"]
-    """The example's place in the split, the same in every epoch."""
-    weight: Float32[np.ndarray, "batch"]
-    """1, and 0 for the padding of the last batch of an evaluation."""
+- "slot": int32 [batch], the row in the global batch, from which the step derives the example's
+  randomness;
+- "place": int32 [batch], the example's place in the split, the same in every epoch; -1 for padding;
+- "weight": float32 [batch], 1, or 0 for the padding of the last batch of an evaluation.
+"""
 
 
 def stream_batches(
@@ -44,43 +41,47 @@ def stream_batches(
     batch_size: int,
     process_index: int = 0,
     process_count: int = 1,
-    workers: int = 0,
 ) -> Iterator[HostBatch]:
     """Yields this host's slices of the global batches, from `start_step` on.
 
-    Host p of P gets the p-th contiguous P-th of every global batch of `batch_size` examples.
-
-    With a `seed` (training) the batches never end: every epoch visits the examples in the order
-    `epoch_order(seed, epoch)` and drops the remainder of len(split) / batch_size. With seed=None
-    (evaluation) all examples come once and in order; the last batch is filled up with examples
+    Every global batch of `batch_size` examples is divided into `process_count` contiguous parts,
+    one per host. With a `seed` (training) the batches never end and follow `split.order`. With
+    seed=None (evaluation) they follow `split.evaluation_order`: every example once, with padding
     of weight 0.
 
-    Batches are decoded ahead, in `workers` processes or in one thread where that is 0; what is
-    yielded does not depend on their number. Closing the iterator ends the processes.
+    Batches are decoded ahead, in `split.workers` processes, or in one thread if that is 0. The
+    number of workers does not change the batches. Closing the iterator ends the processes.
+
+    Raises:
+        ValueError: `batch_size` is not divisible by `process_count`, or is larger than the split
+            in training.
+        DataError: the package grain is not installed.
     """
     if batch_size % process_count:
-        raise ValueError(f"batch_size={batch_size} does not divide over {process_count} processes")
+        raise ValueError(f"batch_size={batch_size} is not divisible by {process_count} processes")
     if seed is not None and batch_size > len(split):
         raise ValueError(
-            f"batch_size={batch_size} is more than the {len(split)} examples there are"
+            f"batch_size={batch_size} is larger than the split of {len(split)} examples"
         )
     try:
         import grain
     except ImportError as error:
         raise DataError(
             "streaming a data set needs the package grain, which is not installed: pip install"
-            " grain, or --data.storage device where the data set fits into memory"
+            " grain, or --data.storage device if the data set fits into memory"
         ) from error
 
     source = _Batches(split, seed, start_step, batch_size, process_index, process_count)
     batches = grain.MapDataset.source(source)
-    if workers == 0:
+    if split.workers == 0:
         options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=BATCHES_AHEAD)
         return _closed_at_exit(iter(batches.to_iter_dataset(options)))
     _mark_flags_as_parsed()
-    # Within a worker more threads only compete with the other workers.
+    # More threads in a worker would only compete with the other workers.
     here = batches.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
-    spread = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=BATCHES_AHEAD)
+    spread = grain.MultiprocessingOptions(
+        num_workers=split.workers, per_worker_buffer_size=BATCHES_AHEAD
+    )
     return _closed_at_exit(iter(here.mp_prefetch(spread, worker_init_fn=_end_with_parent)))
 
 
@@ -94,7 +95,7 @@ def _close_all() -> None:
 
 
 def _closed_at_exit(reader: Any) -> Iterator[HostBatch]:
-    # When Python exits in the middle of a stream, Grain's own clean-up comes too late to work.
+    # When Python exits in the middle of a stream, Grain's own clean-up runs too late.
     batches = _until_closed(reader)
     _open.add(batches)
     return batches
@@ -103,16 +104,16 @@ def _closed_at_exit(reader: Any) -> Iterator[HostBatch]:
 def _until_closed(reader: Any) -> Generator[HostBatch, None, None]:
     try:
         for batch in reader:
-            # A copy: workers hand their arrays over in shared memory, to be given back at once.
+            # A copy: the arrays of workers are in shared memory, which must be returned at once.
             owned = {name: np.array(array) for name, array in batch.items()}
             del batch
-            yield owned  # type: ignore[misc]
+            yield owned
     finally:
         reader.close()
 
 
 def _end_with_parent(worker: int, workers: int) -> None:
-    """Lets a worker end when the training process was killed: Grain's would wait for ever."""
+    """Ends a worker when the training process has been killed. Grain's would wait forever."""
 
     def watch() -> None:
         parent = multiprocessing.parent_process()
@@ -124,7 +125,7 @@ def _end_with_parent(worker: int, workers: int) -> None:
 
 
 def _mark_flags_as_parsed() -> None:
-    # Grain's workers read absl flags, which are an error before absl has parsed a command line.
+    # Grain's workers read absl flags, which raises an error before absl parses a command line.
     from absl import flags
 
     if not flags.FLAGS.is_parsed():
@@ -147,47 +148,47 @@ class _Batches:
         self._batch_size = batch_size
         local = batch_size // process_count
         self._slots = np.arange(process_index * local, (process_index + 1) * local, dtype=np.int32)
-        self._epoch, self._order = -1, np.zeros(0, np.int32)
+        self._epoch = 0
+        self._order = self._order_of(0)
 
     def __len__(self) -> int:
         if self._seed is None:
-            return max(0, -(-len(self._split) // self._batch_size) - self._start_step)
+            return max(0, len(self._order) // self._batch_size - self._start_step)
         return 2**62  # training never ends by itself
 
     def __getitem__(self, item: int) -> HostBatch:
         step = self._start_step + int(item)
-        places, weight = self._places(step)
-        chosen = self._split.indices[places[weight > 0]]
-        examples = self._examples([int(index) for index in chosen], step)
-        shape = examples[0][0].shape if examples else self._split[0][0].shape
-        image = np.zeros((len(places), *shape), np.uint8)
-        label = np.zeros(len(places), np.int32)
-        for slot, (pixels, number) in enumerate(examples):
-            image[slot], label[slot] = pixels, number
-        return {
-            "image": image,
-            "label": label,
-            "index": self._slots,
-            "example": places.astype(np.int32),
-            "weight": weight,
+        places = self._places(step)
+        rows = np.flatnonzero(places >= 0)
+        examples = self._examples(self._split.indices[places[rows]], step)
+        arrays = {
+            name: np.zeros((len(places), *entry.shape), entry.dtype)
+            for name, entry in self._split.spec.items()
         }
+        for row, example in zip(rows, examples, strict=True):
+            for name, array in arrays.items():
+                array[row] = example[name]
+        weight = (places >= 0).astype(np.float32)
+        return arrays | {"slot": self._slots, "place": places, "weight": weight}
 
-    def _examples(self, indices: list[int], step: int) -> Sequence[tuple[Image, int | np.integer]]:
+    def _examples(self, indices: Int[np.ndarray, "chosen"], step: int) -> list[HostExample]:
         split, examples = self._split, self._split.examples
+        positions = [int(index) for index in indices]
         if self._seed is None or split.random_crop is None:
-            return examples.__getitems__(indices)
+            return examples.__getitems__(positions)
         assert isinstance(examples, EncodedExamples)
         crops = [random_part(split.random_crop, (self._seed, step, int(i))) for i in self._slots]
-        return examples.cropped(indices, crops)
+        return examples.cropped(positions, crops)
 
-    def _places(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Positions in the split of this host's examples of a global step, and their weights."""
-        if self._seed is None:
-            places = step * self._batch_size + self._slots
-            return places, (places < len(self._split)).astype(np.float32)
-        steps_per_epoch = len(self._split) // self._batch_size
-        epoch, within = divmod(step, steps_per_epoch)
+    def _places(self, step: int) -> Int32[np.ndarray, "local"]:
+        """Places in the split of this host's examples of a global step."""
+        steps = len(self._order) // self._batch_size
+        epoch, within = divmod(step, steps) if self._seed is not None else (0, step)
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, epoch_order(self._seed, epoch, len(self._split))
-        places = self._order[within * self._batch_size + self._slots]
-        return places, np.ones(len(places), np.float32)
+            self._epoch, self._order = epoch, self._order_of(epoch)
+        return self._order[within * self._batch_size + self._slots]
+
+    def _order_of(self, epoch: int) -> Int32[np.ndarray, "places"]:
+        if self._seed is None:
+            return self._split.evaluation_order(self._batch_size)
+        return self._split.order(self._seed, epoch, self._batch_size)

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnn_jax.data.dataset import Crop, DataError, Image, Stored
+import numpy as np
+
+from cnn_jax.data.dataset import Stored
 from cnn_jax.data.decode import centre_square, check_shape, decode_image
+from cnn_jax.data.errors import DataError
+from cnn_jax.data.examples import Crop, HostExample, Spec, image_and_label
 from cnn_jax.data.names import CLASS_NAMES, TITLES
 
 CIFAR10_45K_5K = {"train": 45_000, "test": 5_000}
@@ -17,7 +21,7 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 def tfds_directory(directory: str) -> Path:
-    """Where TFDS data sets lie: `directory`, else $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    """The TFDS directory: `directory`, else $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
     chosen = directory or os.environ.get("TFDS_DATA_DIR", "") or "~/tensorflow_datasets"
     return Path(chosen).expanduser()
 
@@ -34,7 +38,7 @@ def prepared_names(directory: Path) -> list[str]:
 
 
 def find_prepared(name: str, directory: Path) -> Path | None:
-    """The newest prepared version of "name", "name/config" or "name:1.0.0"; None where none is."""
+    """The newest prepared version of "name", "name/config" or "name:1.0.0", or None."""
     name, _, version = name.partition(":")
     versions = [
         info.parent
@@ -47,10 +51,10 @@ def find_prepared(name: str, directory: Path) -> Path | None:
 
 
 def open_tfds(name: str, path: Path, image_size: int = 0, resize: int = 0) -> Stored:
-    """Opens a prepared directory; its features tell which one is the image and which the label.
+    """Opens a prepared directory. Image and label are found by the features' types.
 
-    With `image_size` images of any size become squares of that size: the centre, after the shorter
-    side was resized to it (or to `resize`).
+    With `image_size`, images of any size become squares: the shorter side is resized to
+    `image_size` (or to `resize`) and the centre is kept.
     """
     tfds = import_tfds(name)
     name = name.partition(":")[0]
@@ -63,9 +67,7 @@ def open_tfds(name: str, path: Path, image_size: int = 0, resize: int = 0) -> St
     if image_size:
         height = width = image_size
     if height is None or width is None:
-        raise DataError(
-            f"the images of {name} differ in size: bring them to one with --data.image-size"
-        )
+        raise DataError(f"the images of {name} differ in size: set one size with --data.image-size")
     shape = (height, width, channels or 3)
 
     sizes = {split: info.num_examples for split, info in builder.info.splits.items()}
@@ -80,7 +82,7 @@ def open_tfds(name: str, path: Path, image_size: int = 0, resize: int = 0) -> St
         defaults = {"validation": "test", "test": "none"}
         notes = (
             "this copy of CIFAR-10 holds the 50,000 official training images only: its 'test' is"
-            " the 45k/5k validation set, and the official test images are not there",
+            " the 45k/5k validation set, and the official test images are missing",
         )
     skip = {image_key: tfds.decode.SkipDecoding()}
     splits = {
@@ -96,11 +98,11 @@ def open_tfds(name: str, path: Path, image_size: int = 0, resize: int = 0) -> St
         for split, size in sizes.items()
         if size
     }
-    return Stored(name, title, splits, class_names, shape, defaults, notes)
+    return Stored(name, title, splits, class_names, defaults, notes)
 
 
 def import_tfds(name: str) -> Any:
-    """The module tensorflow_datasets, imported no sooner than needed: it takes a second."""
+    """The module tensorflow_datasets, imported only when needed because it takes a second."""
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -112,7 +114,7 @@ def import_tfds(name: str) -> Any:
 
 
 def _image_and_label(name: str, tfds: Any, info: Any) -> tuple[str, str]:
-    # Sorted, as the features of a stored data set come in no certain order.
+    # Sorted, because a stored data set does not fix the order of its features.
     features = dict(sorted(info.features.items()))
     images = [key for key, one in features.items() if isinstance(one, tfds.features.Image)]
     labels = [key for key, one in features.items() if isinstance(one, tfds.features.ClassLabel)]
@@ -138,7 +140,7 @@ def _first_of(keys: Sequence[str], *preferred: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class TfdsExamples:
-    """Random access to the examples of one stored split; Pillow decodes the images."""
+    """Random access to the examples of one stored split. Pillow decodes the images."""
 
     title: str
     source: Any
@@ -151,23 +153,27 @@ class TfdsExamples:
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int) -> tuple[Image, int]:
+    @property
+    def spec(self) -> Spec:
+        return image_and_label(self.image_shape)
+
+    def __getitem__(self, index: int) -> HostExample:
         return self.__getitems__([index])[0]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Image, int]]:
+    def __getitems__(self, indices: Sequence[int]) -> list[HostExample]:
         return self._decode_all(indices, [self.crop] * len(indices))
 
-    def cropped(self, indices: Sequence[int], crops: Sequence[Crop]) -> list[tuple[Image, int]]:
-        """Examples by crops of their own, in place of the one that all have."""
+    def cropped(self, indices: Sequence[int], crops: Sequence[Crop]) -> list[HostExample]:
+        """The examples, each with its own crop instead of `self.crop`."""
         return self._decode_all(indices, crops)
 
     def _decode_all(
         self, indices: Sequence[int], crops: Sequence[Crop | None]
-    ) -> list[tuple[Image, int]]:
+    ) -> list[HostExample]:
         records = self.source.__getitems__(list(indices))
         return [self._decode(*parts) for parts in zip(indices, records, crops, strict=True)]
 
-    def _decode(self, index: int, record: Any, crop: Crop | None) -> tuple[Image, int]:
+    def _decode(self, index: int, record: Any, crop: Crop | None) -> HostExample:
         what = f"example {index} of {self.title}"
         label = int(record[self.label_key])
         if not 0 <= label < self.num_classes:
@@ -180,4 +186,4 @@ class TfdsExamples:
         except ValueError as error:
             raise DataError(f"the image of {what} cannot be decoded: {error}") from error
         check_shape(what, image.shape, self.image_shape)
-        return image, label
+        return {"image": image, "label": np.int32(label)}

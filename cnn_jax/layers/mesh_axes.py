@@ -38,6 +38,11 @@ def _varying_axes(x: Array) -> frozenset[str]:
     return jax.typeof(x).manual_axis_type.varying
 
 
+def mapped_axes() -> tuple[str, ...]:
+    """The axes over which the caller is mapped by `jax.pmap` or `jax.shard_map`; else ()."""
+    return tuple(jax.sharding.get_abstract_mesh().manual_axes)
+
+
 def partly_manual() -> bool:
     """Whether what is traced is inside of a `jax.shard_map` over some axes of the mesh only."""
     mesh = jax.sharding.get_abstract_mesh()
@@ -63,11 +68,3 @@ def by_parts_of_batch(
     part = jax.shard_map(function, mesh=mesh, in_specs=(divided, whole), out_specs=divided)
     images = jax.reshard(images, NamedSharding(mesh, divided))
     return part(images, jax.reshard(kernel, NamedSharding(mesh, whole)))
-
-
-def mapped_axes() -> tuple[str, ...]:
-    """The mesh axes that are manual where the caller is traced: those of `pmap` and `shard_map`.
-
-    Empty under `jit`, where arrays are global. The axis of a `vmap` is not among them.
-    """
-    return tuple(jax.sharding.get_abstract_mesh().manual_axes)

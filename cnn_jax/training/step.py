@@ -16,15 +16,15 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, PyTree
 
 from cnn_jax.training.mapped import key_of_device, sum_over_devices
+from cnn_jax.training.preprocess import Preprocess
 from cnn_jax.training.program import Batch, Sums, step_sums
 from cnn_jax.training.state import TrainState
 from cnn_jax.training.trainable import Trainable, join_params, split_params
 
 LossFn = Callable[..., tuple[Array, tuple[PyTree, Sums]]]
-Preprocess = Callable[[Batch, Key[Array, ""], bool], Batch]
 
 
 def make_train_step(

@@ -1,13 +1,15 @@
 """Augmentation inside the compiled step: pure functions of a key and an example in [0, 1].
 
-`spatial` moves image, boxes and mask together, `photometric` changes the image alone, `mix` mixes
-a batch and its labels; what they do once the random numbers are drawn is in `geometry` and
-`colour`.
+`spatial` moves image, mask, boxes and instances together, `photometric` changes the image only,
+and `mix` mixes the images and labels of a batch. `geometry` and `colour` hold the deterministic
+functions behind them.
 """
 
 from cnn_jax.data.augment.alternating import alternating_flip
 from cnn_jax.data.augment.example import (
     IGNORED,
+    PLACED,
+    UNPLACED,
     Augment,
     Example,
     apply_augment,
@@ -16,6 +18,7 @@ from cnn_jax.data.augment.example import (
 )
 from cnn_jax.data.augment.mix import Cutmix, Mix, Mixup, cutmix, mixup
 from cnn_jax.data.augment.photometric import (
+    IMAGE_ONLY,
     ColourJitter,
     Cutout,
     RandomBrightness,
@@ -51,6 +54,9 @@ from cnn_jax.data.augment.suited import suited_to
 
 __all__ = [
     "IGNORED",
+    "IMAGE_ONLY",
+    "PLACED",
+    "UNPLACED",
     "Augment",
     "ColourJitter",
     "Cutmix",

@@ -1,4 +1,4 @@
-"""Changing the values of one image in [0, 1]; nothing random.
+"""Deterministic changes of the values of one image in [0, 1].
 
 Brightness, contrast, saturation and hue have the meaning of `torchvision.transforms.functional`.
 All results are clipped to [0, 1].
@@ -14,8 +14,8 @@ Whole = Int[Array, ""] | int
 
 GREY_WEIGHTS = (0.2989, 0.587, 0.114)
 
-# Principal components of ImageNet's colours, for values in [0, 1], as published with
-# facebookarchive/fb.resnet.torch (datasets/imagenet.lua); the rows of the vectors are R, G, B.
+# Principal components of ImageNet's colours for values in [0, 1], published in
+# facebookarchive/fb.resnet.torch (datasets/imagenet.lua). The rows of EIGENVECTORS are R, G, B.
 EIGENVALUES = (0.2175, 0.0188, 0.0045)
 EIGENVECTORS = (
     (-0.5675, 0.7192, 0.4009),
@@ -25,10 +25,10 @@ EIGENVECTORS = (
 
 
 def grey(image: Image) -> Float[Array, "height width 1"]:
-    """Luma of an RGB image (ITU-R 601); an image with one channel is grey already.
+    """Luma of an RGB image (ITU-R 601). An image with one channel is returned unchanged.
 
     Raises:
-        ValueError: another number of channels.
+        ValueError: the image has neither one nor three channels.
     """
     if image.shape[-1] == 1:
         return image
@@ -37,25 +37,25 @@ def grey(image: Image) -> Float[Array, "height width 1"]:
 
 
 def adjust_brightness(image: Image, factor: Scalar) -> Image:
-    """A blend with black: 0 is black, 1 the image itself, 2 twice as bright."""
+    """Blends with black: 0 gives black, 1 the image itself, 2 doubles the brightness."""
     return jnp.clip(image * factor, 0, 1)
 
 
 def adjust_contrast(image: Image, factor: Scalar) -> Image:
-    """A blend with the image's mean grey: 0 is that grey, 1 the image itself."""
+    """Blends with the image's mean grey: 0 gives that grey, 1 the image itself."""
     return _blend(image, grey(image).mean(), factor)
 
 
 def adjust_saturation(image: Image, factor: Scalar) -> Image:
-    """A blend with the grey image: 0 is that, 1 the image itself; no change to one channel."""
+    """Blends with the grey image: 0 gives it, 1 the image itself. Grey images do not change."""
     return image if image.shape[-1] == 1 else _blend(image, grey(image), factor)
 
 
 def adjust_hue(image: Image, turns: Scalar) -> Image:
-    """Turns the circle of colours (H of HSV) by `turns` in [-1/2, 1/2]; no change to one channel.
+    """Shifts the hue (H of HSV) by `turns` in [-1/2, 1/2] of the circle. Grey images do not change.
 
     Raises:
-        ValueError: neither one nor three channels.
+        ValueError: the image has neither one nor three channels.
     """
     if image.shape[-1] == 1:
         return image
@@ -63,7 +63,7 @@ def adjust_hue(image: Image, turns: Scalar) -> Image:
     red, green, blue = image[..., 0], image[..., 1], image[..., 2]
     value, chroma = image.max(-1), image.max(-1) - image.min(-1)
     divisor = jnp.where(chroma == 0, 1, chroma)
-    # Counted in sixths of the circle: red 0, green 2, blue 4.
+    # In sixths of the circle: red 0, green 2, blue 4.
     hue = jnp.where(
         value == red,
         (green - blue) / divisor,
@@ -78,12 +78,12 @@ def adjust_hue(image: Image, turns: Scalar) -> Image:
 
 
 def add_lighting(image: Image, weights: Float[Array, "3"]) -> Image:
-    """Adds ImageNet's principal colours, each times its eigenvalue and its weight, to all pixels.
+    """Adds ImageNet's principal colours, scaled by their eigenvalues and by `weights`.
 
-    Krizhevsky et al. 2012, section 4.1.
+    All pixels get the same sum. Source: Krizhevsky et al. 2012, section 4.1.
 
     Raises:
-        ValueError: the image has not three channels.
+        ValueError: the image does not have three channels.
     """
     _check_rgb(image, "add_lighting")
     principal = jnp.asarray(np.array(EIGENVECTORS) * np.array(EIGENVALUES), image.dtype)
@@ -92,7 +92,7 @@ def add_lighting(image: Image, weights: Float[Array, "3"]) -> Image:
 
 
 def fill_square(image: Image, top: Whole, left: Whole, size: int, fill: Scalar) -> Image:
-    """The square of `size` pixels at (top, left), which may stick out, is filled with `fill`."""
+    """Fills a square of `size` pixels at (top, left). It may extend beyond the image."""
     rows, columns = jnp.arange(image.shape[0]), jnp.arange(image.shape[1])
     inside_rows = (rows >= top) & (rows < top + size)
     inside_columns = (columns >= left) & (columns < left + size)
@@ -107,6 +107,6 @@ def _blend(image: Image, other: Array, factor: Scalar) -> Image:
 def _check_rgb(image: Image, name: str) -> None:
     if image.shape[-1] != 3:
         raise ValueError(
-            f"{name}: image of shape {image.shape}, expected three channels; `suited_to` leaves"
-            " augmentations of colour out for gray images"
+            f"{name}: image of shape {image.shape}, expected three channels; `suited_to` removes"
+            " colour augmentations for grey images"
         )

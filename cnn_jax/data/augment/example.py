@@ -1,8 +1,8 @@
-"""What is augmented: one example with its image, boxes and mask, and a batch of them in one go.
+"""Examples, and augmentations of them.
 
-Every augmentation is a small frozen value that can be called with a key and one example, so that
-it can be read (and adapted to a data set, see `suited_to`) as well as applied. Randomness is per
-example: the step derives one key for each from the step and the example's global index.
+An augmentation is a small frozen dataclass that is called with a key and one example. Its fields
+can be read and adapted to a data set, see `suited_to`. Each example has its own key, which the
+step derives from the step number and the example's slot in the global batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,21 +12,31 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PRNGKeyArray, UInt32
 
 Example = dict[str, Array]
-"""One example, or in `augment_examples` a batch of them:
+"""One example, or in `augment_examples` a batch of them. These entries have a place in the image:
 
 - "image": float [height, width, channels] in [0, 1];
-- "boxes", where there are any: float [n, 4], each (x0, y0, x1, y1) in pixels. A box that left the
+- "mask": integers [height, width], the class of every pixel, `IGNORED` outside of the original
+  image;
+- "boxes": float [n, 4], each (x0, y0, x1, y1) in pixels, zeros for padding. A box that has left the
   image is (0, 0, 0, 0), and stays so;
-- "mask", where there is one: integers [height, width], the class of every pixel, `IGNORED` where
-  the image shows nothing.
+- "box_labels": integers [n], the class of every box, -1 for padding and for boxes that have left;
+- "instances": integers [height, width], k + 1 for the pixels of the object in row k of the boxes,
+  0 for the background and outside of the original image.
 
-Other entries, such as a label, are passed on as they are.
+Spatial augmentations move all of them. Entries without a place in the image, such as a label, are
+passed on unchanged.
 """
+
+PLACED = frozenset({"image", "mask", "boxes", "box_labels", "instances"})
+"""The entries that have a place in the image."""
+
+UNPLACED = frozenset({"label", "size", "tokens"})
+"""The entries that have no place in the image."""
 
 Augment = Callable[[PRNGKeyArray, Example], Example]
 
 IGNORED = 255
-"""The class of a mask's pixels that lie outside of the original image."""
+"""The class of a mask's pixels that are outside of the original image."""
 
 
 def augment_examples(
@@ -34,15 +44,15 @@ def augment_examples(
     keys: Key[Array, "batch"] | UInt32[Array, "batch 2"],
     examples: Example,
 ) -> Example:
-    """Applies every augmentation in turn to every example, with one key an example.
+    """Applies the augmentations in turn to every example, with one key per example.
 
-    What happens to an example depends on its own key and values alone, never on its neighbours in
+    The result for an example depends on its own key and values only, not on the other examples of
     the batch or on how the batch is spread over devices.
 
     Args:
-        augment: the augmentations, the first one first.
-        keys: one for each example.
-        examples: arrays as in `Example`, each with the batch as its first axis.
+        augment: the augmentations, in the order of application.
+        keys: one key per example.
+        examples: arrays as in `Example`, with a leading batch axis.
     """
     for number, one in enumerate(augment):
         stage_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, number)
@@ -55,7 +65,7 @@ def apply_augment(
     keys: Key[Array, "batch"] | UInt32[Array, "batch 2"],
     images: Float[Array, "batch height width channels"],
 ) -> Float[Array, "batch new_height new_width channels"]:
-    """`augment_examples` for images that have neither boxes nor masks."""
+    """`augment_examples` for images without any other entry."""
     return augment_examples(augment, keys, {"image": images})["image"]
 
 
@@ -64,7 +74,7 @@ def normalize(
     mean: Sequence[float],
     std: Sequence[float],
 ) -> Float[Array, "batch height width channels"]:
-    """(images - mean) / std per channel; images are in [0, 1] and so are mean and std."""
+    """(images - mean) / std per channel, for images in [0, 1]."""
     shape = (1, 1, 1, images.shape[-1])
     offset = jnp.asarray(mean, images.dtype).reshape(shape)
     scale = jnp.asarray(std, images.dtype).reshape(shape)

@@ -1,8 +1,7 @@
 """Mixtures of two examples of a batch and of their labels: mixup and CutMix.
 
-The partner of example i of b is example b - 1 - i, as in timm; both of a pair, and all pairs of a
-batch, are mixed with one lambda, as in the papers' own code. So the mixture is a function of the
-key and of the order of the batch.
+The partner of example i in a batch of b is example b - 1 - i, as in timm. One lambda is drawn per
+batch, as in the papers' own code. The mixture is a function of the key and the order of the batch.
 """
 
 from collections.abc import Callable
@@ -19,9 +18,9 @@ Mix = Callable[[PRNGKeyArray, Images, Labels], tuple[Images, Labels]]
 
 @dataclass(frozen=True)
 class Mixup:
-    """lambda times each image and its label plus 1 - lambda times its partner's.
+    """Adds lambda times each example and 1 - lambda times its partner, images and labels alike.
 
-    Zhang et al. 2018; lambda is Beta(alpha, alpha).
+    Lambda is drawn from Beta(alpha, alpha). Source: Zhang et al. 2018.
 
     Raises:
         ValueError: `alpha` is not positive.
@@ -39,10 +38,11 @@ class Mixup:
 
 @dataclass(frozen=True)
 class Cutmix:
-    """A box of each image is replaced by its partner's; labels are mixed by the exact areas.
+    """Replaces a box of each image by its partner's pixels, and mixes the labels by area.
 
-    Yun et al. 2019: the box has the image's shape and the area 1 - lambda, where lambda is
-    Beta(alpha, alpha); its centre is anywhere in the image, and what sticks out is cut off.
+    The box has the image's aspect ratio and 1 - lambda of its area, with lambda drawn from
+    Beta(alpha, alpha). Its centre is uniform in the image, and it is clipped to the image; the
+    labels are mixed by the clipped area. Source: Yun et al. 2019.
 
     Raises:
         ValueError: `alpha` is not positive.
@@ -59,7 +59,7 @@ class Cutmix:
         return images, blend(labels, kept.astype(labels.dtype))
 
     def box(self, key: PRNGKeyArray, height: int, width: int) -> Int[Array, "4"]:
-        """(x0, y0, x1, y1) of the box, in whole pixels."""
+        """(x0, y0, x1, y1) of the box, in integer pixels."""
         share_key, place_key = jax.random.split(key)
         share = jax.random.beta(share_key, self.alpha, self.alpha)
         limits = jnp.array([width, height])
@@ -80,7 +80,7 @@ def blend(
 
 
 def paste(images: Images, box: Int[Array, "4"]) -> tuple[Images, Float[Array, ""]]:
-    """Each image with its partner's pixels inside the box, and the share of pixels it kept."""
+    """Each image with its partner's pixels inside the box, and the share of its own pixels."""
     height, width = images.shape[1:3]
     x0, y0, x1, y1 = box
     rows, columns = jnp.arange(height), jnp.arange(width)

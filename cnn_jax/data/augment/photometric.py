@@ -1,6 +1,6 @@
-"""Random brightness, contrast, saturation, hue, noise, lighting, and cutout: the image alone.
+"""Random brightness, contrast, saturation, hue, noise, lighting and cutout.
 
-The lower-case names are how a data set's augmentations are written down.
+They change the image only. Use the lower-case names in an experiment.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from cnn_jax.data.augment.example import Example
 
 @dataclass(frozen=True)
 class RandomBrightness:
-    """Blends with black; 1 +- `amount` is kept, as `torchvision.transforms.ColorJitter`.
+    """Blends with black, by a factor that is uniform in [max(0, 1 - amount), 1 + amount].
 
-    The factor is uniform in [max(0, 1 - amount), 1 + amount].
+    As `torchvision.transforms.ColorJitter`.
 
     Raises:
         ValueError: `amount` is negative.
@@ -36,7 +36,7 @@ class RandomBrightness:
 
 @dataclass(frozen=True)
 class RandomContrast:
-    """Blends with the image's mean grey, by a factor as that of `RandomBrightness`.
+    """Blends with the image's mean grey, by a factor like that of `RandomBrightness`.
 
     Raises:
         ValueError: `amount` is negative.
@@ -55,7 +55,7 @@ class RandomContrast:
 
 @dataclass(frozen=True)
 class RandomSaturation:
-    """Blends with the grey image, by a factor as that of `RandomBrightness`.
+    """Blends with the grey image, by a factor like that of `RandomBrightness`.
 
     Raises:
         ValueError: `amount` is negative.
@@ -74,7 +74,7 @@ class RandomSaturation:
 
 @dataclass(frozen=True)
 class RandomHue:
-    """Turns the circle of colours by a part of it that is uniform in [-amount, amount].
+    """Shifts the hue by a share of the circle that is uniform in [-amount, amount].
 
     Raises:
         ValueError: `amount` is not in [0, 1/2].
@@ -94,12 +94,12 @@ class RandomHue:
 
 @dataclass(frozen=True)
 class ColourJitter:
-    """Random brightness, contrast, saturation and hue, always in this order; 0 leaves one out.
+    """Random brightness, contrast, saturation and hue, in this order. 0 leaves one out.
 
-    `torchvision.transforms.ColorJitter`, which shuffles the order.
+    `torchvision.transforms.ColorJitter`, except that the order is not shuffled.
 
     Raises:
-        ValueError: as the four raise.
+        ValueError: an amount is out of range.
     """
 
     brightness: float = 0.4
@@ -129,9 +129,9 @@ class ColourJitter:
 
 @dataclass(frozen=True)
 class RandomNoise:
-    """Adds to every value a normal number of standard deviation `std`.
+    """Adds normal noise of standard deviation `std` to every value.
 
-    `torchvision.transforms.v2.GaussianNoise`.
+    As `torchvision.transforms.v2.GaussianNoise`.
 
     Raises:
         ValueError: `std` is negative.
@@ -150,12 +150,12 @@ class RandomNoise:
 
 @dataclass(frozen=True)
 class RandomLighting:
-    """AlexNet's colour augmentation: all pixels move along the principal colours of ImageNet.
+    """AlexNet's colour augmentation: shifts all pixels along the principal colours of ImageNet.
 
-    Krizhevsky et al. 2012, section 4.1; `std` is that of the normal weights.
+    `std` is the standard deviation of the weights. Source: Krizhevsky et al. 2012, section 4.1.
 
     Raises:
-        ValueError: `std` is negative; when called, the image has not three channels.
+        ValueError: `std` is negative; when called, the image does not have three channels.
     """
 
     std: float = 0.1
@@ -171,10 +171,10 @@ class RandomLighting:
 
 @dataclass(frozen=True)
 class Cutout:
-    """Fills a square of `size` pixels, its centre anywhere in the image, with `fill`.
+    """Fills a square of `size` pixels with `fill`; its centre is uniform in the image.
 
-    DeVries and Taylor 2017: the square may stick out of the image. They cut after normalization,
-    where 0 is the mean; in [0, 1] a medium grey comes near to it.
+    The square may extend beyond the image. Source: DeVries and Taylor 2017, who cut after
+    normalization, where 0 is the mean; in [0, 1] a medium grey is close to that.
 
     Raises:
         ValueError: `size` is not positive.
@@ -193,6 +193,18 @@ class Cutout:
         top, left = row - self.size // 2, column - self.size // 2
         return example | {"image": colour.fill_square(image, top, left, self.size, self.fill)}
 
+
+IMAGE_ONLY = (
+    RandomBrightness,
+    RandomContrast,
+    RandomSaturation,
+    RandomHue,
+    ColourJitter,
+    RandomNoise,
+    RandomLighting,
+    Cutout,
+)
+"""The augmentations that move nothing."""
 
 random_brightness = RandomBrightness
 random_contrast = RandomContrast

@@ -1,6 +1,6 @@
-"""Random crops, flips, rotations, translations and scales: image, boxes and mask move together.
+"""Random crops, flips, rotations, translations and scales.
 
-The lower-case names are how a data set's augmentations are written down.
+Image, mask, boxes and instances move together. Use the lower-case names in an experiment.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ TRIES = 10
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """Pads with `padding` pixels on every side and crops the old size at a random place.
+    """Pads with `padding` pixels on every side and crops the original size at a random place.
 
-    He et al. 2015, section 4.2, with 4 zeros; "reflect" (airbench) mirrors the border pixels.
+    Source: He et al. 2015, section 4.2, with 4 zeros. "reflect" (airbench) mirrors the border.
 
     Raises:
         ValueError: `padding` is negative, `mode` is unknown.
@@ -62,14 +62,14 @@ class RandomFlip:
 class RandomResizedCrop:
     """Scale and crop: a part of random area and shape, resized (bilinear, antialiased).
 
-    Szegedy et al. 2015, section 6, with the draws of `torchvision.transforms.RandomResizedCrop`:
-    the first of ten parts that lies within the image, or else the largest one in its middle whose
-    shape is allowed.
+    Source: Szegedy et al. 2015, section 6, with the distribution of
+    `torchvision.transforms.RandomResizedCrop`: the first of ten random parts that fits into the
+    image, or else the largest central part of an allowed shape.
 
     Attributes:
-        size: (height, width) of the result in pixels; None is the image's own.
+        size: (height, width) of the result in pixels; None means the image's own.
         scale: least and largest area, as a share of the image's.
-        ratio: least and largest width over height; its logarithm is uniform.
+        ratio: least and largest width / height; the logarithm is uniform.
 
     Raises:
         ValueError: a size below one pixel; a scale or ratio that is not positive and ascending.
@@ -99,7 +99,7 @@ class RandomResizedCrop:
         )
 
     def part(self, key: PRNGKeyArray, height: int, width: int) -> Int[Array, "4"]:
-        """Top, left, height and width of the part of an image that is taken, in pixels."""
+        """Top, left, height and width of the part, in pixels."""
         scale_key, ratio_key, place_key = jax.random.split(key, 3)
         area = (
             height
@@ -119,7 +119,7 @@ class RandomResizedCrop:
         return jnp.where(fits.any(), jnp.concatenate([place, size]), middle)
 
     def middle(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """The part that is taken where none of the ten lies within the image."""
+        """The part if none of the ten fits into the image."""
         part_height = min(height, max(1, round(width / self.ratio[0])))
         part_width = min(width, max(1, round(height * self.ratio[1])))
         return (height - part_height) // 2, (width - part_width) // 2, part_height, part_width
@@ -150,7 +150,7 @@ class RandomRotation:
 class RandomTranslation:
     """Moves by up to `fraction` of width and height in each direction, in whole pixels.
 
-    `torchvision.transforms.RandomAffine` with `translate=(fraction, fraction)`.
+    As `torchvision.transforms.RandomAffine` with `translate=(fraction, fraction)`.
 
     Raises:
         ValueError: `fraction` is not in [0, 1].
@@ -174,10 +174,10 @@ class RandomTranslation:
 
 @dataclass(frozen=True)
 class RandomScale:
-    """Enlarges or shrinks about the centre by a factor uniform in [low, high], at the same size.
+    """Zooms about the centre by a factor that is uniform in [low, high], at the same size.
 
     Raises:
-        ValueError: not 0 < low <= high.
+        ValueError: 0 < low <= high does not hold.
     """
 
     low: float = 0.8

@@ -1,4 +1,4 @@
-"""Makes genuine TFDS directories out of the official archives, without TensorFlow."""
+"""Writes genuine TFDS directories from the official archives, without TensorFlow."""
 
 import io
 import shutil
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from cnn_jax.data.archives import OFFICIAL, Official, Record
-from cnn_jax.data.dataset import DataError
+from cnn_jax.data.errors import DataError
 from cnn_jax.data.tfds_reader import find_prepared, import_tfds
 from cnn_jax.download import (
     DownloadError,
@@ -25,21 +25,23 @@ from cnn_jax.download import (
 
 
 def within_reach(name: str, directory: Path) -> bool:
-    """Whether a data set could be prepared now; takes a few seconds at most."""
+    """Whether a data set could be written now. Takes a few seconds at most."""
     if name not in OFFICIAL:
         return False
     missing = _missing(name, directory)
     return not missing or bool(reachable_mirrors(missing[0]))
 
 
-def prepare(name: str, directory: Path) -> Path:
-    """Downloads a data set and writes it where TFDS expects it; returns the prepared folder.
+def write_tfds(name: str, directory: Path) -> Path:
+    """Downloads a data set and writes it where TFDS expects it. Returns the prepared folder.
 
-    The archives go to directory/downloads/name (those that lie there already are not downloaded)
-    and are deleted in the end. The data set is written to a temporary folder and then renamed, so
-    that a run that is killed leaves nothing half-made. Several processes that prepare the same
-    take turns. Raises DataError where no mirror is within reach, a download fails, or the folder
-    cannot be written.
+    The archives go to directory/downloads/name, and are deleted at the end. Archives that are
+    already there are not downloaded. The data set is written to a temporary folder and then
+    renamed, so that a killed run leaves no incomplete data set. Processes that write the same data
+    set take turns.
+
+    Raises:
+        DataError: no mirror can be reached, a download fails, or the folder cannot be written.
     """
     tfds = import_tfds(name)
     if not within_reach(name, directory):
@@ -62,7 +64,7 @@ def prepare(name: str, directory: Path) -> Path:
         raise DataError(str(error)) from error
     except OSError as error:
         raise DataError(
-            f"cannot prepare {name} under {directory}: {error.strerror or error}. Choose another"
+            f"cannot write {name} to {directory}: {error.strerror or error}. Choose another"
             " directory with TFDS_DATA_DIR or --data.dir"
         ) from error
 
@@ -73,11 +75,11 @@ def _missing(name: str, directory: Path) -> list[PublishedFile]:
 
 
 def no_network(name: str, directory: Path) -> str:
-    """The message for a data set that is neither prepared nor within reach."""
+    """The message for a data set that is not prepared and cannot be downloaded."""
     hosts = ", ".join(mirror.split("/")[2] for mirror in OFFICIAL[name].archives[0].mirrors)
     return (
-        f"{name} is not prepared under {directory}, and no network reaches {hosts} to download"
-        f" it. Set TFDS_DATA_DIR or --data.dir to a directory that holds {name}, connect to a"
+        f"{name} is not prepared under {directory}, and {hosts} cannot be reached to download it."
+        f" Set TFDS_DATA_DIR or --data.dir to a directory that holds {name}, connect to a"
         f" network, or put {', '.join(one.filename for one in OFFICIAL[name].archives)} into"
         f" {directory / 'downloads' / name}."
     )
@@ -85,10 +87,10 @@ def no_network(name: str, directory: Path) -> str:
 
 @contextmanager
 def _alone(lock: Path) -> Iterator[None]:
-    """Only one process at a time; the lock ends with the process, however that ends."""
+    """Holds a lock that is released when the process ends, however it ends."""
     try:
         import fcntl
-    except ImportError:  # Windows: two preparations at once only do the work twice
+    except ImportError:  # Windows: two processes at once only do the work twice
         yield
         return
     with lock.open("w") as file:
@@ -101,7 +103,7 @@ def _write(tfds: Any, name: str, official: Official, downloads: Path, directory:
         shutil.rmtree(stale, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f".preparing-{name}-", dir=directory) as temporary:
         builder = _builder(tfds, name, official, downloads)(data_dir=temporary)
-        tfds.disable_progress_bar()  # ours stays, and what TFDS prints says nothing more
+        tfds.disable_progress_bar()  # ours stays, and the output of TFDS adds nothing to it
         with redirect_stdout(io.StringIO()):
             builder.download_and_prepare(
                 file_format="array_record",
@@ -143,7 +145,7 @@ def _builder(tfds: Any, name: str, official: Official, downloads: Path) -> Any:
             total=official.sizes[split],
             console=Console(stderr=True),
         )
-        # The running number is TFDS's own key, so the shuffled order is the genuine one too.
+        # TFDS itself uses the running number as key, so the shuffled order is the genuine one.
         for number, record in enumerate(records):
             yield number, record | {"image": io.BytesIO(encode_png(record["image"]))}
 

@@ -1,0 +1,21 @@
+"""The error for data that the user can mend."""
+
+from collections.abc import Sequence
+
+from cnn_jax.errors import UserError
+
+
+class DataError(UserError):
+    """A problem with the data that the user can mend. The message is shown without a traceback."""
+
+
+LISTED = 10
+"""At most this many examples are listed in a message."""
+
+
+def some_of(errors: Sequence[str]) -> str:
+    """The first errors, one per line, and the number of those left out."""
+    lines = list(errors[:LISTED])
+    if len(errors) > LISTED:
+        lines.append(f"… and {len(errors) - LISTED:,} more")
+    return "\n  ".join(lines)

@@ -1,0 +1,133 @@
+"""Procedural scenes of shapes, with exact masks, boxes and instances."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from cnn_jax.data.dataset import Stored
+from cnn_jax.data.errors import DataError
+from cnn_jax.data.examples import HostExample, Spec
+from cnn_jax.data.names import TITLES
+from cnn_jax.data.padding import pad_boxes
+
+CLASS_NAMES = ("background", "circle", "square", "triangle")
+"""The classes of pixels and boxes, by their numbers; no box has the class 0."""
+COLOURS = ((220, 50, 47), (38, 139, 210), (90, 170, 40), (240, 190, 30), (160, 70, 200))
+SIZES = {"train": 2048, "validation": 256, "test": 512}
+MOST = 6
+"""The largest number of shapes in a scene, to which boxes are padded."""
+DEFAULT_SIZE, LEAST_SIZE = 64, 16
+NOISE = 24
+"""The background and the colours vary by up to this many levels of 255, pixel by pixel."""
+
+
+def open_shapes(image_size: int = 0) -> Stored:
+    """Scenes of circles, squares and triangles, as train, validation and test.
+
+    Args:
+        image_size: height and width in pixels, at least 16; 0 means 64.
+
+    Raises:
+        DataError: a smaller image size.
+    """
+    size = image_size or DEFAULT_SIZE
+    if size < LEAST_SIZE:
+        raise DataError(
+            f"--data.image-size {size} is too small for scenes of shapes: use {LEAST_SIZE} or more"
+        )
+    splits = {
+        name: SceneExamples(number, count, size)
+        for number, (name, count) in enumerate(SIZES.items())
+    }
+    return Stored("shapes", f"{TITLES['shapes']} {size}x{size}", splits, CLASS_NAMES)
+
+
+@dataclass(frozen=True)
+class SceneExamples:
+    """Random access to the scenes of a split. Each scene is drawn on access."""
+
+    split: int
+    count: int
+    size: int
+
+    @property
+    def spec(self) -> Spec:
+        pixels = (self.size, self.size)
+        return {
+            "image": jax.ShapeDtypeStruct((*pixels, 3), np.uint8),
+            "mask": jax.ShapeDtypeStruct(pixels, np.uint8),
+            "instances": jax.ShapeDtypeStruct(pixels, np.uint8),
+            "boxes": jax.ShapeDtypeStruct((MOST, 4), np.float32),
+            "box_labels": jax.ShapeDtypeStruct((MOST,), np.int32),
+        }
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> HostExample:
+        return scene((self.split, range(self.count)[index]), self.size)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[HostExample]:
+        return [self[index] for index in indices]
+
+
+def scene(seed: Sequence[int], size: int) -> HostExample:
+    """One scene, a pure function of the seed: 1 to `MOST` shapes on a noisy background.
+
+    A shape covers those before it. A shape that would leave less than half of another one visible
+    is not drawn. Mask, boxes and instances are those of the visible pixels; boxes are tight.
+
+    Returns:
+        image uint8 [size, size, 3], mask and instances uint8 [size, size], boxes float32 [MOST, 4]
+        and box_labels int32 [MOST]. The pixels of box k - 1 have the value k in `instances`.
+    """
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
+    background = np.full(3, generator.integers(40, 200))
+    colours, labels, areas = [background], [0], [0]
+    instances = np.zeros((size, size), np.uint8)
+    for _ in range(generator.integers(1, MOST, endpoint=True)):
+        label = int(generator.integers(1, len(CLASS_NAMES)))
+        colour = np.array(COLOURS[generator.integers(len(COLOURS))])
+        radius = generator.uniform(max(3, size / 10), size / 4)
+        inside = _shape(label, generator.uniform(radius, size - radius, 2), radius, size)
+        drawn = np.where(inside, len(labels), instances).astype(np.uint8)
+        visible = np.bincount(drawn.reshape(-1), minlength=len(labels) + 1)
+        if np.all(2 * visible[1:] >= [*areas[1:], visible[-1]]):
+            instances = drawn
+            colours.append(colour)
+            labels.append(label)
+            areas.append(visible[-1])
+    noise = generator.integers(-NOISE, NOISE, (size, size, 3), np.int16, endpoint=True)
+    image = np.clip(np.array(colours)[instances] + noise, 0, 255).astype(np.uint8)
+    boxes = np.stack([_box(instances == k) for k in range(1, len(labels))])
+    boxes, box_labels = pad_boxes(boxes, np.array(labels[1:]), MOST)
+    return {
+        "image": image,
+        "mask": np.array(labels, np.uint8)[instances],
+        "instances": instances,
+        "boxes": boxes,
+        "box_labels": box_labels,
+    }
+
+
+def _shape(
+    label: int, centre: np.ndarray, radius: float, size: int
+) -> Bool[np.ndarray, "{size} {size}"]:
+    """The pixels whose centres are inside a shape of about `radius` around `centre` (y, x)."""
+    y = (np.arange(size) + 0.5 - centre[0])[:, None] / radius
+    x = (np.arange(size) + 0.5 - centre[1])[None, :] / radius
+    match CLASS_NAMES[label]:
+        case "circle":
+            return x**2 + y**2 <= 1
+        case "square":
+            return np.maximum(np.abs(x), np.abs(y)) <= 0.8
+        case _:  # a triangle that stands on its base
+            return (np.abs(x) <= (y + 1) / 2) & (y <= 0.8)
+
+
+def _box(pixels: Bool[np.ndarray, "size size"]) -> Float32[np.ndarray, "4"]:
+    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
