@@ -49,7 +49,14 @@ from experiments.tools import run_directory
 from experiments.tools.messages import user_errors
 from experiments.tools.process_time import seconds_since_start
 from experiments.tools.run import set_up_jax
-from experiments.tools.speedrun import Run, SpeedrunConfig, assemble, held_out, run_once, warm_up
+from experiments.tools.speedrun import (
+    Run,
+    SpeedrunConfig,
+    held_out,
+    make_speedrun,
+    run_once,
+    warm_up,
+)
 
 TARGET = 0.94
 
@@ -155,14 +162,14 @@ def speedrun(config: Config, console: Console) -> None:
     for note in dataset.notes:
         _say(console, f"[yellow]note:[/] {note}")
 
-    programs = assemble(config.training, dataset, parallel, seed=config.seed)
-    minutes = warm_up(programs) / 60
+    shared = make_speedrun(config.training, dataset, parallel, seed=config.seed)
+    minutes = warm_up(shared) / 60
     if minutes > 1:
         _say(console, f"a run takes about {minutes:.0f} minutes")
     runs: list[Run] = []
     from_start = math.nan
     for number in range(config.runs):
-        runs.append(run_once(programs, number))
+        runs.append(run_once(shared, number))
         if number == 0:
             from_start = seconds_since_start()
         accuracies = ", ".join(f"{view} {one:.2%}" for view, one in runs[-1].accuracies.items())

@@ -122,7 +122,6 @@ def build(config: Config) -> Experiment:
         task=Classification(model),
         optimizer=config.optimizer,
         training=config.training,
-        workers=config.data.workers,
         figures=classification_figures()
         | {
             "kernels": lambda _: draw_kernels(config),

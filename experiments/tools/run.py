@@ -22,6 +22,7 @@ from cnn_jax.training import (
     Parallel,
     Result,
     SweepConfig,
+    TrainState,
     initialize_processes,
     is_primary,
     keep_freed_memory,
@@ -212,6 +213,13 @@ def _run_one(
             writer=writer,
             profile=profile,
         )
+
+    def draw(step: int, state: TrainState) -> None:
+        for name, picture in experiment.pictures.items():
+            figure = picture(state)
+            if is_primary():
+                save_figure(figure, directory / "figures" / f"{name}-{step:06}.png")
+
     result = train(
         experiment,
         directory,
@@ -220,10 +228,11 @@ def _run_one(
         title=title,
         console=console if is_primary() else None,
         writer=writer,
+        draw=draw,
         profile=profile,
         earlier=earlier,
     )
-    figures = {name: draw(result) for name, draw in experiment.figures.items()}
+    figures = {name: figure(result) for name, figure in experiment.figures.items()}
     if is_primary():
         for name, figure in figures.items():
             save_figure(figure, directory / "figures" / f"{name}.png")
@@ -282,8 +291,9 @@ def _table(title: str, results: Mapping[str, Result]) -> Table:
     """The final table: a row a run and split."""
     table = Table(title=title, title_justify="left")
     # The runs of a study may have different tasks.
-    tasks = [result.experiment.task for result in results.values()]
-    metrics = list(dict.fromkeys(metric for task in tasks for metric in task.metrics))
+    metrics = list(
+        dict.fromkeys(metric for result in results.values() for metric in result.metrics)
+    )
     table.add_column("run", overflow="fold")
     table.add_column("split", overflow="fold")
     for metric in metrics:

@@ -20,15 +20,20 @@ from cnn_jax.models import create_model
 from cnn_jax.tasks import Classification
 from cnn_jax.tasks.metrics import accuracy
 from cnn_jax.training import (
-    EvalFeed,
+    Batch,
+    Evaluated,
+    Metrics,
     Parallel,
     Precision,
-    TrainFeed,
+    Program,
+    Runner,
+    Sums,
     TrainingDiverged,
     TrainState,
+    Variables,
     compute_dtype,
     init_state,
-    make_prepare,
+    make_preprocess,
     make_train_step,
     muon,
 )
@@ -157,27 +162,24 @@ def held_out(dataset: Dataset) -> str:
 
 
 @dataclass(frozen=True)
-class Programs:
-    """What all runs share: compiled programs, and the data on the devices."""
+class Speedrun:
+    """What all runs share: compiled functions, and the data on the devices."""
 
     fresh: Callable[[int], TrainState]
     """The state before run i."""
-    advance: Callable[[TrainState, int], tuple[TrainState, dict[str, Any]]]
-    """Some steps on from a state: the new one, and the metrics' sums."""
-    evaluate: Callable[[TrainState], dict[str, float]]
+    advance: Callable[[TrainState, int], tuple[TrainState, Sums]]
+    """Makes steps; gives the new state and the sums."""
+    evaluate: Callable[[TrainState], Metrics]
     """Accuracies on the held-out split, by view."""
     steps: int
     """Steps of a run."""
 
 
-def assemble(
-    config: SpeedrunConfig, dataset: Dataset, parallel: Parallel, *, seed: int
-) -> Programs:
-    """Model, step and feeds of all runs; nothing is compiled before it is called.
+def speedrun_program(config: SpeedrunConfig, dataset: Dataset) -> Program:
+    """airbench94's training as a program.
 
-    Raises:
-        ConfigError: a batch that is larger than the training split, or does not divide over the
-            devices.
+    Its ``init`` takes the whitening kernel from ``change``: the first convolution is a constant of
+    the model's state.
     """
     model = create_model(
         "cifar_airbench94",
@@ -185,90 +187,128 @@ def assemble(
         dtype=compute_dtype(config.precision),
     )
     task = Classification(model, label_smoothing=config.label_smoothing)
-    train = dataset.splits["train"]
-    assert isinstance(train, ArraySplit)
-    parallel.check_batch(config.batch_size)
-    steps_per_epoch = max(1, len(train) // config.batch_size)
-    steps = math.ceil(config.epochs * steps_per_epoch)
+    steps_per_epoch = dataset.splits["train"].steps_per_epoch(config.batch_size)
     optimizer = make_speedrun_optimizer(config, steps_per_epoch)
     mirrors = RandomFlip() in dataset.augment
     moved = tuple(one for one in dataset.augment if one != RandomFlip())
-    prepare = make_prepare(replace(dataset, augment=moved))
-    inner_step = make_train_step(task.loss_fn, optimizer, prepare=prepare)
+    preprocess = make_preprocess(replace(dataset, augment=moved))
+    inner_step = make_train_step(task.loss_fn, optimizer, preprocess=preprocess)
 
-    def train_step(state: TrainState, batch: Any) -> Any:
+    def init(key: Array, change: Callable[[Variables], Variables]) -> TrainState:
+        params, model_state = task.init(jax.random.fold_in(key, 0), dataset.spec)
+        model_state = dict(change({"params": params, **model_state}))
+        params = model_state.pop("params")
+        return init_state(params, model_state, optimizer.init(params), jax.random.fold_in(key, 1))
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums]:
         if mirrors:
-            # No key of a step, which are folded in.
+            # Not the key of any step: those are folded in.
             key, _ = jax.random.split(state.key)
             epoch = state.step // steps_per_epoch
-            images = alternating_flip(batch["image"], batch["example"], epoch, key)
+            images = alternating_flip(batch["image"], batch["place"], epoch, key)
             batch = batch | {"image": images}
         return inner_step(state, batch)
 
-    def fresh(key: Array, first_step: Array, images: Array) -> TrainState:
-        params, model_state = task.init(jax.random.fold_in(key, 0), dataset.image_shape)
-        scaled = normalize(images.astype(jnp.float32) / 255, dataset.mean, dataset.std)
-        constants = {"body": {"whiten": {"kernel": whitening_kernel(scaled)}}}
-        model_state = model_state | {"constants": constants}
-        state = init_state(params, model_state, optimizer, jax.random.fold_in(key, 1))
-        return state.replace(step=first_step)
-
-    def correct(state: TrainState, batch: Any) -> dict[str, Array]:
+    def predict(state: TrainState, batch: Batch) -> dict[str, Logits]:
         def outputs(images: Images) -> Logits:
             return task.predict(state.params, state.model_state, {"image": images})
 
-        images = prepare(batch, state.key, False)["image"]
-        found = viewed(outputs, images, config.views)
-        sums = {
-            name: jnp.sum(batch["weight"] * accuracy(logits, batch["label"]))
-            for name, logits in found.items()
-        }
-        return sums | {"weight": jnp.sum(batch["weight"])}
+        return viewed(outputs, preprocess(batch, state.key, False)["image"], config.views)
 
-    feed = TrainFeed(train, train_step, parallel, batch_size=config.batch_size, seed=seed)
-    total = EvalFeed(
-        dataset.splits[held_out(dataset)], parallel, batch_size=config.batch_size
-    ).total(correct)
+    def evaluate(state: TrainState, batch: Batch, carry: Any) -> Evaluated:
+        sums = {
+            view: jnp.sum(batch["weight"] * accuracy(logits, batch["label"]))
+            for view, logits in predict(state, batch).items()
+        }
+        return Evaluated(sums | {"weight": jnp.sum(batch["weight"])})
+
+    def summarize(sums: Sums) -> Metrics:
+        # A compiled function gives a dict in the order of its names.
+        return {view: float(sums[view] / sums["weight"]) for view in VIEWS if view in sums}
+
+    return Program(
+        init=init,
+        train_step=train_step,
+        predict=predict,
+        evaluate=evaluate,
+        summarize=summarize,
+        metrics=VIEWS[: VIEWS.index(config.views) + 1],
+        best_metric=config.views,
+        higher_is_better=True,
+    )
+
+
+def make_speedrun(
+    config: SpeedrunConfig, dataset: Dataset, parallel: Parallel, *, seed: int
+) -> Speedrun:
+    """The program of all runs on the devices; nothing is compiled before it is called.
+
+    Raises:
+        ConfigError: a batch that is larger than the training split, or does not divide over the
+            devices.
+    """
+    train = dataset.splits["train"]
+    assert isinstance(train, ArraySplit)
+    parallel.check_batch(config.batch_size)
+    program = speedrun_program(config, dataset)
+    runner = Runner(
+        program,
+        dataset,
+        parallel,
+        batch_size=config.batch_size,
+        eval_batch_size=config.batch_size,
+        seed=seed,
+    )
+    steps_per_epoch = train.steps_per_epoch(config.batch_size)
+    epochs = math.ceil(config.epochs)
+
+    def fresh(key: Array, first_step: Array, images: Array) -> TrainState:
+        def whitened(variables: Variables) -> Variables:
+            scaled = normalize(images.astype(jnp.float32) / 255, dataset.mean, dataset.std)
+            constants = {"body": {"whiten": {"kernel": whitening_kernel(scaled)}}}
+            return variables | {"constants": constants}
+
+        return program.init(key, whitened).replace(step=first_step)
+
     compiled = parallel.compile(fresh)
-    images = parallel.replicate(train.images[:WHITENED])
+    images = parallel.place(train.arrays["image"][:WHITENED])
     key = jax.random.key(seed)
-    # The metrics' sums of no steps, for which the step is traced once.
-    zeros = feed.zero_sums(jax.eval_shape(fresh, key, np.int32(0), images))
+    # The step is traced once for the shapes of its sums.
+    zeros = jax.tree.map(
+        np.asarray, runner.zero_sums(jax.eval_shape(fresh, key, np.int32(0), images))
+    )
 
     def state_of(run: int) -> TrainState:
         # One long order of examples serves all runs, each of which begins a new epoch of it.
-        first_step = np.int32(run * math.ceil(config.epochs) * steps_per_epoch)
+        first_step = np.int32(run * epochs * steps_per_epoch)
         return compiled(jax.random.fold_in(key, run), first_step, images)
 
-    def advance(state: TrainState, n: int) -> tuple[TrainState, dict[str, Any]]:
-        return feed.advance(state, parallel.replicate(zeros), n)
-
-    def evaluate(state: TrainState) -> dict[str, float]:
-        sums = total(state)
-        # A compiled program gives a dict in the order of its names.
-        return {view: float(sums[view] / sums["weight"]) for view in VIEWS if view in sums}
-
-    return Programs(state_of, advance, evaluate, steps)
+    return Speedrun(
+        fresh=state_of,
+        advance=lambda state, n: runner.advance(state, parallel.place(zeros), n),
+        evaluate=lambda state: runner.evaluate(state, held_out(dataset)),
+        steps=math.ceil(config.epochs * steps_per_epoch),
+    )
 
 
-def warm_up(programs: Programs) -> float:
+def warm_up(speedrun: Speedrun) -> float:
     """Compile everything; gives the estimated seconds of a run's training."""
-    state, _ = programs.advance(programs.fresh(0), 1)
-    programs.evaluate(state)
+    state, _ = speedrun.advance(speedrun.fresh(0), 1)
+    speedrun.evaluate(state)
     start = time.perf_counter()
-    jax.block_until_ready(programs.advance(state, 1))
-    return programs.steps * (time.perf_counter() - start)
+    jax.block_until_ready(speedrun.advance(state, 1))
+    return speedrun.steps * (time.perf_counter() - start)
 
 
-def run_once(programs: Programs, number: int) -> Run:
+def run_once(speedrun: Speedrun, number: int) -> Run:
     """Run `number`, from nothing to its accuracies.
 
     Raises:
         TrainingDiverged: the loss is no longer finite.
     """
     start = time.perf_counter()
-    state, sums = programs.advance(programs.fresh(number), programs.steps)
-    accuracies = programs.evaluate(state)
+    state, sums = speedrun.advance(speedrun.fresh(number), speedrun.steps)
+    accuracies = speedrun.evaluate(state)
     seconds = time.perf_counter() - start
     if sums["finite_steps"] < sums["steps"]:
         raise TrainingDiverged(

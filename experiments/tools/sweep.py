@@ -81,8 +81,8 @@ def run_sweep(
 
 
 def _convolutional(experiment: Experiment) -> bool:
-    shape = experiment.dataset.image_shape
-    params, _ = jax.eval_shape(lambda key: experiment.task.init(key, shape), jax.random.key(0))
+    spec = experiment.dataset.spec
+    params, _ = jax.eval_shape(lambda key: experiment.task.init(key, spec), jax.random.key(0))
     return any(leaf.ndim == 4 for leaf in jax.tree.leaves(params))
 
 
@@ -90,7 +90,7 @@ def _figure(swept: SweepResult, title: str) -> Any:
     metric = swept.result.experiment.task.best_metric
     ends = {lane["learning_rate"]: lane["validation"] for lane in swept.lanes}
     return learning_rate_curves(
-        {rate: [row for row in swept.rows if row["rate"] == rate] for rate in ends},
+        dict(zip(ends, swept.rows, strict=True)),
         {rate: end[metric] if end else None for rate, end in ends.items()},
         swept.lanes[swept.chosen]["learning_rate"],
         metric=metric,
@@ -100,7 +100,7 @@ def _figure(swept: SweepResult, title: str) -> Any:
 
 def _table(swept: SweepResult, title: str) -> Table:
     """A row a rate, the chosen one marked."""
-    metrics = swept.result.experiment.task.metrics
+    metrics = swept.result.metrics
     table = Table(title=f"{title}, validation", title_justify="left")
     for heading in ("learning rate", "steps", *metrics):
         table.add_column(heading, justify="right")

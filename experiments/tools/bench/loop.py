@@ -7,12 +7,15 @@ from one step: give it --steps for some seconds.
 
 import tempfile
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 from rich.console import Console
 
-from cnn_jax.training import ControlConfig, MetricsFile, Plan, RunLog, fit
+from cnn_jax.training import MetricsFile, Plan, RunLog, fit, training_metrics
 from experiments.tools.bench import ours
 from experiments.tools.bench.cases import CASES
 from experiments.tools.bench.comparison import Comparison, added, rates, timings, warm_up
@@ -61,34 +64,40 @@ def measure(options: Options, console: Console) -> list[Comparison]:
 def training(**arguments: Any) -> Run:
     """`fit`, with a row of metrics every few steps and neither evaluation nor checkpoint."""
     ours.set_up()
-    parts = ours.Parts(**arguments)
-    feed, state, replicate = parts.feed(), parts.state, parts.parallel.replicate
-    zeros = feed.zero_sums(state)
+    experiment = ours.make_experiment(**arguments)
+    runner = ours.make_runner(experiment)
+    state = runner.init()
+    zeros = jax.tree.map(np.asarray, runner.zero_sums(state))
+    place = runner.parallel.place
+    steps_per_epoch = experiment.dataset.splits["train"].steps_per_epoch(
+        experiment.training.batch_size
+    )
     directory = tempfile.TemporaryDirectory(prefix="bench_loop_")
-    metrics = MetricsFile(Path(directory.name, "metrics.csv"), parts.task.metrics)
+    columns = ["loss", "accuracy", *zeros["per_step"]]
+    metrics = MetricsFile(Path(directory.name, "metrics.csv"), columns)
 
     def run(n: int) -> list[float]:
         nonlocal state
         first = int(state.step)
+        plan = Plan(first + n, LOG_EVERY, NEVER, NEVER, steps_per_epoch=steps_per_epoch)
         log = RunLog(
             metrics,
             None,
             title="",
-            total=first + n,
+            plan=plan,
             first=first,
-            steps_per_epoch=feed.steps_per_epoch,
-            summarize=parts.task.summarize,
-            learning_rate=lambda step: parts.work.learning_rate,
+            training_metrics=partial(training_metrics, runner.program),
         )
         with log:
             state = fit(
                 state,
-                replicate(zeros),
-                plan=Plan(first + n, LOG_EVERY, NEVER, NEVER),
-                control=ControlConfig(),
-                advance=feed.advance,
+                place(zeros),
+                plan=plan,
+                advance=runner.advance,
                 evaluate=None,
-                replicate=replicate,
+                adapt=lambda state, metrics: state,
+                draw=lambda step, state: None,
+                place=place,
                 observer=log,
                 save=lambda *_: None,
                 stop_requested=lambda step: False,

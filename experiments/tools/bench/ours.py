@@ -7,7 +7,6 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax.traverse_util import flatten_dict
 
 from cnn_jax.data import ArraySplit, Dataset, epoch_order, random_crop, random_flip
@@ -15,95 +14,78 @@ from cnn_jax.models import create_model
 from cnn_jax.pretrained import to_torch
 from cnn_jax.tasks import Classification, Reconstruction
 from cnn_jax.training import (
+    Batch,
+    Experiment,
     OptimizerConfig,
-    TrainFeed,
+    Runner,
+    TrainingConfig,
     compute_dtype,
-    init_state,
     keep_freed_memory,
-    l2_penalty,
-    make_eval_step,
-    make_optimizer,
     make_parallel,
-    make_prepare,
-    make_train_step,
+    prepare_run,
 )
 from experiments.tools.bench.cases import Case, noise, order_file, weights_file
 from experiments.tools.bench.program import Run
 from experiments.tools.compilation_cache import keep_compiled_programs
 
 
-class Parts:
-    """What a run of a case is put together from, as `cnn_jax.training.train` does it.
+def make_experiment(
+    case: Mapping[str, Any],
+    batch_size: int,
+    *,
+    precision: Literal["float32", "bfloat16"] = "float32",
+    augmented: bool = False,
+) -> Experiment:
+    """The experiment of a case.
 
     Args:
         case: fields of a `Case`.
         batch_size: examples a step.
         precision: of `TrainingConfig`.
-        directory: where the first parameters are written for the opponents; "" is nowhere.
         augmented: crop and flip the images, as for CIFAR.
     """
-
-    def __init__(
-        self,
-        case: Mapping[str, Any],
-        batch_size: int,
-        *,
-        precision: Literal["float32", "bfloat16"] = "float32",
-        directory: str = "",
-        augmented: bool = False,
-    ) -> None:
-        self.work = work = Case(**case)
-        self.batch_size = batch_size
-        self.split = ArraySplit(*noise(work, batch_size))
-        channels = work.image_shape[-1]
-        self.dataset = Dataset(
-            name="noise",
-            title="noise",
-            splits={"train": self.split},
-            class_names=tuple(map(str, range(work.num_classes))),
-            image_shape=tuple(work.image_shape),
-            mean=(work.mean,) * channels,
-            std=(work.std,) * channels,
-            augment=(random_crop(padding=4), random_flip()) if augmented else (),
-        )
-        attributes = dict(work.attributes) | {"dtype": compute_dtype(precision)}
-        if work.task == "classification":
-            attributes["num_classes"] = work.num_classes
-            model = create_model(work.model, **attributes)
-            self.task: Classification | Reconstruction = Classification(model)
-        else:
-            model = create_model(work.model, image_shape=self.dataset.image_shape, **attributes)
-            self.task = Reconstruction(model)
-        config = OptimizerConfig(
+    work = Case(**case)
+    images, labels = noise(work, batch_size)
+    channels = work.image_shape[-1]
+    dataset = Dataset(
+        name="noise",
+        title="noise",
+        splits={"train": ArraySplit({"image": images, "label": labels})},
+        class_names=tuple(map(str, range(work.num_classes))),
+        mean=(work.mean,) * channels,
+        std=(work.std,) * channels,
+        augment=(random_crop(padding=4), random_flip()) if augmented else (),
+    )
+    attributes = dict(work.attributes) | {"dtype": compute_dtype(precision)}
+    if work.task == "classification":
+        attributes["num_classes"] = work.num_classes
+        task: Any = Classification(create_model(work.model, **attributes))
+    else:
+        shape = dataset.image_shape
+        task = Reconstruction(create_model(work.model, image_shape=shape, **attributes))
+    return Experiment(
+        dataset=dataset,
+        task=task,
+        optimizer=OptimizerConfig(
             name=work.optimizer, learning_rate=work.learning_rate, l2=work.l2, decay_all=True
-        )
-        optimizer = make_optimizer(config, optax.constant_schedule(config.learning_rate))
-        params, model_state = self.task.init(jax.random.key(0), self.dataset.image_shape)
-        self.parallel = make_parallel("jit")
-        self.prepare = make_prepare(self.dataset)
-        self.step = make_train_step(
-            self.task.loss_fn, optimizer, prepare=self.prepare, penalty=l2_penalty(config)
-        )
-        self.state = self.parallel.replicate(
-            init_state(params, model_state, optimizer, jax.random.key(1))
-        )
-        if directory:
-            variables = {"params": params, **model_state}
-            _write_start(Path(directory), model, variables, len(self.split))
+        ),
+        training=TrainingConfig(batch_size=batch_size, precision=precision),
+    )
 
-    def batch(self) -> dict[str, Any]:
-        """The first examples of the data set, on the device."""
-        size = self.batch_size
-        return {
-            "image": jnp.asarray(self.split.images[:size]),
-            "label": jnp.asarray(self.split.labels[:size]),
-            "index": jnp.arange(size),
-            "weight": jnp.ones(size),
-        }
 
-    def feed(self) -> TrainFeed:
-        """Batches from the device's memory, gathered inside the step."""
-        return TrainFeed(self.split, self.step, self.parallel, batch_size=self.batch_size, seed=0)
+def make_runner(experiment: Experiment) -> Runner:
+    """The experiment's program on all devices."""
+    _, runner = prepare_run(experiment, make_parallel("jit"), seed=0)
+    return runner
+
+
+def first_batch(experiment: Experiment) -> Batch:
+    """The first examples of the data set, on the device."""
+    split: Any = experiment.dataset.splits["train"]
+    places = jnp.arange(experiment.training.batch_size)
+    arrays = {name: jnp.asarray(array) for name, array in split.arrays.items()}
+    beside = {"slot": places, "place": places, "weight": jnp.ones(places.shape)}
+    return split.take(arrays, places) | beside
 
 
 def _write_start(directory: Path, model: Any, variables: dict[str, Any], examples: int) -> None:
@@ -141,19 +123,29 @@ def set_up(keep_memory: bool = True) -> None:
     keep_compiled_programs()
 
 
-def training(*, keep_memory: bool = True, **arguments: Any) -> Run:
-    """Chunks of steps as the loop runs them, over data on the device; see `Parts`."""
+def training(*, keep_memory: bool = True, directory: str = "", **arguments: Any) -> Run:
+    """Chunks of steps as the loop runs them, over data on the device.
+
+    Args:
+        keep_memory: as for `set_up`.
+        directory: where the first parameters are written for the opponents; "" is nowhere.
+        arguments: of `make_experiment`.
+    """
     set_up(keep_memory)
-    parts = Parts(**arguments)
-    feed, state = parts.feed(), parts.state
-    zeros = feed.zero_sums(state)
-    # The feed has its own copy of the data, the state is consumed.
-    del parts.split, parts.state
-    replicate = parts.parallel.replicate
+    experiment = make_experiment(**arguments)
+    runner = make_runner(experiment)
+    state = runner.init()
+    if directory:
+        variables = {"params": state.params, **state.model_state}
+        examples = len(experiment.dataset.splits["train"])
+        _write_start(Path(directory), experiment.task.model, variables, examples)
+    zeros = jax.tree.map(np.asarray, runner.zero_sums(state))
+    # The runner has its own copy of the data.
+    del experiment
 
     def run(n: int) -> list[float]:
         nonlocal state
-        state, sums = feed.advance(state, replicate(zeros), n)
+        state, sums = runner.advance(state, runner.parallel.place(zeros), n)
         sums = jax.tree.map(np.asarray, sums)
         return [float(sums["loss"] / sums["weight"])]
 
@@ -163,9 +155,10 @@ def training(*, keep_memory: bool = True, **arguments: Any) -> Run:
 def bare_step(**arguments: Any) -> Run:
     """The jitted step over one batch that lies on the device, in a Python loop."""
     set_up()
-    parts = Parts(**arguments)
-    step = parts.parallel.compile(parts.step, donate=(0,))
-    state, batch = parts.state, parts.parallel.replicate(parts.batch())
+    experiment = make_experiment(**arguments)
+    runner = make_runner(experiment)
+    step = runner.parallel.compile(runner.program.train_step, donate=(0,))
+    state, batch = runner.init(), runner.parallel.place(first_batch(experiment))
 
     def run(n: int) -> list[float]:
         nonlocal state
@@ -181,15 +174,17 @@ def bare_step(**arguments: Any) -> Run:
 def inference(**arguments: Any) -> Run:
     """The evaluation step, jitted, over one batch that lies on the device."""
     set_up()
-    parts = Parts(**arguments)
-    step = parts.parallel.compile(make_eval_step(parts.task.loss_fn, prepare=parts.prepare))
-    state, batch = parts.state, parts.parallel.replicate(parts.batch())
+    experiment = make_experiment(**arguments)
+    runner = make_runner(experiment)
+    evaluate = runner.program.evaluate
+    step = runner.parallel.compile(lambda state, batch: evaluate(state, batch, None).sums)
+    state, batch = runner.init(), runner.parallel.place(first_batch(experiment))
 
     def run(n: int) -> list[float]:
         for _ in range(n):
             sums = step(state, batch)
             # One batch after another, as answers are waited for.
             loss = float(sums["loss"])
-        return [loss / parts.batch_size]
+        return [loss / experiment.training.batch_size]
 
     return run

@@ -6,27 +6,25 @@ cost as many times as there are rates.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import numpy as np
-import optax
 from rich.console import Console
 
 from cnn_jax.data import ArraySplit, Dataset
 from cnn_jax.models import MLP
 from cnn_jax.tasks import Classification
 from cnn_jax.training import (
+    Experiment,
     OptimizerConfig,
-    TrainFeed,
-    init_state,
+    Runner,
+    TrainingConfig,
     keep_freed_memory,
-    make_optimizer,
     make_parallel,
-    make_prepare,
-    make_train_step,
+    prepare_run,
+    supervised,
 )
-from cnn_jax.training.lanes import stacked, swept_train_step
+from cnn_jax.training.sweep import swept
 from experiments.learning_rates import RATES
 from experiments.tools.bench.comparison import Comparison, check_same_work, rates, timings
 from experiments.tools.bench.options import Steps
@@ -82,42 +80,40 @@ def training(
     """
     keep_freed_memory()
     rng = np.random.default_rng(0)
-    count = 16 * batch_size
-    split = ArraySplit(
-        rng.integers(0, 256, (count, image_size, image_size, 1), dtype=np.uint8),
-        rng.integers(0, 10, count, dtype=np.int32),
-    )
+    count, shape = 16 * batch_size, (image_size, image_size, 1)
+    images = rng.integers(0, 256, (count, *shape), dtype=np.uint8)
+    labels = rng.integers(0, 10, count, dtype=np.int32)
     dataset = Dataset(
         name="noise",
         title="noise",
-        splits={"train": split},
+        splits={"train": ArraySplit({"image": images, "label": labels})},
         class_names=tuple("0123456789"),
-        image_shape=(image_size, image_size, 1),
         mean=(0.5,),
         std=(0.25,),
     )
-    task = Classification(MLP(tuple(hidden), 10, kernel_init="he"))
-    optimizer = make_optimizer(OptimizerConfig(name="adam"), optax.constant_schedule(1.0))
-    step: Any = make_train_step(task.loss_fn, optimizer, prepare=make_prepare(dataset))
-    params, model_state = task.init(jax.random.key(0), dataset.image_shape)
-    fresh = init_state(params, model_state, optimizer, jax.random.key(1))
-    states: list[Any]
-    if at_once:
-        step, states = swept_train_step(step, learning_rates), [stacked(fresh, len(learning_rates))]
-    else:
-        scales = [fresh.control.replace(scale=np.float32(rate)) for rate in learning_rates]
-        states = [fresh.replace(control=control) for control in scales]
 
-    parallel = make_parallel("jit")
-    feed = TrainFeed(split, step, parallel, batch_size=batch_size, seed=0)
-    zeros = feed.zero_sums(states[0])
-    states = [parallel.replicate(state) for state in states]
+    def runner_of(peak: float, rates: Sequence[float]) -> Runner:
+        experiment = Experiment(
+            dataset=dataset,
+            task=Classification(MLP(tuple(hidden), 10, kernel_init="he")),
+            optimizer=OptimizerConfig(name="adam", learning_rate=peak),
+            training=TrainingConfig(batch_size=batch_size),
+            program=(lambda one, plan: swept(supervised(one, plan), rates)) if rates else None,
+        )
+        _, runner = prepare_run(experiment, make_parallel("jit"), seed=0)
+        return runner
+
+    every = [(1.0, learning_rates)] if at_once else [(rate, ()) for rate in learning_rates]
+    runners = [runner_of(peak, rates) for peak, rates in every]
+    states = [runner.init() for runner in runners]
+    zeros = jax.tree.map(np.asarray, runners[0].zero_sums(states[0]))
 
     def run(n: int) -> list[float]:
         losses: list[float] = []
-        for i, state in enumerate(states):
-            states[i], sums = feed.advance(state, parallel.replicate(zeros), n)
-            losses += np.atleast_1d(sums["loss"] / sums["weight"]).tolist()
+        for i, (runner, state) in enumerate(zip(runners, states, strict=True)):
+            states[i], sums = runner.advance(state, runner.parallel.place(zeros), n)
+            lanes = sums.get("lanes", sums)
+            losses += np.atleast_1d(lanes["loss"] / lanes["weight"]).tolist()
         return losses
 
     return run
