@@ -179,7 +179,6 @@ def _random(config: Config, model: Any, dataset: Dataset) -> Experiment:
         task=Classification(with_norm(model, "batch")),
         optimizer=config.random_optimizer,
         training=replace(config.training, duration=f"{total} steps"),
-        workers=config.data.workers,
         figures=_figures(),
     )
 
@@ -201,7 +200,6 @@ def _stages(
         task=Classification(with_norm(model, "frozen")),
         optimizer=config.head_optimizer,
         training=replace(config.training, duration=config.head_duration),
-        workers=config.data.workers,
         initialize=from_source,
         trainable=in_head,
         figures=_figures(),

@@ -86,7 +86,6 @@ def build(config: Config) -> dict[str, Experiment]:
             optimizer=config.optimizer,
             training=config.training,
             control=config.control,
-            workers=config.data.workers,
             figures=classification_figures(),
         )
 

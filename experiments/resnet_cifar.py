@@ -96,7 +96,6 @@ def build(config: Config, dataset: Dataset | None = None) -> Experiment:
         optimizer=config.optimizer,
         training=config.training,
         control=config.control,
-        workers=config.data.workers,
         figures=classification_figures(),
     )
 

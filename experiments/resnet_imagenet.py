@@ -111,7 +111,6 @@ def build(config: Config) -> Experiment:
         optimizer=config.optimizer,
         training=config.training,
         control=config.control,
-        workers=config.data.workers,
         figures=classification_figures(),
     )
 

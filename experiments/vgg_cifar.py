@@ -68,7 +68,6 @@ def build(config: Config) -> Experiment:
         optimizer=config.optimizer,
         training=config.training,
         control=config.control,
-        workers=data.workers,
         figures=classification_figures(),
     )
 

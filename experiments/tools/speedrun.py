@@ -28,7 +28,7 @@ from cnn_jax.training import (
     TrainState,
     compute_dtype,
     init_state,
-    make_prepare,
+    make_preprocess,
     make_train_step,
     muon,
 )
@@ -193,7 +193,7 @@ def assemble(
     optimizer = make_speedrun_optimizer(config, steps_per_epoch)
     mirrors = RandomFlip() in dataset.augment
     moved = tuple(one for one in dataset.augment if one != RandomFlip())
-    prepare = make_prepare(replace(dataset, augment=moved))
+    prepare = make_preprocess(replace(dataset, augment=moved))
     inner_step = make_train_step(task.loss_fn, optimizer, prepare=prepare)
 
     def train_step(state: TrainState, batch: Any) -> Any:
@@ -201,7 +201,7 @@ def assemble(
             # No key of a step, which are folded in.
             key, _ = jax.random.split(state.key)
             epoch = state.step // steps_per_epoch
-            images = alternating_flip(batch["image"], batch["example"], epoch, key)
+            images = alternating_flip(batch["image"], batch["place"], epoch, key)
             batch = batch | {"image": images}
         return inner_step(state, batch)
 
@@ -230,7 +230,7 @@ def assemble(
         dataset.splits[held_out(dataset)], parallel, batch_size=config.batch_size
     ).total(correct)
     compiled = parallel.compile(fresh)
-    images = parallel.replicate(train.images[:WHITENED])
+    images = parallel.replicate(train.arrays["image"][:WHITENED])
     key = jax.random.key(seed)
     # The metrics' sums of no steps, for which the step is traced once.
     zeros = feed.zero_sums(jax.eval_shape(fresh, key, np.int32(0), images))

@@ -119,9 +119,10 @@ def test_one_device_is_eight(name: str) -> None:
     data = Dataset(
         name="blobs",
         title="blobs",
-        splits={"train": ArraySplit(split.images, labels(name, split.labels))},
+        splits={
+            "train": ArraySplit({**split.arrays, "label": labels(name, split.arrays["label"])})
+        },
         class_names=("a", "b", "c", "d"),
-        image_shape=(8, 8, 1),
         mean=(0.0,),
         std=(1.0,),
     )

@@ -24,7 +24,7 @@ from cnn_jax.training import (
     make_eval_step,
     make_optimizer,
     make_parallel,
-    make_prepare,
+    make_preprocess,
     make_train_step,
 )
 from experiments.tools.bench.cases import Case, noise, order_file, weights_file
@@ -54,14 +54,14 @@ class Parts:
     ) -> None:
         self.work = work = Case(**case)
         self.batch_size = batch_size
-        self.split = ArraySplit(*noise(work, batch_size))
+        images, labels = noise(work, batch_size)
+        self.split = ArraySplit({"image": images, "label": labels})
         channels = work.image_shape[-1]
         self.dataset = Dataset(
             name="noise",
             title="noise",
             splits={"train": self.split},
             class_names=tuple(map(str, range(work.num_classes))),
-            image_shape=tuple(work.image_shape),
             mean=(work.mean,) * channels,
             std=(work.std,) * channels,
             augment=(random_crop(padding=4), random_flip()) if augmented else (),
@@ -80,7 +80,7 @@ class Parts:
         optimizer = make_optimizer(config, optax.constant_schedule(config.learning_rate))
         params, model_state = self.task.init(jax.random.key(0), self.dataset.image_shape)
         self.parallel = make_parallel("jit")
-        self.prepare = make_prepare(self.dataset)
+        self.prepare = make_preprocess(self.dataset)
         self.step = make_train_step(
             self.task.loss_fn, optimizer, prepare=self.prepare, penalty=l2_penalty(config)
         )
@@ -95,9 +95,8 @@ class Parts:
         """The first examples of the data set, on the device."""
         size = self.batch_size
         return {
-            "image": jnp.asarray(self.split.images[:size]),
-            "label": jnp.asarray(self.split.labels[:size]),
-            "index": jnp.arange(size),
+            **{name: jnp.asarray(array[:size]) for name, array in self.split.arrays.items()},
+            "slot": jnp.arange(size),
             "weight": jnp.ones(size),
         }
 

@@ -23,7 +23,7 @@ from cnn_jax.training import (
     keep_freed_memory,
     make_optimizer,
     make_parallel,
-    make_prepare,
+    make_preprocess,
     make_train_step,
 )
 from cnn_jax.training.lanes import stacked, swept_train_step
@@ -84,21 +84,22 @@ def training(
     rng = np.random.default_rng(0)
     count = 16 * batch_size
     split = ArraySplit(
-        rng.integers(0, 256, (count, image_size, image_size, 1), dtype=np.uint8),
-        rng.integers(0, 10, count, dtype=np.int32),
+        {
+            "image": rng.integers(0, 256, (count, image_size, image_size, 1), dtype=np.uint8),
+            "label": rng.integers(0, 10, count, dtype=np.int32),
+        }
     )
     dataset = Dataset(
         name="noise",
         title="noise",
         splits={"train": split},
         class_names=tuple("0123456789"),
-        image_shape=(image_size, image_size, 1),
         mean=(0.5,),
         std=(0.25,),
     )
     task = Classification(MLP(tuple(hidden), 10, kernel_init="he"))
     optimizer = make_optimizer(OptimizerConfig(name="adam"), optax.constant_schedule(1.0))
-    step: Any = make_train_step(task.loss_fn, optimizer, prepare=make_prepare(dataset))
+    step: Any = make_train_step(task.loss_fn, optimizer, prepare=make_preprocess(dataset))
     params, model_state = task.init(jax.random.key(0), dataset.image_shape)
     fresh = init_state(params, model_state, optimizer, jax.random.key(1))
     states: list[Any]
