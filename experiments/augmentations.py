@@ -118,11 +118,11 @@ def from_dataset(config: DataConfig, seed: int) -> Subject:
     dataset = load_dataset(config, default="cifar10")
     split = dataset.splits["train"]
     order = np.random.default_rng(seed).permutation(len(split))
-    image, label = split[int(order[0])]
+    one = split[int(order[0])]
     others = (split[int(index)] for index in order[1:])
-    other_image, other_label = next(other for other in others if int(other[1]) != int(label))
-    first, second = ({"image": jnp.asarray(one, jnp.float32) / 255} for one in (image, other_image))
-    names = dataset.class_names[int(label)], dataset.class_names[int(other_label)]
+    other = next(other for other in others if other["label"] != one["label"])
+    first, second = ({"image": jnp.asarray(e["image"], jnp.float32) / 255} for e in (one, other))
+    names = dataset.class_names[int(one["label"])], dataset.class_names[int(other["label"])]
     title = f"{dataset.title}, train"
     return Subject(title, dataset.name, (first, second), names, dataset.mean, dataset.std)
 

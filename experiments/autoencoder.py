@@ -205,10 +205,10 @@ def with_labels(dataset: Dataset, number: int) -> Dataset:
     # How many of its class come before each example.
     rank = np.empty(len(train), np.int64)
     for label in range(dataset.num_classes):
-        members = np.flatnonzero(train.labels == label)
+        members = np.flatnonzero(train.arrays["label"] == label)
         rank[members] = np.arange(len(members))
-    chosen = np.sort(np.lexsort((train.labels, rank))[:number])
-    subset = ArraySplit(train.images[chosen], train.labels[chosen])
+    chosen = np.sort(np.lexsort((train.arrays["label"], rank))[:number])
+    subset = ArraySplit({name: array[chosen] for name, array in train.arrays.items()})
     return replace(dataset, splits={**dataset.splits, "train": subset})
 
 
@@ -229,10 +229,10 @@ def compare(results: Mapping[str, Result]) -> dict[str, Any]:
 def _beside_pca(results: list[Result]) -> dict[str, Any]:
     dataset, name = results[0].experiment.dataset, results[0].held_out
     split, title = _array(dataset, name), f"{dataset.title}, {name}"
-    images = split.images / np.float32(255)
+    images, labels = split.arrays["image"] / np.float32(255), split.arrays["label"]
     flat = images.reshape(len(images), -1)
     sizes = sorted({_model(result).code for result in results}, reverse=True)
-    pca = fit_pca(_array(dataset, "train").images, max(*sizes, PLANE))
+    pca = fit_pca(_array(dataset, "train").arrays["image"], max(*sizes, PLANE))
 
     rebuilt: dict[str, np.ndarray] = {}
     errors: dict[str, dict[str, float]] = {}
@@ -247,12 +247,12 @@ def _beside_pca(results: list[Result]) -> dict[str, Any]:
             kind: float(np.square(output - images).sum(axis=(1, 2, 3)).mean())
             for kind, output in outputs.items()
         }
-    shown = [int(np.argmax(split.labels == label)) for label in np.unique(split.labels)[:SHOWN]]
+    shown = [int(np.argmax(labels == label)) for label in np.unique(labels)[:SHOWN]]
     figures = {
         "reconstructions": reconstructions(
             images[shown],
             {row: output[shown] for row, output in rebuilt.items()},
-            [dataset.class_names[split.labels[index]] for index in shown],
+            [dataset.class_names[labels[index]] for index in shown],
             title=f"{title}: images rebuilt from small codes, the squared error below each",
         ),
         "errors": grouped_bars(
@@ -265,7 +265,7 @@ def _beside_pca(results: list[Result]) -> dict[str, Any]:
         if _model(result).code == PLANE:
             figures["codes"] = code_scatter(
                 {"PCA": pca.first(PLANE).encode(flat), "autoencoder": _codes(result, images)},
-                split.labels,
+                labels,
                 dataset.class_names,
                 title=f"{title}: images as codes of two numbers",
             )

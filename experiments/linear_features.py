@@ -156,7 +156,7 @@ def draw_layers(result: Result, channels: int, steps: int) -> Figure:
     dataset, split = result.experiment.dataset, result.held_out
     held_out = dataset.splits[split]
     count = min(SEARCHED, len(held_out))
-    images = np.stack([held_out[index][0] for index in range(count)]).astype(np.float32) / 255
+    images = np.stack([held_out[index]["image"] for index in range(count)]) / np.float32(255)
     layer_maps = jax.jit(partial(maps, result))
     batches = [layer_maps(images[start : start + 250]) for start in range(0, count, 250)]
     mean = np.asarray(dataset.mean, np.float32)

@@ -99,10 +99,15 @@ def load(name: str, points: int) -> Dataset:
         "test": grid.reshape(-1, function.inputs),
     }
     splits = {
-        split: ArraySplit(x.astype(np.float32), function.value(x)[:, None].astype(np.float32))
+        split: ArraySplit(
+            {
+                "image": x.astype(np.float32),
+                "label": function.value(x)[:, None].astype(np.float32),
+            }
+        )
         for split, x in places.items()
     }
-    return Dataset(name, function.title, splits, class_names=(), image_shape=(function.inputs,))
+    return Dataset(name, function.title, splits, class_names=())
 
 
 def build(config: Config) -> dict[str, Experiment]:
@@ -161,14 +166,14 @@ def _fits(name: str, results: Mapping[int, Result]) -> Any:
     split = dataset.splits["test"]
     assert isinstance(split, ArraySplit)
     shape = (math.isqrt(len(split)),) * 2 if function.inputs == 2 else (len(split),)
-    target = split.labels.reshape(shape)
+    target = split.arrays["label"].reshape(shape)
     values = {
         f"{width} + {width}": result.outputs("test").reshape(shape)
         for width, result in results.items()
     }
     title = f"{function.title}, test grid: fits by the neurons of two hidden layers"
     if function.inputs == 1:
-        return function_fits(split.images[:, 0], target, values, title=title)
+        return function_fits(split.arrays["image"][:, 0], target, values, title=title)
     return function_maps(target, values, (-1, 1, -1, 1), title=title)
 
 

@@ -142,7 +142,7 @@ def load(config: Config) -> Dataset:
             f"{dataset.title} has {len(train):,} training images: expected more than the "
             f"{config.images:,} labelled ones; set --images"
         )
-    few = ArraySplit(train.images[: config.images], train.labels[: config.images])
+    few = ArraySplit({name: array[: config.images] for name, array in train.arrays.items()})
     # Evaluated in the end, as training measures with dropout and augmentation.
     splits = dict(dataset.splits) | {"train": few, "seen": few}
     return replace(
@@ -168,15 +168,12 @@ def load_rotations(config: Config) -> Dataset:
 
     def turned(images: np.ndarray) -> ArraySplit:
         turns = generator.integers(0, 4, len(images), dtype=np.int32)
-        return ArraySplit(
-            np.stack([np.rot90(image, k) for image, k in zip(images, turns, strict=True)]), turns
-        )
+        rotated = [np.rot90(image, k) for image, k in zip(images, turns, strict=True)]
+        return ArraySplit({"image": np.stack(rotated), "label": turns})
 
     first = config.images
-    images = {
-        "train": in_memory(dataset, "train").images[first : first + config.unlabelled],
-        "validation": in_memory(dataset, "validation").images,
-    }
+    images = {name: in_memory(dataset, name).arrays["image"] for name in ("train", "validation")}
+    images["train"] = images["train"][first : first + config.unlabelled]
     return replace(
         dataset,
         title=f"{dataset.title}, rotated images",
@@ -307,7 +304,7 @@ def compare(results: Mapping[str, Result]) -> dict[str, Any]:
 
 def seen_accuracy(result: Result) -> float:
     """Accuracy on the training images as they are, by the final network as it predicts."""
-    labels = in_memory(result.experiment.dataset, "seen").labels
+    labels = in_memory(result.experiment.dataset, "seen").arrays["label"]
     return float(np.mean(np.argmax(result.outputs("seen"), axis=-1) == labels))
 
 

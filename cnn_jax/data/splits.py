@@ -26,12 +26,12 @@ class _Shuffled(Sized):
 
     def order(
         self, seed: int, epoch: int, batch_size: int
-    ) -> Int32[np.ndarray, "steps*batch_size"]:
+    ) -> Int32[np.ndarray, "places"]:
         """The places of the examples of an epoch of training, batch after batch."""
         used = self.steps_per_epoch(batch_size) * batch_size
         return epoch_order(seed, epoch, len(self))[:used]
 
-    def evaluation_order(self, batch_size: int) -> Int32[np.ndarray, "batches*batch_size"]:
+    def evaluation_order(self, batch_size: int) -> Int32[np.ndarray, "places"]:
         """Every place once, batch after batch, and -1 for the padding of the last batches."""
         return padded_order(len(self), batch_size)
 
@@ -147,12 +147,12 @@ class WindowSplit(_Shuffled):
 
     def order(
         self, seed: int, epoch: int, batch_size: int
-    ) -> Int32[np.ndarray, "steps*batch_size"]:
+    ) -> Int32[np.ndarray, "places"]:
         if self.contiguous:
             return contiguous_order(len(self), batch_size)
         return super().order(seed, epoch, batch_size)
 
-    def evaluation_order(self, batch_size: int) -> Int32[np.ndarray, "batches*batch_size"]:
+    def evaluation_order(self, batch_size: int) -> Int32[np.ndarray, "places"]:
         if self.contiguous:
             return contiguous_order(len(self), batch_size, padded=True)
         return super().evaluation_order(batch_size)

@@ -26,7 +26,7 @@ from rich.table import Table
 from tyro.conf import OmitArgPrefixes
 
 from cnn_jax.data import DataConfig, StreamSplit, load_dataset, stream_batches
-from cnn_jax.data.dataset import EncodedExamples
+from cnn_jax.data.examples import EncodedExamples
 from cnn_jax.errors import ConfigError
 from cnn_jax.models import list_models
 from cnn_jax.pretrained import find_weights
@@ -79,9 +79,7 @@ def _crop(preprocessing: ImagePreprocessing, image: PillowImage.Image) -> Pillow
     return PillowImage.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
-def evaluate(
-    network: Network, split: StreamSplit, *, batch_size: int, workers: int, progress: Progress
-) -> Row:
+def evaluate(network: Network, split: StreamSplit, *, batch_size: int, progress: Progress) -> Row:
     """Loss and accuracies of a network on all examples of a split."""
 
     @jax.jit
@@ -102,8 +100,8 @@ def evaluate(
     seen = as_seen_by(split, network.preprocessing)
     total: dict[str, Any] = {}
     task = progress.add_task(network.title, total=len(split))
-    for batch in stream_batches(seen, seed=None, batch_size=batch_size, workers=workers):
-        found = sums(variables, dict(batch))
+    for batch in stream_batches(seen, seed=None, batch_size=batch_size):
+        found = sums(variables, batch)
         total = {name: total.get(name, 0.0) + float(value) for name, value in found.items()}
         progress.advance(task, int(np.sum(batch["weight"])))
     return Row(
@@ -202,7 +200,6 @@ def _run(options: Options, console: Console) -> list[Row]:
                 network,
                 split,
                 batch_size=min(options.batch_size, len(split)),
-                workers=options.data.workers,
                 progress=progress,
             )
             rows.append(_with_published(row, config))

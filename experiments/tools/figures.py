@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cnn_jax.data import StreamSplit
+from cnn_jax.data import ArraySplit
 from cnn_jax.training import Result
 from cnn_jax.visual import (
     confusion_matrix,
@@ -48,10 +48,7 @@ def _mistakes(result: Result) -> Any:
     )
     worst = np.argsort(of_label, kind="stable")[:MISTAKES]
     split = dataset.splits[name]
-    if isinstance(split, StreamSplit):
-        images = np.stack([split[index][0] for index in worst])
-    else:
-        images = split.images[worst]
+    images = np.stack([split[int(index)]["image"] for index in worst])
     return worst_mistakes(
         images,
         labels[worst],
@@ -71,9 +68,9 @@ def _filters(result: Result) -> Any:
 
 def _labels(result: Result) -> np.ndarray:
     split = result.experiment.dataset.splits[result.held_out]
-    if isinstance(split, StreamSplit):
-        return np.array([split[index][1] for index in range(len(split))])
-    return split.labels
+    if isinstance(split, ArraySplit):
+        return split.arrays["label"]
+    return np.array([split[index]["label"] for index in range(len(split))])
 
 
 def _title(result: Result, what: str) -> str:

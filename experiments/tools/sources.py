@@ -155,7 +155,7 @@ def with_channels(dataset: Dataset, channels: int) -> Dataset:
     Raises:
         ConfigError: images that are streamed.
     """
-    height, width, there = dataset.image_shape
+    there = dataset.image_shape[-1]
     if there == channels:
         return dataset
     splits = {}
@@ -166,11 +166,9 @@ def with_channels(dataset: Dataset, channels: int) -> Dataset:
                 "cannot be mended in a stream: --data.storage device"
             )
         if there == 1:
-            images = np.repeat(split.images, channels, axis=-1)
+            images = np.repeat(split.arrays["image"], channels, axis=-1)
         else:
-            images = np.round(split.images @ _LUMA)[..., None].astype(np.uint8)
-        splits[name] = ArraySplit(images, split.labels)
-    mean, std = channel_statistics(splits["train"].images)
-    return replace(
-        dataset, splits=splits, image_shape=(height, width, channels), mean=mean, std=std
-    )
+            images = np.round(split.arrays["image"] @ _LUMA)[..., None].astype(np.uint8)
+        splits[name] = ArraySplit({**split.arrays, "image": images})
+    mean, std = channel_statistics(splits["train"].arrays["image"])
+    return replace(dataset, splits=splits, mean=mean, std=std)

@@ -6,14 +6,14 @@ from cnn_jax.data import alternating_flip
 from tests.tolerance import assert_close
 
 IMAGES = jnp.asarray(np.random.default_rng(0).integers(0, 256, (200, 4, 5, 3)), jnp.uint8)
-EXAMPLES = jnp.arange(1000, 1200)
+PLACES = jnp.arange(1000, 1200)
 
 
 def mirrored(epoch, key=0, order=None):
     """Which images are mirrored; each is either itself or its mirror image."""
     order = np.arange(200) if order is None else order
     images = np.asarray(IMAGES)[order]
-    shown = alternating_flip(IMAGES[order], EXAMPLES[order], epoch, jax.random.key(key))
+    shown = alternating_flip(IMAGES[order], PLACES[order], epoch, jax.random.key(key))
     same = np.all(np.asarray(shown) == images, axis=(1, 2, 3))
     assert_close(shown[~same], images[~same][:, :, ::-1], rtol=0, atol=0)
     return ~same

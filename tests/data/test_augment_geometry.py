@@ -1,4 +1,4 @@
-"""Image, mask and boxes move together."""
+"""Image, mask, boxes and instances move together."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,14 @@ from cnn_jax.data import (
     random_scale,
     random_translation,
 )
-from cnn_jax.data.augment import geometry
+from cnn_jax.data.augment import (
+    RandomCrop,
+    RandomFlip,
+    RandomResizedCrop,
+    RandomTranslation,
+    geometry,
+)
+from cnn_jax.data.scenes import scene
 from tests.tolerance import assert_close
 
 HEIGHT, WIDTH = 24, 32
@@ -82,6 +89,83 @@ def test_other_entries_of_an_example_are_passed_on():
     batch = {"image": jnp.zeros((3, 4, 5, 1)), "label": jnp.arange(3)}
     moved = augment_examples([random_flip()], keys(3), batch)
     assert moved["label"].tolist() == [0, 1, 2] and moved.keys() == batch.keys()
+
+
+def scenes(count=24):
+    """Scenes with floating images, and every entry that has a place in the image."""
+    drawn = [scene((5, number), 32) for number in range(count)]
+    batch = {name: jnp.asarray(np.stack([one[name] for one in drawn])) for name in drawn[0]}
+    return batch | {"image": batch["image"].astype(jnp.float32) / 255}
+
+
+def recomputed(instances, labels):
+    """The mask and the tight boxes of instances whose classes are labels; zeros where none is."""
+    classes = np.array([0, *labels])
+    boxes = np.zeros((len(labels), 4), np.float32)
+    for row in range(len(labels)):
+        ys, xs = np.nonzero(instances == row + 1)
+        if len(ys):
+            boxes[row] = xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
+    return classes[instances], boxes
+
+
+@pytest.mark.parametrize("augment", EVERY, ids=repr)
+def test_mask_boxes_and_labels_are_those_of_the_moved_instances(augment):
+    before = scenes()
+    after = jax.jit(lambda keys, batch: augment_examples([augment], keys, batch))(keys(24), before)
+    assert {name: value.dtype for name, value in after.items()} == {
+        name: value.dtype for name, value in before.items()
+    }
+    exact = isinstance(augment, RandomFlip)
+    moved = {name: np.asarray(value) for name, value in after.items()}
+    seen_outside = False
+    for number, labels in enumerate(np.asarray(before["box_labels"])):
+        mask, boxes = recomputed(moved["instances"][number], labels)
+        there = moved["boxes"][number]
+        has_area = (there[:, 2] > there[:, 0]) & (there[:, 3] > there[:, 1])
+        assert moved["box_labels"][number].tolist() == np.where(has_area, labels, -1).tolist()
+        inside = moved["mask"][number] != IGNORED
+        seen_outside |= not inside.all()
+        assert not moved["instances"][number][~inside].any()
+        if "reflect" not in repr(augment):  # where a mirrored object is no instance
+            assert np.array_equal(moved["mask"][number][inside], mask[inside])
+        visible = boxes[:, 2] > 0
+        assert np.all(has_area[visible])
+        if exact:
+            assert np.array_equal(there, boxes)
+        # The box of a round shape that is cut, rotated or resized is no tighter than its hull.
+        slack = 1 if isinstance(augment, RandomCrop | RandomTranslation) else 2
+        assert np.all(there[visible, :2] <= boxes[visible, :2] + slack)
+        assert np.all(there[visible, 2:] >= boxes[visible, 2:] - slack)
+    inwards = RandomFlip | RandomResizedCrop
+    assert seen_outside == (not isinstance(augment, inwards) and "reflect" not in repr(augment))
+
+
+@pytest.mark.parametrize(("top", "left"), [(0, 0), (3, 7), (6, 1)])
+def test_a_crop_of_rectangles_is_exact(top, left):
+    instances = np.zeros((HEIGHT, WIDTH), np.uint8)
+    corners = [(0, 0, 4, 5), (20, 2, 31, 9), (9, 15, 14, 23)]
+    for number, (x0, y0, x1, y1) in enumerate(corners, start=1):
+        instances[y0:y1, x0:x1] = number
+    labels = np.array([2, 1, 3, -1], np.int32)
+    classes = np.array([0, 2, 1, 3])
+    example = {
+        "image": jnp.asarray(instances[..., None], jnp.float32),
+        "mask": jnp.asarray(classes[instances]),
+        "instances": jnp.asarray(instances),
+        "boxes": jnp.array([*corners, (0, 0, 0, 0)], jnp.float32),
+        "box_labels": jnp.asarray(labels),
+    }
+    size = (HEIGHT - 6, WIDTH - 7)
+    moved = geometry.crop(example, top, left, size)
+    mask, boxes = recomputed(np.asarray(moved["instances"]), labels)
+    expected = instances[top : top + size[0], left : left + size[1]]
+    np.testing.assert_array_equal(moved["instances"], expected)
+    np.testing.assert_array_equal(moved["mask"], mask)
+    np.testing.assert_array_equal(moved["boxes"], boxes)
+    left_over = np.where(boxes[:, 2] > 0, labels, -1)
+    assert moved["box_labels"].tolist() == left_over.tolist()
+    assert (top, left) != (6, 1) or left_over.tolist() == [-1, 1, 3, -1]
 
 
 def test_a_quarter_turn_is_exact():

@@ -53,7 +53,7 @@ def test_a_failed_download_falls_back_and_says_why(monkeypatch, tmp_path):
         raise DataError("the disk is full")
 
     monkeypatch.setattr("cnn_jax.data.load.within_reach", lambda name, directory: True)
-    monkeypatch.setattr("cnn_jax.data.load.prepare", fail)
+    monkeypatch.setattr("cnn_jax.data.load.write_tfds", fail)
     dataset = load_dataset(DataConfig(dir=str(tmp_path)), default="cifar10")
     assert dataset.stand_in and "the disk is full" in dataset.notes[0]
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cnn_jax.data.dataset import ArraySplit, DataError, channel_statistics
+from cnn_jax.data.dataset import channel_statistics
 from tests.data.conftest import noise
 from tests.tolerance import assert_close
 
@@ -29,20 +29,3 @@ def test_a_constant_channel_can_be_divided_by():
     images[..., 1] = 100
     mean, std = channel_statistics(images)
     assert mean[1] == 100 / 255 and std[1] == 1
-
-
-def test_inputs_that_are_not_finite_are_named():
-    images, labels = np.zeros((4, 3), np.float32), np.zeros((4, 1), np.float32)
-    ArraySplit(images, labels)
-    images[2, 1], images[3, 0] = np.nan, np.inf
-    with pytest.raises(DataError, match="inputs of 2 of 4 examples are not finite, the first at 2"):
-        ArraySplit(images, labels)
-    labels[1] = -np.inf
-    with pytest.raises(DataError, match="labels of 1 of 4 examples .* the first at 1"):
-        ArraySplit(np.zeros((4, 3), np.float32), labels)
-
-
-@pytest.mark.usefixtures("no_shape_hook")
-def test_every_input_has_a_label():
-    with pytest.raises(DataError, match="4 inputs have 3 labels"):
-        ArraySplit(np.zeros((4, 3), np.float32), np.zeros(3, np.int32))

@@ -70,7 +70,7 @@ def test_broken_bytes_raise_value_errors():
     whole = encoded(Image.fromarray(noise(1, (64, 64, 3))[0]), "jpeg")
     with pytest.raises(ValueError, match="empty"):
         decode_image(b"", 3)
-    with pytest.raises(ValueError, match="no image"):
+    with pytest.raises(ValueError, match="not an image"):
         decode_image(b"no image at all", 3)
     with pytest.raises(ValueError, match="truncated"):
         decode_image(whole[: len(whole) // 2], 3)
@@ -83,7 +83,7 @@ def test_broken_bytes_raise_value_errors():
 
 def test_check_shape():
     check_shape("it", (4, 4, 3), (4, 4, 3))
-    with pytest.raises(DataError, match=r"it has the shape \(4, 5, 3\), expected \(4, 4, 3\): br"):
+    with pytest.raises(DataError, match=r"it has the shape \(4, 5, 3\), expected \(4, 4, 3\): set"):
         check_shape("it", (4, 5, 3), (4, 4, 3))
 
 
@@ -121,7 +121,7 @@ def test_values_that_are_no_16_bits_are_refused():
     wide = np.array([[0, 40_000]], np.int32)
     image = decode_image(encoded(Image.fromarray(wide), "tiff"), 1)
     assert image.ravel().tolist() == [0, 40_000 >> 8]
-    with pytest.raises(ValueError, match="0 to 80000: save it with 8 or 16 bits"):
+    with pytest.raises(ValueError, match="between 0 and 80000: save it with 8 or 16 bits"):
         decode_image(encoded(Image.fromarray(2 * wide), "tiff"), 3)
     with pytest.raises(ValueError, match="floating point"):
         decode_image(encoded(Image.fromarray(wide.astype(np.float32)), "tiff"), 3)

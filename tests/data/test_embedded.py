@@ -12,17 +12,17 @@ def test_the_splits_are_stratified_disjoint_and_complete():
     lengths = {name: len(split) for name, split in splits.items()}
     assert lengths == {"train": 1259, "validation": 179, "test": 359}
     for split in splits.values():
-        shares = np.bincount(split.labels) / len(split)
+        shares = np.bincount(split.arrays["label"]) / len(split)
         assert np.abs(shares - 0.1).max() < 0.01
-    rows = np.concatenate([split.images.reshape(len(split), -1) for split in splits.values()])
+    images = np.concatenate([split.arrays["image"] for split in splits.values()])
     original = np.round(load_digits().data * 255 / 16).astype(np.uint8)
-    assert sorted(map(bytes, rows)) == sorted(map(bytes, original))
+    assert sorted(map(bytes, images.reshape(len(images), -1))) == sorted(map(bytes, original))
 
 
 def test_they_are_always_the_same():
-    one, other = open_digits().splits, open_digits().splits
-    assert all(np.array_equal(one[name].images, other[name].images) for name in one)
-    assert one["train"].labels[:8].tolist() == [3, 4, 7, 4, 0, 9, 6, 1]
+    one, other = (open_digits().splits["train"].arrays for _ in range(2))
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+    assert one["label"][:8].tolist() == [3, 4, 7, 4, 0, 9, 6, 1]
 
 
 def test_as_a_data_set():
@@ -34,15 +34,15 @@ def test_as_a_data_set():
     assert dataset.augment == (random_crop(1),)
     assert len(dataset.notes) == 2
     train = dataset.splits["train"]
-    assert train.images.dtype == np.uint8 and train.images.max() == 255
-    assert_close(dataset.mean, ((train.images / 255).mean(),))
+    assert train.arrays["image"].dtype == np.uint8 and train.arrays["image"].max() == 255
+    assert_close(dataset.mean, ((train.arrays["image"] / 255).mean(),))
 
 
 def test_splits_and_size_can_be_chosen():
     config = DataConfig(name="digits", train="train[:50%]", validation="none", image_size=16)
     dataset = load_dataset(config, default="cifar10")
     assert set(dataset.splits) == {"train", "test"}
-    assert dataset.splits["train"].images.shape == (630, 16, 16, 1)
+    assert dataset.splits["train"].arrays["image"].shape == (630, 16, 16, 1)
     joined = load_dataset(
         DataConfig(name="digits", train="train+validation", validation="none"), default="digits"
     )

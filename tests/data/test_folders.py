@@ -36,13 +36,13 @@ def test_classes_are_the_folders(folder):
     }
     for split in dataset.splits.values():
         # The bright channel tells the class: 0 is blue, the last channel.
-        assert np.array_equal(2 - split.images[:, 4, 4].argmax(-1), split.labels)
+        assert np.array_equal(2 - split.arrays["image"][:, 4, 4].argmax(-1), split.arrays["label"])
 
 
 def test_a_part_holds_all_classes(folder):
     dataset = load(folder, train="train[:50%]", validation="val")
     assert len(dataset.splits["train"]) == 15
-    assert set(dataset.splits["train"].labels.tolist()) == {0, 1, 2}
+    assert set(dataset.splits["train"].arrays["label"].tolist()) == {0, 1, 2}
 
 
 def test_one_size_needs_no_resizing(tmp_path):
@@ -76,7 +76,7 @@ def test_broken_files_are_all_named(folder):
     assert "2 examples cannot be used" in message
     assert f"the image file {empty} cannot be read: it is empty" in message
     assert f"the image file {torn} cannot be read" in message
-    assert message.endswith("--data.skip-unreadable leaves out what cannot be read")
+    assert message.endswith("or leave them out with --data.skip-unreadable")
 
 
 @pytest.mark.parametrize("storage", ["device", "stream"])
@@ -113,12 +113,12 @@ def test_a_broken_file_in_a_stream_is_named_when_it_is_read(folder):
 
 
 def test_large_folders_are_streamed(folder, monkeypatch):
-    monkeypatch.setattr("cnn_jax.data.load.DEVICE_BYTES", 8 * 8 * 3 * 36)
+    monkeypatch.setattr("cnn_jax.data.load.DEVICE_BYTES", (8 * 8 * 3 + 4) * 36)
     dataset = load(folder)
     assert isinstance(dataset.splits["train"], StreamSplit)
     assert dataset.mean == (0.485, 0.456, 0.406)
     assert not isinstance(load(folder, storage="device").splits["train"], StreamSplit)
-    monkeypatch.setattr("cnn_jax.data.load.DEVICE_BYTES", 8 * 8 * 3 * 36 + 1)
+    monkeypatch.setattr("cnn_jax.data.load.DEVICE_BYTES", (8 * 8 * 3 + 4) * 36 + 1)
     assert not isinstance(load(folder).splits["train"], StreamSplit)
 
 

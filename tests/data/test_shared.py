@@ -35,13 +35,15 @@ def test_cifar10():
     lengths = {role: len(split) for role, split in dataset.splits.items()}
     if lengths == {"train": 45_000, "validation": 5_000}:
         assert dataset.title == "CIFAR-10 45k/5k"
-        train, validation = dataset.splits["train"], dataset.splits["validation"]
-        assert (digest(train.images[:100]), digest(train.images[-100:])) == DIGESTS["train"]
-        assert digest(validation.images[:100]) == DIGESTS["validation"]
+        train, validation = (
+            dataset.splits[name].arrays["image"] for name in ("train", "validation")
+        )
+        assert (digest(train[:100]), digest(train[-100:])) == DIGESTS["train"]
+        assert digest(validation[:100]) == DIGESTS["validation"]
     else:
         assert lengths == {"train": 45_000, "validation": 5_000, "test": 10_000}
     for split in dataset.splits.values():
-        assert np.abs(np.bincount(split.labels) / len(split) - 0.1).max() < 0.01
+        assert np.abs(np.bincount(split.arrays["label"]) / len(split) - 0.1).max() < 0.01
     assert dataset.image_shape == (32, 32, 3)
     assert dataset.class_names[:2] == ("airplane", "automobile")
     # The figures that everyone uses for the 50,000 training images.
@@ -57,7 +59,7 @@ def test_fashion_mnist():
     dataset = load("fashion_mnist", train="train[:6000]", validation="none")
     assert [len(split) for split in dataset.splits.values()] == [6_000, 10_000]
     assert dataset.class_names[0] == "T-shirt/top" and dataset.class_names[9] == "Ankle boot"
-    assert np.all(np.bincount(dataset.splits["test"].labels) == 1_000)
+    assert np.all(np.bincount(dataset.splits["test"].arrays["label"]) == 1_000)
     # The figures of the 60,000 training images.
     assert_close(dataset.mean, (0.2860,), rtol=0, atol=5e-3)
     assert_close(dataset.std, (0.3530,), rtol=0, atol=5e-3)

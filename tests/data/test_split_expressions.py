@@ -3,7 +3,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cnn_jax.data import DataError
-from cnn_jax.data.splits import choose_splits, parse_split, shared_examples
+from cnn_jax.data.split_expressions import choose_splits, parse_split, shared_examples
 
 SIZES = {"train": 50_000, "test": 10_000}
 
@@ -51,9 +51,9 @@ def test_errors_name_what_there_is():
         parse_split("tran", SIZES)
     with pytest.raises(DataError, match=r"there are train \(50,000\), test \(10,000\)"):
         parse_split("dev", SIZES)
-    with pytest.raises(DataError, match=r"cannot read the split 'train\[1\]'"):
+    with pytest.raises(DataError, match=r"cannot parse the split 'train\[1\]'"):
         parse_split("train[1]", SIZES)
-    with pytest.raises(DataError, match=r"cannot read the split 'train\[10:20%\]'"):
+    with pytest.raises(DataError, match=r"cannot parse the split 'train\[10:20%\]'"):
         parse_split("train[10:20%]", SIZES)
     with pytest.raises(DataError, match=r"'train\[90:80\]' is empty"):
         parse_split("train[90:80]", SIZES)

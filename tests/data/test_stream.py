@@ -2,11 +2,22 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax.data import DataConfig, DataError, StreamSplit, epoch_order, load_dataset
+from cnn_jax.data import (
+    ArraySplit,
+    DataConfig,
+    DataError,
+    StreamSplit,
+    epoch_order,
+    load_dataset,
+)
+from cnn_jax.data.examples import image_and_label
 from cnn_jax.data.stream import stream_batches
 from tests.data.conftest import noise, png
 
@@ -14,11 +25,13 @@ from tests.data.conftest import noise, png
 class Numbers:
     """Examples that say which one they are."""
 
+    spec = image_and_label((2, 2, 1))
+
     def __len__(self):
         return 100
 
     def __getitem__(self, index):
-        return np.full((2, 2, 1), index, np.uint8), index % 10
+        return {"image": np.full((2, 2, 1), index, np.uint8), "label": np.int32(index % 10)}
 
     def __getitems__(self, indices):
         return [self[index] for index in indices]
@@ -56,14 +69,14 @@ def test_training_batches_by_hand():
     assert {name: array.dtype.name for name, array in first.items()} == {
         "image": "uint8",
         "label": "int32",
-        "index": "int32",
-        "example": "int32",
+        "slot": "int32",
+        "place": "int32",
         "weight": "float32",
     }
     assert first["image"].shape == (8, 2, 2, 1)
     assert np.array_equal(first["label"], first["image"][:, 0, 0, 0] % 10)
-    assert first["index"].tolist() == list(range(8))
-    assert first["example"].tolist() == epoch_order(5, 0, 23)[:8].tolist()
+    assert first["slot"].tolist() == list(range(8))
+    assert first["place"].tolist() == epoch_order(5, 0, 23)[:8].tolist()
     assert first["weight"].tolist() == [1] * 8
 
 
@@ -95,6 +108,7 @@ def test_evaluation_is_in_order_and_padded():
     assert len(batches) == 3
     weight = np.concatenate([batch["weight"] for batch in batches])
     assert weight.tolist() == [1] * 23 + [0]
+    assert np.concatenate([batch["place"] for batch in batches]).tolist() == [*range(23), -1]
     seen = np.concatenate([batch["image"][:, 0, 0, 0] for batch in batches])
     assert seen[weight > 0].tolist() == list(range(23))
     assert len(list(stream_batches(numbers(), seed=None, batch_size=8, start_step=2))) == 1
@@ -112,7 +126,7 @@ def test_worker_processes_change_nothing(write_tfds, capfd):
     split = load_dataset(config, default="cifar10").splits["train"]
     assert isinstance(split, StreamSplit)
     here = take(7, split, start_step=1)
-    assert equal(take(7, split, start_step=1, workers=2), here)
+    assert equal(take(7, replace(split, workers=2), start_step=1), here)
     assert "Error" not in capfd.readouterr().err
 
 
@@ -127,11 +141,44 @@ def test_streams_and_arrays_hold_the_same(write_tfds):
         array, stream = splits["device"], splits["stream"]
         assert len(array) == len(stream)
         for index in range(len(array)):
-            assert np.array_equal(array[index][0], stream[index][0])
-            assert array[index][1] == stream[index][1]
+            assert np.array_equal(array[index]["image"], stream[index]["image"])
+            assert array[index]["label"] == stream[index]["label"]
     config = DataConfig("pets", str(directory), "train+test", "none", "none", storage="stream")
     with pytest.raises(DataError, match="joins several splits, which a stream cannot"):
         load_dataset(config, default="cifar10")
+
+
+@pytest.mark.parametrize("seed", [5, None])
+def test_a_stream_of_any_entries_gives_the_batches_of_the_arrays(seed):
+    n = 21
+    arrays = {
+        "image": noise(n),
+        "mask": noise(n, (6, 5)),
+        "boxes": np.random.default_rng(0).uniform(0, 5, (n, 3, 4)).astype(np.float32),
+        "tokens": np.arange(4 * n, dtype=np.int32).reshape(n, 4),
+    }
+    split = ArraySplit(arrays)
+    stream = stream_batches(StreamSplit(split, np.arange(n)), seed=seed, batch_size=8)
+    order = split.evaluation_order(8) if seed is None else split.order(seed, 0, 8)
+    for start in range(0, len(order), 8):
+        batch, places = next(stream), order[start : start + 8]
+        assert batch.keys() == arrays.keys() | {"slot", "place", "weight"}
+        assert np.array_equal(batch["place"], places)
+        assert np.array_equal(batch["weight"], places >= 0)
+        resident = jax.jit(split.take)(split.arrays, jnp.asarray(places[places >= 0]))
+        for name, values in resident.items():
+            assert np.array_equal(batch[name][places >= 0], values)
+            assert batch[name].dtype == values.dtype and not batch[name][places < 0].any()
+
+
+def test_all_splits_decode_with_the_workers_that_are_asked_for(write_tfds):
+    directory = write_tfds("pets", {"train": [(png(image), 0) for image in noise(25)]})
+    config = DataConfig("pets", str(directory), storage="stream", workers=3)
+    splits = load_dataset(config, default="cifar10").splits
+    assert {name: split.workers for name, split in splits.items()} == {
+        "train": 3,
+        "validation": 3,
+    }
 
 
 def test_an_unreadable_example_stops_the_stream(tmp_path):
@@ -148,9 +195,9 @@ def test_an_unreadable_example_stops_the_stream(tmp_path):
 
 @pytest.mark.usefixtures("no_shape_hook")
 def test_wrong_arguments_are_named(monkeypatch):
-    with pytest.raises(ValueError, match="batch_size=8 does not divide over 3 processes"):
+    with pytest.raises(ValueError, match="batch_size=8 is not divisible by 3 processes"):
         stream_batches(numbers(), seed=0, batch_size=8, process_count=3)
-    with pytest.raises(ValueError, match="batch_size=24 is more than the 23 examples"):
+    with pytest.raises(ValueError, match="batch_size=24 is larger than the split of 23 examples"):
         stream_batches(numbers(), seed=0, batch_size=24)
     monkeypatch.setitem(sys.modules, "grain", None)
     with pytest.raises(DataError, match=r"needs the package grain.*--data.storage device"):
@@ -165,9 +212,9 @@ import multiprocessing, time
 from cnn_jax.data import DataConfig, load_dataset, stream_batches
 
 if __name__ == "__main__":
-    config = DataConfig("pets", {str(directory)!r}, validation="none", storage="stream")
+    config = DataConfig("pets", {str(directory)!r}, validation="none", storage="stream", workers=1)
     split = load_dataset(config, default="cifar10").splits["train"]
-    batches = stream_batches(split, seed=0, batch_size=8, workers=1)
+    batches = stream_batches(split, seed=0, batch_size=8)
     next(batches)
     print(multiprocessing.active_children()[0].pid, flush=True)
     time.sleep(600)

@@ -21,7 +21,7 @@ def load(directory, name="pets", **options):
 def as_set(split):
     return sorted(
         (image.tobytes(), int(label))
-        for image, label in zip(split.images, split.labels, strict=True)
+        for image, label in zip(split.arrays["image"], split.arrays["label"], strict=True)
     )
 
 
@@ -38,7 +38,7 @@ def test_images_labels_and_classes(write_tfds):
         "test": 5,
     }
     train, validation = dataset.splits["train"], dataset.splits["validation"]
-    assert train.images.dtype == np.uint8 and train.labels.dtype == np.int32
+    assert train.arrays["image"].dtype == np.uint8 and train.arrays["label"].dtype == np.int32
     stored = sorted((image.tobytes(), number % 3) for number, image in enumerate(images))
     assert sorted(as_set(train) + as_set(validation)) == stored
 
@@ -50,25 +50,25 @@ def test_split_expressions_read_what_tfds_reads(write_tfds):
     for expression in ("train[:90%]", "train[-7:]", "train[10%:50%]+test[:2]"):
         split = load(directory, train=expression, validation="none", test="none").splits["train"]
         expected = list(builder.as_data_source(split=expression))
-        assert split.labels.tolist() == [one["label"] for one in expected]
-        assert np.array_equal(split.images, np.stack([one["image"] for one in expected]))
+        assert split.arrays["label"].tolist() == [one["label"] for one in expected]
+        assert np.array_equal(split.arrays["image"], np.stack([one["image"] for one in expected]))
 
 
 def test_grey_images_and_other_sizes(write_tfds):
     grey = noise(6, (8, 8, 1))
-    directory = write_tfds("shapes", {"train": pairs(grey)}, shape=(8, 8, 1))
-    assert load(directory, "shapes", validation="none").image_shape == (8, 8, 1)
-    resized = load(directory, "shapes", validation="none", image_size=4)
-    assert resized.splits["train"].images.shape == (6, 4, 4, 1)
+    directory = write_tfds("marks", {"train": pairs(grey)}, shape=(8, 8, 1))
+    assert load(directory, "marks", validation="none").image_shape == (8, 8, 1)
+    resized = load(directory, "marks", validation="none", image_size=4)
+    assert resized.splits["train"].arrays["image"].shape == (6, 4, 4, 1)
 
 
 def test_images_that_differ_in_size_need_one(write_tfds):
     mixed = [(png(noise(1, (6 + i, 9, 3))[0]), 0) for i in range(4)]
     directory = write_tfds("mixed", {"train": mixed}, shape=(None, None, 3))
-    with pytest.raises(DataError, match=r"mixed differ in size: bring them to one with --data.im"):
+    with pytest.raises(DataError, match=r"mixed differ in size: set one size with --data.image"):
         load(directory, "mixed", validation="none")
     dataset = load(directory, "mixed", validation="none", image_size=7)
-    assert dataset.splits["train"].images.shape == (4, 7, 7, 3)
+    assert dataset.splits["train"].arrays["image"].shape == (4, 7, 7, 3)
 
 
 def test_the_newest_version_is_taken_and_others_can_be_named(write_tfds):
@@ -93,7 +93,7 @@ def test_45k_of_cifar10_are_known_as_such(write_tfds, monkeypatch):
         "train": 45,
         "validation": 5,
     }
-    assert "official test images are not there" in dataset.notes[0]
+    assert "official test images are missing" in dataset.notes[0]
     explicit = load(directory, "cifar10", train="train[:30]", validation="train[30:]", test="test")
     assert [len(split) for split in explicit.splits.values()] == [30, 15, 5]
 

@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cnn_jax.data import DataConfig, DataError, load_dataset, prepare
+from cnn_jax.data import DataConfig, DataError, load_dataset, tfds_writer
 from cnn_jax.data.archives import OFFICIAL, read_idx
-from cnn_jax.data.prepare import prepare as prepare_data_set
+from cnn_jax.data.tfds_writer import write_tfds
 from cnn_jax.download import PublishedFile
 from tests.data.conftest import noise
 
@@ -126,7 +126,7 @@ def test_tfds_reads_it_as_its_own(name, imitate, classes, publish, tmp_path):
     tfds = pytest.importorskip("tensorflow_datasets")
     images, labels = example_data(name)
     publish(name, imitate(images, labels))
-    path = prepare_data_set(name, tmp_path)
+    path = write_tfds(name, tmp_path)
     assert path == tmp_path / name / OFFICIAL[name].version
 
     genuine = tfds.builder(name, data_dir=tmp_path)
@@ -168,19 +168,19 @@ def test_archives_can_be_brought_by_hand(publish, web_server, tmp_path):
     publish("cifar10", files)
     web_server.files.clear()
     with pytest.raises(DataError, match=r"put cifar-10-binary.tar.gz into .*downloads/cifar10"):
-        prepare_data_set("cifar10", tmp_path)
+        write_tfds("cifar10", tmp_path)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "downloads" / "cifar10").mkdir(parents=True)
     (tmp_path / "downloads/cifar10/cifar-10-binary.tar.gz").write_bytes(*files.values())
-    assert prepare_data_set("cifar10", tmp_path).is_dir()
+    assert write_tfds("cifar10", tmp_path).is_dir()
 
 
-def test_it_is_prepared_once(publish, web_server, tmp_path):
+def test_it_is_written_once(publish, web_server, tmp_path):
     publish("mnist", mnist(*example_data("mnist")))
-    path = prepare_data_set("mnist", tmp_path)
+    path = write_tfds("mnist", tmp_path)
     before = {file: file.stat().st_mtime_ns for file in path.iterdir()}
     gets = [one for one in web_server.log if one[0] == "GET"]
-    assert prepare_data_set("mnist", tmp_path) == path
+    assert write_tfds("mnist", tmp_path) == path
     assert {file: file.stat().st_mtime_ns for file in path.iterdir()} == before
     assert [one for one in web_server.log if one[0] == "GET"] == gets
 
@@ -195,15 +195,15 @@ def test_interrupted_it_leaves_nothing_half_made(publish, tmp_path, monkeypatch)
             raise KeyboardInterrupt
         return encode_png(image)
 
-    encode_png = prepare.encode_png
-    monkeypatch.setattr(prepare, "encode_png", fail)
+    encode_png = tfds_writer.encode_png
+    monkeypatch.setattr(tfds_writer, "encode_png", fail)
     with pytest.raises(KeyboardInterrupt):
-        prepare_data_set("cifar10", tmp_path)
+        write_tfds("cifar10", tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"downloads"}
 
     stale = tmp_path / ".preparing-cifar10-killed" / "cifar10"  # as kill -9 leaves it
     stale.mkdir(parents=True)
-    assert prepare_data_set("cifar10", tmp_path).is_dir()
+    assert write_tfds("cifar10", tmp_path).is_dir()
     assert not stale.exists()
 
 
@@ -212,25 +212,25 @@ def test_archives_of_another_length_are_refused(publish, tmp_path, monkeypatch):
     longer = replace(OFFICIAL["cifar10"], sizes={"train": 21, "test": 4})
     monkeypatch.setitem(OFFICIAL, "cifar10", longer)
     with pytest.raises(DataError, match=r"hold \{.*\} examples, expected \{'train': 21, "):
-        prepare_data_set("cifar10", tmp_path)
+        write_tfds("cifar10", tmp_path)
     assert not (tmp_path / "cifar10").exists()
 
 
 def test_files_in_another_format_are_named(publish, tmp_path):
     publish("cifar10", {"cifar-10-binary.tar.gz": tar({"cifar-10-batches-bin/other": b""})})
     with pytest.raises(DataError, match=r"cannot read .*batches.meta.txt"):
-        prepare_data_set("cifar10", tmp_path)
+        write_tfds("cifar10", tmp_path)
     files = mnist(*example_data("mnist")) | {"train-images-idx3-ubyte.gz": gzip.compress(b"12345")}
     publish("mnist", files)
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte.gz is not an IDX file"):
-        prepare_data_set("mnist", tmp_path)
+        write_tfds("mnist", tmp_path)
 
 
 def test_an_unwritable_directory_is_named(publish, tmp_path):
     publish("mnist", mnist(*example_data("mnist")))
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(DataError, match=r"cannot prepare mnist under .*file: Not a directory"):
-        prepare_data_set("mnist", tmp_path / "file")
+    with pytest.raises(DataError, match=r"cannot write mnist to .*file: Not a directory"):
+        write_tfds("mnist", tmp_path / "file")
 
 
 def test_idx(tmp_path):

@@ -38,7 +38,7 @@ def test_a_gray_data_set_has_the_rows_that_suit_it(tmp_path, capsys):
     augmentations.main(words)
     assert (tmp_path / "augmentations" / "digits.png").exists()
     shown = " ".join(capsys.readouterr().out.split())
-    assert "no random_flip" in shown and "no random_hue: the images are gray" in shown
+    assert "no random_flip" in shown and "no random_hue: the images are grey" in shown
 
 
 def test_an_unknown_data_set_is_told(capsys):

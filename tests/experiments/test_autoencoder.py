@@ -18,8 +18,8 @@ LABELS = np.array([0, 0, 0, 0, 1, 0, 2, 1, 0, 2, 0, 1], np.int32)
 
 def dataset(labels: np.ndarray) -> Dataset:
     images = np.arange(len(labels), dtype=np.uint8)[:, None, None, None]
-    train = ArraySplit(np.broadcast_to(images, (len(labels), 2, 2, 1)), labels)
-    return Dataset("some", "some", {"train": train, "test": train}, ("a", "b", "c"), (2, 2, 1))
+    train = ArraySplit({"image": np.broadcast_to(images, (len(labels), 2, 2, 1)), "label": labels})
+    return Dataset("some", "some", {"train": train, "test": train}, ("a", "b", "c"))
 
 
 @pytest.mark.parametrize(
@@ -36,8 +36,8 @@ def dataset(labels: np.ndarray) -> Dataset:
 def test_the_first_labels_of_each_class_are_taken(number, positions):
     subset = with_labels(dataset(LABELS), number)
     train = subset.splits["train"]
-    assert train.images[:, 0, 0, 0].tolist() == positions
-    np.testing.assert_array_equal(train.labels, LABELS[positions])
+    assert train.arrays["image"][:, 0, 0, 0].tolist() == positions
+    np.testing.assert_array_equal(train.arrays["label"], LABELS[positions])
     assert len(subset.splits["test"]) == len(LABELS)
 
 
@@ -101,7 +101,7 @@ def test_streamed_images_are_refused_with_the_way_out():
 
 
 def test_errors_in_the_figure_are_those_of_the_test_images():
-    images = load(SMOKE.data).splits["test"].images / np.float32(255)
+    images = load(SMOKE.data).splits["test"].arrays["image"] / np.float32(255)
     study = {name: one for name, one in build(SMOKE).items() if name == "code-8"}
     model = study["code-8"].task.model
     assert isinstance(model, Autoencoder)

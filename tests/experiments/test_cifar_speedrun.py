@@ -65,13 +65,12 @@ def test_every_image_is_mirrored_in_one_of_two_epochs(monkeypatch):
     # Images whose left half is bright, and a step that looks at what it is given.
     images = np.zeros((32, 16, 16, 3), np.uint8)
     images[:, :, :8] = 200
-    split = ArraySplit(images, np.zeros(32, np.int32))
+    split = ArraySplit({"image": images, "label": np.zeros(32, np.int32)})
     dataset = Dataset(
         name="halves",
         title="halves",
         splits={"train": split, "test": split},
         class_names=("a", "b"),
-        image_shape=(16, 16, 3),
         mean=(0.5,) * 3,
         std=(0.25,) * 3,
         augment=(RandomFlip(),),
@@ -80,7 +79,7 @@ def test_every_image_is_mirrored_in_one_of_two_epochs(monkeypatch):
     def looking(loss_fn, optimizer, *, prepare):
         def step(state, batch):
             mirrored = batch["image"][:, 0, 0, 0] == 0
-            seen = jnp.zeros(32, jnp.int32).at[batch["example"]].set(mirrored.astype(jnp.int32))
+            seen = jnp.zeros(32, jnp.int32).at[batch["place"]].set(mirrored.astype(jnp.int32))
             return state.replace(step=state.step + 1), {"mirrored": seen, "of": batch["weight"]}
 
         return step

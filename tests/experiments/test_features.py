@@ -46,7 +46,7 @@ def test_features_are_those_of_each_image_alone(pool, shape, network, images, tm
     call(network, images, *flags)
     printed = capsys.readouterr().out
     assert f"conv2 of 5 images, {' x '.join(map(str, shape[1:]))} numbers each" in printed
-    assert "text.jpg: its content is no image" in printed
+    assert "text.jpg: its content is not an image" in printed
     with np.load(output) as written:
         assert written["features"].shape == shape and written["features"].dtype == np.float32
         assert str(written["layer"]) == "conv2"

@@ -197,16 +197,20 @@ def test_flags_that_contradict_each_other_are_said(classifier):
 def test_channels_are_mended():
     dataset = build(finetune.SMOKE)["random"].dataset
     rgb = with_channels(dataset, 3)
-    images, gray = rgb.splits["train"].images, dataset.splits["train"].images
+    images, gray = rgb.splits["train"].arrays["image"], dataset.splits["train"].arrays["image"]
     assert images.shape[-1] == 3 and np.array_equal(images, np.repeat(gray, 3, axis=-1))
     assert rgb.mean == pytest.approx(dataset.mean * 3)
     back = with_channels(rgb, 1)
-    assert np.array_equal(back.splits["test"].images, dataset.splits["test"].images)
+    assert np.array_equal(
+        back.splits["test"].arrays["image"], dataset.splits["test"].arrays["image"]
+    )
     assert with_channels(rgb, 3) is rgb
     red = np.zeros((2, 4, 4, 3), np.uint8)
     red[..., 0] = 200
-    coloured = replace(rgb, splits={"train": ArraySplit(red, np.zeros(2, np.int32))})
-    assert np.all(with_channels(coloured, 1).splits["train"].images == round(200 * 0.299))
+    coloured = replace(
+        rgb, splits={"train": ArraySplit({"image": red, "label": np.zeros(2, np.int32)})}
+    )
+    assert np.all(with_channels(coloured, 1).splits["train"].arrays["image"] == round(200 * 0.299))
     train = dataset.splits["train"]
     streamed = replace(dataset, splits={"train": StreamSplit(train, np.arange(len(train)))})
     with pytest.raises(ConfigError, match="--data.storage device"):

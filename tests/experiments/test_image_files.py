@@ -51,7 +51,7 @@ def test_good_ones_are_read_and_bad_ones_named(odd_files):
     reasons = {path.name: reason for path, reason in bad}
     assert reasons.keys() == {"truncated.jpg", "text.jpg", "empty.png", "loop.jpg"}
     assert "truncated" in reasons["truncated.jpg"].lower()
-    assert reasons["text.jpg"] == "its content is no image"
+    assert reasons["text.jpg"] == "its content is not an image"
     assert reasons["empty.png"] == "it is empty"
     assert "symbolic links" in reasons["loop.jpg"]
 

@@ -47,7 +47,7 @@ def call(checkpoint, images, tmp_path, *flags):
 def test_every_image_gets_a_sheet(checkpoint, images, tmp_path, capsys):
     call(checkpoint, images, tmp_path, "--explain", "bird", "0", "--layer", "conv2")
     printed = capsys.readouterr().out
-    assert "text.jpg: its content is no image" in printed
+    assert "text.jpg: its content is not an image" in printed
     sheets = sorted((tmp_path / "out").iterdir())
     assert [sheet.name for sheet in sheets] == ["one-2.png", "one.png"]
     assert all(str(sheet) in printed.replace("\n", "") for sheet in sheets)

@@ -51,7 +51,7 @@ def test_images_get_a_table_files_and_a_picture(checkpoint, images, tmp_path, ca
     printed = capsys.readouterr().out
     assert "5 images" in printed and "[bold]bird" in printed
     assert printed.splitlines()[-3] == "2 files could not be read:"
-    assert "text.jpg: its content is no image" in printed
+    assert "text.jpg: its content is not an image" in printed
     assert printed.endswith("missing.png: No such file or directory\n")
     out = tmp_path / "out"
     with (out / "predictions.csv").open(newline="") as file:

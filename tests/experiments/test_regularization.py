@@ -56,13 +56,13 @@ def test_batches_of_any_size_see_equally_many_examples_at_a_rate_in_proportion()
 
 def test_few_images_are_labelled_and_others_rotated():
     dataset, rotations = load(DIGITS), load_rotations(DIGITS)
-    everything = load(replace(DIGITS, images=1200)).splits["train"].images
-    np.testing.assert_array_equal(dataset.splits["train"].images, everything[:256])
+    everything = load(replace(DIGITS, images=1200)).splits["train"].arrays["image"]
+    np.testing.assert_array_equal(dataset.splits["train"].arrays["image"], everything[:256])
     assert dataset.splits["seen"] is dataset.splits["train"]
     assert "256 training images" in dataset.title
     split = rotations.splits["train"]
-    assert len(split) == 512 and set(split.labels) == {0, 1, 2, 3}
-    pairs = zip(split.images, split.labels, strict=True)
+    assert len(split) == 512 and set(split.arrays["label"]) == {0, 1, 2, 3}
+    pairs = zip(split.arrays["image"], split.arrays["label"], strict=True)
     upright = [np.rot90(image, -turns) for image, turns in pairs]
     np.testing.assert_array_equal(upright, everything[256:768])
     assert rotations.num_classes == 4

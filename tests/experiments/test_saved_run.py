@@ -39,7 +39,7 @@ def test_a_run_comes_back_to_the_bit(trained):
     assert network.class_names == tuple("0123456789")
     assert network.title == "linear_features/run, handwritten digits 8x8, 3 steps"
     dataset = result.experiment.dataset
-    image, _ = dataset.splits["test"][0]
+    image = dataset.splits["test"][0]["image"]
     inputs = network.preprocessing(np.repeat(image, 3, axis=-1))
     assert inputs.shape == dataset.image_shape
     logits = network.model.apply(network.variables, inputs[None])
