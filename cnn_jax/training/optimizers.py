@@ -122,7 +122,8 @@ def make_optimizer(config: OptimizerConfig, schedule: Schedule) -> optax.Gradien
     steps = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
     steps.append(rule)
     if decay and config.name in ("sgd", "adam"):
-        steps.append(_decoupled_decay(decay, schedule, mask))
+        # After the rule, so that the decay does not enter the momentum.
+        steps.append(optax.add_decayed_weights(lambda step: -decay * schedule(step), mask))
     return optax.chain(*steps) if len(steps) > 1 else rule
 
 
@@ -141,25 +142,6 @@ def l2_penalty(config: OptimizerConfig) -> Callable[[PyTree], Array] | None:
         return 0.5 * config.l2 * sum((jnp.sum(jnp.square(p)) for p in leaves), jnp.zeros(()))
 
     return penalty
-
-
-def _decoupled_decay(
-    decay: float, schedule: Schedule, mask: Callable[[PyTree], PyTree] | None
-) -> optax.GradientTransformation:
-    """Take ``learning rate * decay * w`` off, after the rule's own update."""
-    decayed = optax.add_decayed_weights(decay, mask)
-    scaled = optax.scale_by_learning_rate(schedule)
-
-    def init(params: PyTree) -> PyTree:
-        return scaled.init(params)
-
-    def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
-        zeros = jax.tree.map(jnp.zeros_like, updates)
-        weights, _ = decayed.update(zeros, decayed.init(params), params)
-        shrink, state = scaled.update(weights, state, params)
-        return jax.tree.map(jnp.add, updates, shrink), state
-
-    return optax.GradientTransformation(init, update)
 
 
 def _muon_dimensions(params: PyTree) -> PyTree:
