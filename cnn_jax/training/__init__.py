@@ -1,5 +1,6 @@
 """State, step, parallelism, optimizers, the loop, checkpoints, logs."""
 
+from cnn_jax.training.airbench_muon import airbench_muon, orthogonalize
 from cnn_jax.training.checkpoint import CheckpointMismatch, Checkpoints
 from cnn_jax.training.control import Control, ControlConfig, adapt, init_control
 from cnn_jax.training.duration import to_steps
@@ -15,7 +16,6 @@ from cnn_jax.training.feed import EvalFeed, TrainFeed
 from cnn_jax.training.host_memory import keep_freed_memory
 from cnn_jax.training.logs import MetricsFile, RunLog, read_metrics, tensorboard_writer
 from cnn_jax.training.loop import Interrupted, Plan, TrainingDiverged, fit
-from cnn_jax.training.muon import muon, orthogonalize
 from cnn_jax.training.optimizers import (
     OptimizerConfig,
     decay_mask,
@@ -60,6 +60,7 @@ __all__ = [
     "TrainingConfig",
     "TrainingDiverged",
     "adapt",
+    "airbench_muon",
     "compute_dtype",
     "decay_mask",
     "evaluated_params",
@@ -76,7 +77,6 @@ __all__ = [
     "make_prepare",
     "make_schedule",
     "make_train_step",
-    "muon",
     "orthogonalize",
     "read_metrics",
     "sweep",

@@ -26,11 +26,11 @@ from cnn_jax.training import (
     TrainFeed,
     TrainingDiverged,
     TrainState,
+    airbench_muon,
     compute_dtype,
     init_state,
     make_prepare,
     make_train_step,
-    muon,
 )
 
 Images = Float[Array, "batch height width channels"]
@@ -108,7 +108,7 @@ def make_speedrun_optimizer(
         )
 
     rules = {
-        "filters": muon(
+        "filters": airbench_muon(
             optax.linear_schedule(config.filter_rate, 0.0, total),
             momentum=config.filter_momentum,
             dtype=compute_dtype(config.precision),

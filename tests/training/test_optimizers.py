@@ -245,5 +245,5 @@ def test_schedules_that_do_not_fit() -> None:
         make_schedule(OptimizerConfig(warmup="1 epoch"), 50, steps)
     with pytest.raises(ConfigError, match="needs milestones, such as '32000 steps'"):
         make_schedule(OptimizerConfig(schedule="step"), 50, steps)
-    with pytest.raises(ConfigError, match="milestones are for the step schedule, .* 'cosine'"):
+    with pytest.raises(ConfigError, match="milestones belong to the step schedule, .* 'cosine'"):
         make_schedule(OptimizerConfig(schedule="cosine", milestones=("9 steps",)), 50, steps)
