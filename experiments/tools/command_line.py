@@ -18,7 +18,7 @@ class RunOptions:
     seed: int = 0
     """Decides initialization, order of examples and augmentation."""
     parallel: Mode = "auto"
-    """How a step is distributed over devices: jit (one program over a mesh) or pmap; auto is jit."""
+    """How a step is spread over devices: jit (one program over a mesh) or pmap; auto is jit."""
     smoke: bool = False
     """Use a configuration of a few steps as the defaults, to check that everything works."""
     workdir: str = "runs"
@@ -32,7 +32,7 @@ class RunOptions:
     profile: bool = False
     """Write a jax.profiler trace of some training steps to the directory of the run."""
     deterministic: bool = False
-    """Make results on GPUs reproducible to the bit, at some cost in speed; CPUs and TPUs always are."""
+    """Make GPU results reproducible to the bit, at some cost in speed; CPUs and TPUs always are."""
     tensorboard: bool = False
     """Also write TensorBoard events; needs pip install 'cnn-jax[tensorboard]'."""
     sweep: SweepConfig = field(default_factory=SweepConfig)
