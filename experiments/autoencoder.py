@@ -19,6 +19,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from sklearn.decomposition import PCA
 
 from cnn_jax.data import ArraySplit, DataConfig, Dataset, load_dataset
 from cnn_jax.errors import ConfigError
@@ -43,7 +44,6 @@ from cnn_jax.visual import (
     training_curves,
 )
 from experiments.tools.figures import classification_figures
-from experiments.tools.pca import fit_pca
 from experiments.tools.run import run
 
 PLANE = 2
@@ -232,13 +232,19 @@ def _beside_pca(results: list[Result]) -> dict[str, Any]:
     images, labels = split.arrays["image"] / np.float32(255), split.arrays["label"]
     flat = images.reshape(len(images), -1)
     sizes = sorted({_model(result).code for result in results}, reverse=True)
-    pca = fit_pca(_array(dataset, "train").arrays["image"], max(*sizes, PLANE))
+    train = _array(dataset, "train").arrays["image"]
+    train = train.reshape(len(train), -1) / 255
+    # A PCA has no more components than there are examples or pixels.
+    pca = {
+        size: PCA(min(size, *train.shape), svd_solver="covariance_eigh").fit(train)
+        for size in sizes
+    }
 
     rebuilt: dict[str, np.ndarray] = {}
     errors: dict[str, dict[str, float]] = {}
     for size in sizes:
-        linear = pca.first(size)
-        outputs = {"PCA": linear.decode(linear.encode(flat)).reshape(images.shape)}
+        linear = pca[size].inverse_transform(pca[size].transform(flat))
+        outputs = {"PCA": linear.reshape(images.shape)}
         for result in results:
             if _model(result).code == size:
                 outputs[_kind(result)] = result.outputs(name)
@@ -264,7 +270,7 @@ def _beside_pca(results: list[Result]) -> dict[str, Any]:
     for result in results:
         if _model(result).code == PLANE:
             figures["codes"] = code_scatter(
-                {"PCA": pca.first(PLANE).encode(flat), "autoencoder": _codes(result, images)},
+                {"PCA": pca[PLANE].transform(flat), "autoencoder": _codes(result, images)},
                 labels,
                 dataset.class_names,
                 title=f"{title}: images as codes of two numbers",

@@ -46,6 +46,7 @@ from cnn_jax.layers import onednn
 from cnn_jax.training import make_parallel
 from cnn_jax.visual import accuracies_of_runs, save_figure
 from experiments.tools import run_directory
+from experiments.tools.command_line import choose_defaults
 from experiments.tools.messages import user_errors
 from experiments.tools.process_time import seconds_since_start
 from experiments.tools.run import set_up_jax
@@ -129,11 +130,13 @@ def load(config: Config) -> tuple[Config, Dataset]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Make the runs, write their results and print them."""
-    prog = "python -m experiments.cifar_speedrun"
-    named = tyro.cli(Config, prog=prog, description=__doc__, args=argv)
-    # The recipe, or --smoke, gives the defaults that the other flags then change.
-    defaults = SMOKE if named.smoke else RECIPES[named.recipe]
-    config = tyro.cli(Config, prog=prog, description=__doc__, args=argv, default=defaults)
+    config = tyro.cli(
+        Config,
+        prog="python -m experiments.cifar_speedrun",
+        description=__doc__,
+        args=argv,
+        default=choose_defaults(RECIPES, SMOKE, argv),
+    )
     console = Console()
     with user_errors(console):
         if config.runs < 1:

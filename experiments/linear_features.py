@@ -30,16 +30,12 @@ from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
 from cnn_jax.data import DataConfig, load_dataset, normalize
+from cnn_jax.interpretability import activation_maximization
 from cnn_jax.layers import conv2d
 from cnn_jax.models import SimpleCNN
 from cnn_jax.tasks import Classification
 from cnn_jax.training import Experiment, OptimizerConfig, Result, TrainingConfig, compute_dtype
-from cnn_jax.visual import (
-    Picture,
-    activation_maximization,
-    example_rows,
-    kernel_responses,
-)
+from cnn_jax.visual import Picture, example_rows, kernel_responses
 from experiments.tools.figures import classification_figures
 from experiments.tools.photographs import load_photograph
 from experiments.tools.run import run

@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "data": {"download"},
     "training": {"data"},
     "pretrained": {"download", "models"},
+    "interpretability": set(),
     "visual": set(),
 }
 

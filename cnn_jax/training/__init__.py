@@ -1,5 +1,6 @@
 """State, program, parallelism, optimizers, the loop, checkpoints, logs."""
 
+from cnn_jax.training.airbench_muon import airbench_muon, orthogonalize
 from cnn_jax.training.checkpoint import CheckpointMismatch, Checkpoints
 from cnn_jax.training.control import Control, ControlConfig, adapt, init_control
 from cnn_jax.training.duration import to_steps
@@ -18,7 +19,6 @@ from cnn_jax.training.host_memory import keep_freed_memory
 from cnn_jax.training.loop import Interrupted, TrainingDiverged, fit
 from cnn_jax.training.mapped import gather_over_devices, key_of_device, sum_over_devices
 from cnn_jax.training.metrics_file import MetricsFile, Row, read_metrics
-from cnn_jax.training.muon import muon, orthogonalize
 from cnn_jax.training.optimizers import (
     OptimizerConfig,
     decay_mask,
@@ -83,6 +83,7 @@ __all__ = [
     "TrainingDiverged",
     "Variables",
     "adapt",
+    "airbench_muon",
     "compute_dtype",
     "decay_mask",
     "evaluated_params",
@@ -100,7 +101,6 @@ __all__ = [
     "make_preprocess",
     "make_schedule",
     "make_train_step",
-    "muon",
     "orthogonalize",
     "prepare_run",
     "read_metrics",

@@ -8,16 +8,16 @@ UNITS = ("steps", "epochs", "examples")
 
 
 def to_steps(duration: str, *, batch_size: int, steps_per_epoch: int) -> int:
-    """Number of training steps in a duration, rounded to the nearest.
+    """Convert a duration to training steps, rounded to the nearest integer.
 
     Args:
-        duration: a number and a unit, ``steps``, ``epochs`` or ``examples`` (the space between
-            them and the final s may be left out): ``10epochs``, ``1 epoch``, ``64000 steps``.
-        batch_size: examples a step.
+        duration: a number and a unit, ``steps``, ``epochs`` or ``examples``. The space between
+            them and the final s are optional: ``10epochs``, ``1 epoch``, ``64000 steps``.
+        batch_size: examples per step.
         steps_per_epoch: steps in one pass over the training examples.
 
     Raises:
-        ConfigError: for anything else.
+        ConfigError: ``duration`` has another form.
     """
     match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]+)\s*", duration)
     units = [u for u in UNITS if match and match[2] in (u, u[:-1])]

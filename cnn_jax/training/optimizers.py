@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules by name, all of them optax's."""
+"""Optimizers and learning-rate schedules by name, built from optax."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,34 +16,34 @@ Schedule = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """The optimizer, its rate and its regularization."""
+    """Optimizer, learning rate and regularization."""
 
     name: Literal["sgd", "adam", "adamw", "lamb", "muon"] = "sgd"
-    """Update rule of optax."""
+    """Update rule, from optax."""
     learning_rate: float = 0.1
     """Peak learning rate."""
     momentum: float = 0.9
-    """Momentum of sgd and muon; beta_1 of the others."""
+    """Momentum of sgd and muon; beta_1 of the other rules."""
     nesterov: bool = True
-    """Nesterov's momentum, for sgd and muon."""
+    """Use Nesterov momentum in sgd and muon."""
     schedule: Literal["constant", "step", "cosine", "linear", "one_cycle"] = "constant"
     """Shape of the learning rate over the run."""
     warmup: str = "0 steps"
-    """Duration of a linear warm-up from warmup_factor times the peak; not for one_cycle."""
+    """Duration of a linear warm-up from warmup_factor times the peak; ignored by one_cycle."""
     warmup_factor: float = 0.0
     """Learning rate at the start of the warm-up, as a fraction of the peak."""
     milestones: tuple[str, ...] = ()
-    """Durations from the start after which the step schedule decays."""
+    """Durations from the start of the run after which the step schedule decays."""
     decay_factor: float = 0.1
     """Factor of the step schedule at each milestone."""
     l2: float = 0.0
     """L2 regularization: l2 / 2 * sum(w**2) is added to the loss (PyTorch SGD's weight_decay)."""
     weight_decay: float = 0.0
-    """Decoupled decay: each update takes off rate * weight_decay * w (Loshchilov, Hutter 2019)."""
+    """Decoupled decay: each update subtracts rate * weight_decay * w (Loshchilov, Hutter 2019)."""
     decay_all: bool = False
-    """Whether l2 and weight_decay also act on biases and on the scales of norms."""
+    """Apply l2 and weight_decay also to biases and to the scales of normalization layers."""
     clip_norm: float = 0.0
-    """Largest global norm of the gradient, L2 term included; 0: not clipped."""
+    """Largest global norm of the gradient, including the L2 term; 0 disables clipping."""
 
 
 def make_schedule(
@@ -52,20 +52,20 @@ def make_schedule(
     """The learning rate as a function of the step, before any decrease on plateau.
 
     Args:
-        config: shape and peak.
-        total_steps: length of the run.
-        to_steps: turns a duration into steps.
+        config: shape and peak of the schedule.
+        total_steps: length of the run in steps.
+        to_steps: converts a duration to steps.
 
     Raises:
-        ConfigError: where the schedule's parts do not fit each other.
+        ConfigError: the parts of the schedule do not fit together.
     """
     peak, total = config.learning_rate, max(total_steps, 1)
     if config.milestones and config.schedule != "step":
         raise ConfigError(
-            f"milestones are for the step schedule, and schedule is {config.schedule!r}"
+            f"milestones belong to the step schedule, but schedule is {config.schedule!r}"
         )
     if config.schedule == "one_cycle":
-        # As PyTorch's OneCycleLR (peak and end one step later): cosine up over 30%, then down.
+        # PyTorch's OneCycleLR, with peak and end one step later: cosine up over 30%, then down.
         return optax.cosine_onecycle_schedule(
             total, peak, pct_start=0.3, div_factor=25.0, final_div_factor=1e4
         )
@@ -82,7 +82,7 @@ def make_schedule(
 def _shape(
     config: OptimizerConfig, steps: int, offset: int, to_steps: Callable[[str], int]
 ) -> Schedule:
-    """The schedule after the warm-up; its own step 0 is step ``offset`` of the run."""
+    """The schedule after the warm-up. Its step 0 is step ``offset`` of the run."""
     peak = config.learning_rate
     if config.schedule == "step":
         if not config.milestones:
@@ -98,7 +98,7 @@ def _shape(
 
 
 def make_optimizer(config: OptimizerConfig, schedule: Schedule) -> optax.GradientTransformation:
-    """The update rule; the L2 term is not in it but in the objective (``l2_penalty``)."""
+    """The update rule. The L2 term is part of the loss instead: see `l2_penalty`."""
     mask = None if config.decay_all else decay_mask
     momentum, decay = config.momentum, config.weight_decay
     if config.name == "sgd":
@@ -122,17 +122,18 @@ def make_optimizer(config: OptimizerConfig, schedule: Schedule) -> optax.Gradien
     steps = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
     steps.append(rule)
     if decay and config.name in ("sgd", "adam"):
-        steps.append(_decoupled_decay(decay, schedule, mask))
+        # After the rule, so that decay does not enter the momentum.
+        steps.append(optax.add_decayed_weights(lambda step: -decay * schedule(step), mask))
     return optax.chain(*steps) if len(steps) > 1 else rule
 
 
 def decay_mask(params: PyTree) -> PyTree:
-    """True for kernels, False for biases and the scales of norms."""
+    """True for kernels, False for biases and the scales of normalization layers."""
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
 def l2_penalty(config: OptimizerConfig) -> Callable[[PyTree], Array] | None:
-    """The L2 term of the objective, ``l2 / 2 * sum(w**2)``, or None."""
+    """The L2 term of the loss, ``l2 / 2 * sum(w**2)``; None if ``config.l2`` is 0."""
     if not config.l2:
         return None
 
@@ -143,27 +144,8 @@ def l2_penalty(config: OptimizerConfig) -> Callable[[PyTree], Array] | None:
     return penalty
 
 
-def _decoupled_decay(
-    decay: float, schedule: Schedule, mask: Callable[[PyTree], PyTree] | None
-) -> optax.GradientTransformation:
-    """Take ``learning rate * decay * w`` off, after the rule's own update."""
-    decayed = optax.add_decayed_weights(decay, mask)
-    scaled = optax.scale_by_learning_rate(schedule)
-
-    def init(params: PyTree) -> PyTree:
-        return scaled.init(params)
-
-    def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
-        zeros = jax.tree.map(jnp.zeros_like, updates)
-        weights, _ = decayed.update(zeros, decayed.init(params), params)
-        shrink, state = scaled.update(weights, state, params)
-        return jax.tree.map(jnp.add, updates, shrink), state
-
-    return optax.GradientTransformation(init, update)
-
-
 def _muon_dimensions(params: PyTree) -> PyTree:
-    """Muon orthogonalizes kernels as [inputs, outputs] matrices; the head and vectors use Adam."""
+    """Muon treats kernels as [inputs, outputs] matrices; the head and vectors use Adam."""
 
     def numbers(path: tuple, leaf: Array) -> Any:
         names = {getattr(key, "key", None) for key in path}

@@ -4,7 +4,6 @@ Figures are made without pyplot, so nothing is global, nothing needs a display, 
 is dropped is freed. Every function takes a `title`, which should name the data set and the split.
 """
 
-from cnn_jax.visual.activation_maximization import activation_maximization
 from cnn_jax.visual.bars import grouped_bars
 from cnn_jax.visual.codes import code_scatter
 from cnn_jax.visual.compared import (
@@ -18,15 +17,11 @@ from cnn_jax.visual.examples import Picture, example_rows
 from cnn_jax.visual.feature_maps import strongest_maps
 from cnn_jax.visual.filters import filter_mosaic, first_layer_filters
 from cnn_jax.visual.functions import error_over_size, function_fits, function_maps
-from cnn_jax.visual.grad_cam import enlarge, grad_cam
 from cnn_jax.visual.gradients import gradients_by_layer, gradients_over_training
 from cnn_jax.visual.grid import image_grid, worst_mistakes
-from cnn_jax.visual.input_gradients import guided_backpropagation, saliency
 from cnn_jax.visual.kernels import kernel_responses
 from cnn_jax.visual.learning_curve import learning_curve
 from cnn_jax.visual.learning_rates import learning_rate_curves
-from cnn_jax.visual.nearest_neighbours import nearest_neighbours
-from cnn_jax.visual.occlusion import occlusion_map
 from cnn_jax.visual.panels import Panel, panel_sheet, signed_image
 from cnn_jax.visual.predictions import Prediction, prediction_sheet
 from cnn_jax.visual.reconstructions import reconstructions
@@ -41,12 +36,10 @@ __all__ = [
     "accuracies_of_runs",
     "accuracy_gaps",
     "accuracy_over_batch_size",
-    "activation_maximization",
     "change_over_shift",
     "code_scatter",
     "compared_curves",
     "confusion_matrix",
-    "enlarge",
     "error_curves",
     "error_over_size",
     "example_rows",
@@ -54,21 +47,16 @@ __all__ = [
     "first_layer_filters",
     "function_fits",
     "function_maps",
-    "grad_cam",
     "gradients_by_layer",
     "gradients_over_training",
     "grouped_bars",
-    "guided_backpropagation",
     "image_grid",
     "kernel_responses",
     "learning_curve",
     "learning_rate_curves",
-    "nearest_neighbours",
-    "occlusion_map",
     "panel_sheet",
     "prediction_sheet",
     "reconstructions",
-    "saliency",
     "save_figure",
     "signed_image",
     "strongest_maps",

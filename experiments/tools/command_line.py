@@ -1,14 +1,11 @@
 """The command line of every experiment: its Config, recipes, and the options of a run."""
 
-import itertools
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from cnn_jax.errors import ConfigError
 from cnn_jax.training import Mode, SweepConfig
 
 Config = TypeVar("Config")
@@ -16,26 +13,26 @@ Config = TypeVar("Config")
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is carried out: what it computes is in the experiment's own options."""
+    """How a run is executed. The options of the experiment decide what it computes."""
 
     seed: int = 0
     """Decides initialization, order of examples and augmentation."""
     parallel: Mode = "auto"
-    """How the step is spread over devices: jit (one program over a mesh) or pmap; auto is jit."""
+    """How a step is spread over devices: jit (one program over a mesh) or pmap; auto is jit."""
     smoke: bool = False
-    """Take the experiment's few-step configuration as defaults: does everything work?"""
+    """Use a configuration of a few steps as the defaults, to check that everything works."""
     workdir: str = "runs"
     """Runs are written to WORKDIR/experiment/name."""
     name: str = ""
     """Name of the run; by default a hash of its configuration."""
     resume: str = ""
-    """Directory of a run to go on with, by its own configuration."""
+    """Directory of a run to continue, with the configuration stored there."""
     overwrite: bool = False
-    """Start the run anew where its directory is already there."""
+    """Delete an earlier run of the same name and start again."""
     profile: bool = False
-    """Write a jax.profiler trace of some training steps into the run's directory."""
+    """Write a jax.profiler trace of some training steps to the directory of the run."""
     deterministic: bool = False
-    """Bit-equal results on GPUs too, at some cost in speed (CPU and TPU runs always are)."""
+    """Make GPU results reproducible to the bit, at some cost in speed; CPUs and TPUs always are."""
     tensorboard: bool = False
     """Also write TensorBoard events; needs pip install 'cnn-jax[tensorboard]'."""
     sweep: SweepConfig = field(default_factory=SweepConfig)
@@ -51,33 +48,23 @@ def parse(
     sweep: SweepConfig | None = None,
     argv: Sequence[str] | None = None,
 ) -> tuple[Config, RunOptions, Config]:
-    """Read the command line.
-
-    A recipe, or ``--smoke``, gives the defaults that the other flags then change.
+    """Parse the command line of an experiment.
 
     Args:
-        config_class: the experiment's frozen dataclass.
-        prog: the command, for the help text.
-        description: what the help text begins with.
+        config_class: frozen dataclass of the experiment.
+        prog: command shown in the help text.
+        description: first part of the help text.
         recipes: defaults by name; may be empty.
-        smoke: defaults of a run of a few steps.
-        sweep: learning rates that are trained at once where none are given.
-        argv: the words; None takes the process's.
+        smoke: defaults of ``--smoke``; None if there are none.
+        sweep: default of the sweep.
+        argv: the arguments; None means those of the process.
 
     Returns:
-        The configuration, the options, and the defaults that the configuration started from.
+        The configuration, the options, and the defaults of the configuration.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
-    defaults = config_class()
-    if recipes:
-        name = _recipe(words, next(iter(recipes)))
-        if name not in recipes:
-            raise ConfigError(f"unknown recipe {name!r}; there are {', '.join(recipes)}")
-        defaults = recipes[name]
-    if "--smoke" in words and smoke is not None:
-        defaults = smoke
+    defaults = choose_defaults(recipes or {"": config_class()}, smoke, argv)
     options = RunOptions(sweep=sweep or SweepConfig())
-    # The two parts share one level of flags; nested groups keep their prefix.
+    # Both parts share the top level of flags; nested groups keep their prefix.
     command = make_dataclass(
         "Command",
         [
@@ -86,20 +73,29 @@ def parse(
         ],
         frozen=True,
     )
-    parsed: Any = tyro.cli(
-        command,
-        prog=prog,
-        description=description,
-        args=words,
-    )
+    parsed: Any = tyro.cli(command, prog=prog, description=description, args=argv)
     return parsed.config, parsed.options, defaults
 
 
-def _recipe(words: Sequence[str], default: str) -> str:
-    """The value of --recipe, which decides the other flags' defaults."""
-    for word, following in itertools.zip_longest(words, words[1:], fillvalue=""):
-        if word == "--recipe":
-            return following
-        if word.startswith("--recipe="):
-            return word.removeprefix("--recipe=")
-    return default
+def choose_defaults(
+    recipes: Mapping[str, Config], smoke: Config | None, argv: Sequence[str] | None
+) -> Config:
+    """The defaults of all other flags, which ``--recipe`` and ``--smoke`` choose.
+
+    The full parser checks both flags again, and rejects an unknown recipe.
+
+    Args:
+        recipes: defaults by name; the first one is used if ``--recipe`` names none of them.
+        smoke: defaults of ``--smoke``; None if there are none.
+        argv: the arguments; None means those of the process.
+    """
+    choice, _ = tyro.cli(_Choice, args=argv, add_help=False, return_unknown_args=True)
+    if choice.smoke and smoke is not None:
+        return smoke
+    return recipes.get(choice.recipe, next(iter(recipes.values())))
+
+
+@dataclass(frozen=True)
+class _Choice:
+    recipe: str = ""
+    smoke: bool = False

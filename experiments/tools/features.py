@@ -23,10 +23,11 @@ from jaxtyping import Float32, UInt8
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markup import escape
+from sklearn.neighbors import NearestNeighbors
 from tyro.conf import OmitArgPrefixes, Positional
 
 from cnn_jax.errors import ConfigError, UserError
-from cnn_jax.visual import image_grid, nearest_neighbours, save_figure
+from cnn_jax.visual import image_grid, save_figure
 from experiments.tools.feature_maps import check_feature, feature_shapes
 from experiments.tools.image_files import BadImage, check_any, find_images, read_images, show_bad
 from experiments.tools.messages import user_errors
@@ -126,12 +127,9 @@ def neighbour_sheet(
     images: list[np.ndarray] = []
     captions: list[str] = []
     for query, own, candidates in zip(queries, of_queries, others, strict=True):
-        indices, distances = nearest_neighbours(
-            own.reshape(1, -1),
-            features[candidates].reshape(len(candidates), -1),
-            count=count,
-            metric=metric,
-        )
+        search = NearestNeighbors(n_neighbors=count, metric=metric, algorithm="brute")
+        search.fit(features[candidates].reshape(len(candidates), -1))
+        distances, indices = search.kneighbors(own.reshape(1, -1))
         nearest = [paths[candidates[index]] for index in indices[0]]
         images.extend(_seen(network, path) for path in [query, *nearest])
         captions.append(f"{query.name}\n(looked for)")

@@ -31,17 +31,19 @@ from rich.markup import escape
 from tyro.conf import OmitArgPrefixes, Positional
 
 from cnn_jax.errors import ConfigError, UserError
-from cnn_jax.visual import (
-    Panel,
-    Prediction,
+from cnn_jax.interpretability import (
     activation_maximization,
-    enlarge,
-    filter_mosaic,
     grad_cam,
     guided_backpropagation,
     occlusion_map,
-    panel_sheet,
     saliency,
+)
+from cnn_jax.layers import resize_bilinear
+from cnn_jax.visual import (
+    Panel,
+    Prediction,
+    filter_mosaic,
+    panel_sheet,
     save_figure,
     signed_image,
     strongest_maps,
@@ -130,7 +132,7 @@ class Inside:
     def _evidence(self, variables: Any, images: Any, label: Any) -> Any:
         network = partial(self._forward, variables)
         maps = grad_cam(network, images, label[None], self.layer)
-        return enlarge(maps, images.shape[1:3])[0]
+        return resize_bilinear(maps[..., None], images.shape[1:3])[0, ..., 0]
 
     def _gradients(self, variables: Any, images: Any, label: Any) -> Any:
         score = self._logit(variables, label)

@@ -31,11 +31,11 @@ from cnn_jax.training import (
     TrainingDiverged,
     TrainState,
     Variables,
+    airbench_muon,
     compute_dtype,
     init_state,
     make_preprocess,
     make_train_step,
-    muon,
 )
 
 Images = Float[Array, "batch height width channels"]
@@ -113,7 +113,7 @@ def make_speedrun_optimizer(
         )
 
     rules = {
-        "filters": muon(
+        "filters": airbench_muon(
             optax.linear_schedule(config.filter_rate, 0.0, total),
             momentum=config.filter_momentum,
             dtype=compute_dtype(config.precision),

@@ -12,7 +12,7 @@ import pytest
 
 from cnn_jax.data import ArraySplit, DataConfig, Dataset, RandomFlip
 from cnn_jax.models import create_model
-from cnn_jax.training import make_parallel, muon
+from cnn_jax.training import airbench_muon, make_parallel
 from experiments import cifar_speedrun
 from experiments.cifar_speedrun import CPU, RECORD, SMOKE, Config, load, main, summarize
 from experiments.tools import speedrun
@@ -152,7 +152,7 @@ def test_every_parameter_has_its_rule():
         params = jax.tree.map(jnp.asarray, params)
         optimizer = make_speedrun_optimizer(SETTINGS, steps_per_epoch=3)
         state = optimizer.init(params)
-        filters = muon(lambda step: 0.24 * (1 - step / 6), momentum=0.6)
+        filters = airbench_muon(lambda step: 0.24 * (1 - step / 6), momentum=0.6)
         filter_state = filters.init(params["body"]["conv"])
 
         decay = 2e-6 * 50

@@ -37,7 +37,7 @@ def error(start, capsys, no_shape_hook) -> Callable[..., str]:
 @pytest.mark.parametrize(
     ("flags", "parts"),
     [
-        (("--recipe", "nothing"), ["'nothing'", "fast, paper"]),
+        (("--recipe", "nothing"), ["'nothing'", "('fast', 'paper')"]),
         (("--training.duration", "10 parsecs"), ["'10 parsecs'", "steps, epochs, examples"]),
         (("--depth", "21"), ["depth 21", "6n + 2", "20"]),
         (("--training.batch-size", "30"), ["30", "8 devices", "24 or 32"]),

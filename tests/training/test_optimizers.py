@@ -1,5 +1,6 @@
 """Optimizers and schedules against PyTorch's, written out by hand or live."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -139,6 +140,31 @@ def test_decoupled_decay_of_sgd() -> None:
         assert_close(after, {"kernel": kernel, "bias": before["bias"] - 0.1 * gradient["bias"]})
 
 
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_decoupled_decay_stays_out_of_the_momentum(name: Any) -> None:
+    config = OptimizerConfig(
+        name=name, learning_rate=0.1, schedule="cosine", weight_decay=0.05, nesterov=True
+    )
+    schedule = make_schedule(config, 20, steps)
+    rule = make_optimizer(config, schedule)
+    plain = make_optimizer(replace(config, weight_decay=0.0), schedule)
+
+    @jax.jit
+    def by_hand(gradient: Any, state: Any, weights: Any, step: int) -> Any:
+        updates, state = plain.update(gradient, state, weights)
+        decay = -schedule(step) * (0.05 * weights["kernel"])
+        return {**updates, "kernel": updates["kernel"] + decay}, state
+
+    weights = start()
+    state, plain_state = rule.init(weights), plain.init(weights)
+    for step in range(8):
+        gradient = gradient_of(weights, step)
+        updates, state = jax.jit(rule.update)(gradient, state, weights)
+        expected, plain_state = by_hand(gradient, plain_state, weights, step)
+        jax.tree.map(np.testing.assert_array_equal, updates, expected)
+        weights = optax.apply_updates(weights, updates)
+
+
 def test_biases_and_norms_are_left_out_unless_asked_for() -> None:
     weights = start()
     assert decay_mask(weights) == {"kernel": True, "bias": False}
@@ -219,5 +245,5 @@ def test_schedules_that_do_not_fit() -> None:
         make_schedule(OptimizerConfig(warmup="1 epoch"), 50, steps)
     with pytest.raises(ConfigError, match="needs milestones, such as '32000 steps'"):
         make_schedule(OptimizerConfig(schedule="step"), 50, steps)
-    with pytest.raises(ConfigError, match="milestones are for the step schedule, .* 'cosine'"):
+    with pytest.raises(ConfigError, match="milestones belong to the step schedule, .* 'cosine'"):
         make_schedule(OptimizerConfig(schedule="cosine", milestones=("9 steps",)), 50, steps)

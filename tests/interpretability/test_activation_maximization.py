@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cnn_jax.interpretability import activation_maximization
 from cnn_jax.layers import conv2d
-from cnn_jax.visual import activation_maximization
 
 KEY = jax.random.key(0)
 START = jnp.full((2, 6, 6, 1), 0.5)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax.visual import occlusion_map
+from cnn_jax.interpretability import occlusion_map
 
 IMAGE = np.random.default_rng(0).random((7, 10, 2)).astype(np.float32)
 WEIGHTS = np.random.default_rng(1).standard_normal((7, 10, 2)).astype(np.float32)
@@ -51,7 +51,7 @@ def test_only_what_decides_matters():
     np.testing.assert_array_equal(found, expected)
 
 
-def test_squares_that_make_no_sense_are_named():
+def test_a_wrong_size_or_stride_is_an_error():
     for wrong in ({"size": 2, "stride": 3}, {"size": 2, "stride": 0}):
         with pytest.raises(ValueError, match=f"stride {wrong['stride']}, size 2 and batch size 32"):
             occlusion_map(score, jnp.asarray(IMAGE), **wrong)

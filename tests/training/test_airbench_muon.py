@@ -1,4 +1,4 @@
-"""Muon against its formulas in NumPy, and against the momentum's singular vectors."""
+"""Muon against its formulas in NumPy and the singular vectors of the momentum."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from cnn_jax.training import muon, orthogonalize
+from cnn_jax.training import airbench_muon, orthogonalize
 from tests.tolerance import assert_close
 
 
@@ -21,14 +21,14 @@ def quintic(gradient, steps):
 
 
 @pytest.mark.parametrize("filters", [4, 40])
-def test_updates_are_the_records(filters):
+def test_updates_match_airbench(filters):
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
         kernel = rng.normal(size=(3, 3, 2, filters))
-        rule = muon(lambda step: 0.24 * (1 - step / 5), momentum=0.6)
+        rule = airbench_muon(lambda step: 0.24 * (1 - step / 5), momentum=0.6)
         params = {"kernel": jnp.asarray(kernel)}
         state = rule.init(params)
-        # The record's order of axes, and its own formulas.
+        # PyTorch's order of axes, and the formulas of airbench.
         weight, buffer = kernel.transpose(3, 2, 0, 1), 0.0
         for step in range(4):
             gradient = rng.normal(size=kernel.shape)
@@ -55,23 +55,23 @@ def test_singular_values_become_about_one_and_vectors_stay(shape):
         found = np.diag(left.T @ result @ right.T)
         assert_close(result, (left * found) @ right)
         assert found.min() > 0.68 and found.max() < 1.21
-        # The size of the gradient does not matter.
+        # The scale of the gradient does not matter.
         assert_close(orthogonalize(jnp.asarray(1e4 * matrix), steps=3), result, rtol=1e-5)
 
 
-def test_bfloat16_comes_close_and_gives_back_the_parameters_dtype():
+def test_bfloat16_is_close_and_keeps_the_dtype_of_the_parameters():
     gradient = jnp.asarray(np.random.default_rng(2).normal(size=(3, 3, 8, 16)), jnp.float32)
     kernel = jnp.ones((3, 3, 8, 16))
     updates = []
     for dtype in (None, jnp.bfloat16):
-        rule = muon(0.1, dtype=dtype)
+        rule = airbench_muon(0.1, dtype=dtype)
         updates.append(rule.update(gradient, rule.init(kernel), kernel)[0])
     assert updates[1].dtype == jnp.float32
     assert_close(updates[1], updates[0], rtol=0.05)
 
 
-def test_no_gradient_gives_no_step_but_the_norm():
-    rule = muon(0.1)
+def test_without_gradient_only_the_norm_changes():
+    rule = airbench_muon(0.1)
     kernel = jnp.full((1, 1, 4, 4), 3.0)
     updates, _ = rule.update(jnp.zeros_like(kernel), rule.init(kernel), kernel)
     assert_close(jnp.linalg.norm((kernel + updates).ravel()), 2.0, rtol=1e-6)

@@ -1,13 +1,13 @@
-"""Muon, for convolutions: momentum, made orthogonal before it is taken off the filters.
+"""Muon as in airbench: orthogonalized momentum for convolution kernels of fixed norm.
 
-A kernel is a matrix, its filters the columns. The momentum G = U S V' moves along few directions
-far and along most hardly at all; U V', which has the same directions and all singular values 1,
-moves along all of them alike. A few products of matrices come close enough to it.
+A kernel is treated as a matrix whose columns are its filters. The singular values of the momentum
+G = U S V' differ by orders of magnitude, so a plain step moves along few directions. The
+orthogonalized step U V' moves along all of them equally. A few matrix products approximate it.
 
 Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"
 (kellerjordan.github.io/posts/muon), and github.com/KellerJordan/cifar10-airbench,
-`airbench94_muon.py`, where each kernel's norm is held, too. `optax.contrib.muon` has neither that
-nor products in bfloat16, and weighs gradient and momentum as Adam does.
+`airbench94_muon.py`, which also fixes the norm of each kernel. `optax.contrib.muon` does not fix
+norms, does not multiply in bfloat16, and averages gradients as Adam does.
 """
 
 from collections.abc import Callable
@@ -20,22 +20,22 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float, PyTree
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of a s + b s³ + c s⁵, which is steep at 0: small singular values are to grow fast, and need not
-arrive at 1 exactly."""
+"""Coefficients of a s + b s³ + c s⁵. The slope at 0 is steep so that small singular values grow
+fast; they need not reach 1 exactly."""
 
 
 def orthogonalize(
     matrix: Float[Array, "rows columns"], *, steps: int, dtype: Dtype | None = None
 ) -> Float[Array, "rows columns"]:
-    """U S' V' of a matrix U S V', with singular values S' of about 1 (Newton and Schulz).
+    """Approximate U V' of a matrix U S V' by Newton-Schulz iterations.
 
-    Singular values above a fiftieth of the matrix's norm end between 0.68 and 1.21 after three
-    steps or more; smaller ones grow by 3.4 a step. Zeros stay zeros.
+    After three or more steps, singular values above 1/50 of the matrix's norm lie between 0.68 and
+    1.21. Smaller ones grow by a factor of 3.4 per step. A zero matrix stays zero.
 
     Args:
-        matrix: of any shape.
-        steps: iterations, each of three products of matrices.
-        dtype: of the products and the result; None is the matrix's.
+        matrix: any shape.
+        steps: number of iterations, each of three matrix products.
+        dtype: dtype of the products and of the result; None means the dtype of the matrix.
     """
     a, b, c = COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
@@ -48,23 +48,23 @@ def orthogonalize(
     return x.T if tall else x
 
 
-def muon(
+def airbench_muon(
     learning_rate: float | Callable[[Any], Any],
     *,
     momentum: float = 0.6,
     steps: int = 3,
     dtype: Dtype | None = None,
 ) -> optax.GradientTransformation:
-    """Orthogonalized Nesterov momentum for kernels [..., filters], whose norms are held.
+    """Orthogonalized Nesterov momentum for kernels [..., filters] of fixed norm.
 
-    Before each update a kernel is scaled to the norm sqrt(filters), so that the rate is relative
-    to a size that does not change; there is no weight decay.
+    Each kernel is scaled to the norm sqrt(filters) before its update, so the learning rate is
+    relative to a constant size. There is no weight decay.
 
     Args:
         learning_rate: a number or a schedule.
-        momentum: factor of the momentum a step.
+        momentum: decay factor of the momentum.
         steps: iterations of `orthogonalize`.
-        dtype: of its products; None is the parameters'.
+        dtype: dtype of its matrix products; None means the dtype of the parameters.
     """
 
     def orthogonal(updates: PyTree, params: PyTree) -> PyTree:
@@ -74,7 +74,7 @@ def muon(
 
         return jax.tree.map(one, updates)
 
-    def held_norm(updates: PyTree, params: PyTree) -> PyTree:
+    def fix_norm(updates: PyTree, params: PyTree) -> PyTree:
         def one(update: Array, kernel: Array) -> Array:
             scale = jnp.sqrt(kernel.shape[-1]) / jnp.linalg.norm(kernel.ravel())
             return update + (scale - 1) * kernel
@@ -85,5 +85,5 @@ def muon(
         optax.trace(momentum, nesterov=True),
         optax.stateless(orthogonal),
         optax.scale_by_learning_rate(learning_rate),
-        optax.stateless(held_norm),
+        optax.stateless(fix_norm),
     )

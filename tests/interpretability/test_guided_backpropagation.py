@@ -1,12 +1,12 @@
-"""Guided backpropagation against one written out by hand."""
+"""Guided backpropagation against one written by hand."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnn_jax.interpretability import guided_backpropagation
 from cnn_jax.layers import conv2d, max_pool, relu, softplus
-from cnn_jax.visual import guided_backpropagation, saliency
 from tests.tolerance import assert_close
 
 RANDOM = np.random.default_rng(0)
@@ -76,16 +76,5 @@ def test_a_relu_that_cannot_be_reached_is_an_error():
     def looped(images):
         return jax.lax.fori_loop(0, 3, lambda _, x: relu(x), images).sum(axis=(1, 2, 3))
 
-    with pytest.raises(ValueError, match="a ReLU inside of "):
+    with pytest.raises(ValueError, match="a ReLU inside "):
         guided_backpropagation(looped, jnp.asarray(IMAGES, jnp.float32))
-
-
-def test_saliency_is_the_largest_derivative_of_a_pixel():
-    weights = RANDOM.standard_normal((4, 4, 2))
-
-    def linear(images):
-        return (images * weights[None]).sum(axis=(1, 2, 3))
-
-    with jax.enable_x64(True):
-        expected = np.broadcast_to(np.abs(weights).max(axis=-1), (3, 4, 4))
-        assert_close(saliency(linear, jnp.asarray(IMAGES)), expected)

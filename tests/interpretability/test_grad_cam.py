@@ -1,4 +1,4 @@
-"""Grad-CAM against derivatives by finite differences, and against networks known by heart."""
+"""Grad-CAM against finite differences and against class activation maps."""
 
 from functools import partial
 
@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnn_jax.interpretability import grad_cam
 from cnn_jax.layers import conv2d, global_avg_pool, max_pool, relu
-from cnn_jax.visual import enlarge, grad_cam
 from tests.tolerance import assert_close
 
 KEY = jax.random.key(0)
@@ -81,18 +81,10 @@ def test_with_average_pooling_it_is_the_class_activation_map():
         assert_close(grad_cam(network, images, LABELS, "last"), expected)
 
 
-def test_features_that_are_none_are_named():
+def test_a_wrong_feature_is_an_error():
     images = jnp.ones((1, 4, 4, 2))
     inside = partial(network, kernels())
     with pytest.raises(ValueError, match="no feature 'third'; there are first, second, vector"):
         grad_cam(inside, images, jnp.array([0]), "third")
-    with pytest.raises(ValueError, match=r"the shape of 'vector' is \(1, 3\)"):
+    with pytest.raises(ValueError, match=r"'vector' has the shape \(1, 3\)"):
         grad_cam(inside, images, jnp.array([0]), "vector")
-
-
-def test_maps_are_enlarged_in_place():
-    maps = jnp.array([[[0.0, 1.0], [2.0, 3.0]]])
-    large = enlarge(maps, (4, 8))
-    assert large.shape == (1, 4, 8)
-    np.testing.assert_allclose(large[0, 0], [0, 0, 0.125, 0.375, 0.625, 0.875, 1, 1])
-    np.testing.assert_allclose(large[0, :, 0], [0, 0.5, 1.5, 2])
