@@ -302,7 +302,7 @@ def _accuracy_over_labels(results: Mapping[str, Result]) -> Any:
 
 
 def _model(result: Result) -> AutoencoderBase:
-    return result.experiment.task.model  # type: ignore[attr-defined]
+    return result.experiment.task.model
 
 
 def _kind(result: Result) -> str:

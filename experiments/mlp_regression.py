@@ -153,7 +153,7 @@ def compare(results: Mapping[str, Result]) -> dict[str, Any]:
 
 def width(result: Result) -> int:
     """Neurons of each hidden layer."""
-    return result.experiment.task.model.hidden[0]  # type: ignore[attr-defined]
+    return result.experiment.task.model.hidden[0]
 
 
 def _curves(result: Result) -> Any:

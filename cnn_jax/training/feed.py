@@ -14,16 +14,17 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Int, PyTree
 
-from cnn_jax.data import Split, StreamSplit, stream_batches
+from cnn_jax.data import ArraySplit, Split, StreamSplit, WindowSplit, stream_batches
 from cnn_jax.errors import ConfigError
 from cnn_jax.training.mapped import gather_over_devices, sum_over_devices
 from cnn_jax.training.parallel import Parallel
-from cnn_jax.training.program import Batch, Evaluated, Sums
+from cnn_jax.training.program import Batch, Sums
 from cnn_jax.training.state import TrainState
 
+ResidentSplit = ArraySplit | WindowSplit
 StepFn = Callable[[TrainState, Batch], tuple[TrainState, Sums]]
 Advance = Callable[[TrainState, Sums, int], tuple[TrainState, Sums]]
-EvaluateFn = Callable[[TrainState, Batch, PyTree], Evaluated]
+EvaluateFn = Callable[[TrainState, Batch, PyTree], Any]
 
 STEPS_AHEAD = 8
 """Steps that Python may queue on CPU; longer queues stall collectives."""
@@ -52,8 +53,10 @@ class TrainFeed:
                 f"take --training.batch-size {len(split)} or less"
             )
         self._split, self._train_step, self._batch_size = split, train_step, batch_size
-        make = _streamed_steps if isinstance(split, StreamSplit) else _resident_steps
-        self._advance = make(split, train_step, parallel, batch_size, seed)
+        if isinstance(split, StreamSplit):
+            self._advance = _streamed_steps(split, train_step, parallel, batch_size, seed)
+        else:
+            self._advance = _resident_steps(split, train_step, parallel, batch_size, seed)
 
     def advance(self, state: TrainState, sums: Sums, n: int) -> tuple[TrainState, Sums]:
         """Make ``n`` steps and add up their sums; ``state`` and ``sums`` are consumed."""
@@ -73,7 +76,7 @@ class TrainFeed:
 
 
 def _resident_steps(
-    split: Any, train_step: StepFn, parallel: Parallel, batch_size: int, seed: int
+    split: ResidentSplit, train_step: StepFn, parallel: Parallel, batch_size: int, seed: int
 ) -> Advance:
     """Steps over examples that live on the devices and are taken inside of the step."""
     steps_per_epoch = split.steps_per_epoch(batch_size)
@@ -168,12 +171,10 @@ class EvalFeed:
         self.batch_size = -(-min(batch_size, len(split)) // devices) * devices
         self._split, self._parallel = split, parallel
         self._order = split.evaluation_order(self.batch_size)
-        if not isinstance(split, StreamSplit):
-            self._arrays = parallel.place(dict(split.arrays))
+        self._places = parallel.place(self._order)
+        self._arrays = {} if isinstance(split, StreamSplit) else parallel.place(dict(split.arrays))
 
-    def compile(
-        self, function: EvaluateFn
-    ) -> Callable[[TrainState, PyTree], tuple[Sums, PyTree]]:
+    def compile(self, function: EvaluateFn) -> Callable[[TrainState, PyTree], tuple[Sums, PyTree]]:
         """``function`` over the whole split: its sums in float64 and its rows in order.
 
         The compiled function takes the state and the carry before the first batch.
@@ -187,54 +188,54 @@ class EvalFeed:
                 "carry": carry,
             }
 
-        streamed = isinstance(self._split, StreamSplit)
-        run = self._streamed(spread) if streamed else self._resident(spread)
+        run = self._compile(spread)
 
         def evaluate(state: TrainState, carry: PyTree) -> tuple[Sums, PyTree]:
             totals: Sums | None = None
-            rows = []
+            parts = []
             for result in run(state, carry):
                 # Summed in float64: 50,000 losses in float32 would lose digits.
                 sums = jax.tree.map(lambda a: np.asarray(a, np.float64), result["sums"])
                 totals = sums if totals is None else jax.tree.map(np.add, totals, sums)
-                rows.append(jax.tree.map(np.asarray, result["rows"]))
-            return totals or {}, jax.tree.map(lambda *parts: self._in_order(parts), *rows)
+                parts.append(jax.tree.map(np.asarray, result["rows"]))
+            return totals or {}, jax.tree.map(lambda *arrays: self._in_order(arrays), *parts)
 
         return evaluate
 
-    def _resident(self, function: Callable) -> Callable[[TrainState, PyTree], Iterator[Any]]:
-        def batch_number(
+    def _compile(self, function: EvaluateFn) -> Callable[[TrainState, PyTree], Iterator[Any]]:
+        """The results of all batches, each with the carry of the one before."""
+        split, size, parallel = self._split, self.batch_size, self._parallel
+        if isinstance(split, StreamSplit):
+            streamed = parallel.compile(function, batch=1)
+
+            def over_stream(state: TrainState, carry: PyTree) -> Iterator[Any]:
+                batches = stream_batches(
+                    split,
+                    seed=None,
+                    batch_size=size,
+                    process_index=jax.process_index(),
+                    process_count=jax.process_count(),
+                )
+                return (streamed(state, parallel.place_batch(one), carry) for one in batches)
+
+            return over_stream
+
+        def taken(
             state: TrainState, carry: PyTree, arrays: Batch, order: Array, number: Array
         ) -> Any:
-            slots = self._parallel.slots(self.batch_size)
-            places = order[number * self.batch_size + slots]
-            return function(state, _batch(self._split, arrays, places, slots), carry)
+            slots = parallel.slots(size)
+            batch = _batch(split, arrays, order[number * size + slots], slots)
+            return function(state, batch, carry)
 
-        compiled = self._parallel.compile(batch_number)
-        order = self._parallel.place(self._order)
+        resident = parallel.compile(taken)
 
-        def run(state: TrainState, carry: PyTree) -> Iterator[Any]:
-            for number in range(len(self._order) // self.batch_size):
-                result = compiled(state, carry, self._arrays, order, np.int32(number))
+        def over_arrays(state: TrainState, carry: PyTree) -> Iterator[Any]:
+            for number in range(len(self._order) // size):
+                result = resident(state, carry, self._arrays, self._places, np.int32(number))
                 carry = result["carry"]
                 yield result
 
-        return run
-
-    def _streamed(self, function: Callable) -> Callable[[TrainState, PyTree], Iterator[Any]]:
-        compiled = self._parallel.compile(function, batch=1)
-
-        def run(state: TrainState, carry: PyTree) -> Iterator[Any]:
-            for batch in stream_batches(
-                self._split,
-                seed=None,
-                batch_size=self.batch_size,
-                process_index=jax.process_index(),
-                process_count=jax.process_count(),
-            ):
-                yield compiled(state, self._parallel.place_batch(batch), carry)
-
-        return run
+        return over_arrays
 
     def _in_order(self, parts: tuple[np.ndarray, ...]) -> np.ndarray:
         """The rows of all batches in the order of the split, without those of padding."""
@@ -244,7 +245,7 @@ class EvalFeed:
         return result
 
 
-def _batch(split: Any, arrays: Batch, places: Array, slots: Array) -> Batch:
+def _batch(split: ResidentSplit, arrays: Batch, places: Array, slots: Array) -> Batch:
     """The examples at some places; those at -1 are padding."""
     weight = (places >= 0).astype(jnp.float32)
     places = jnp.maximum(places, 0).astype(jnp.int32)

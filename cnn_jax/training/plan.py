@@ -18,9 +18,7 @@ class Plan:
 
     def steps(self, duration: str) -> int:
         """Number of steps in a duration such as "10 epochs"."""
-        return to_steps(
-            duration, batch_size=self.batch_size, steps_per_epoch=self.steps_per_epoch
-        )
+        return to_steps(duration, batch_size=self.batch_size, steps_per_epoch=self.steps_per_epoch)
 
     def logs(self, step: int) -> bool:
         """Whether a training row is written after this step."""

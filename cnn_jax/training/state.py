@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key, PyTree
 
-from cnn_jax.training.control import Control, init_control
+from cnn_jax.training.control import init_control
 
 
 # JAX also fills a pytree's fields with shapes, shardings and batched values.
@@ -26,9 +26,9 @@ class TrainState(flax.struct.PyTreeNode):
     opt_state: PyTree
     key: Key[Array, ""]
     """Root of all randomness: step ``i`` uses ``fold_in(key, i)``."""
-    control: Control
-    """What evaluations have decided: plateau factor, early stopping. Training ends when its
-    ``stopped`` is true."""
+    control: PyTree
+    """What evaluations have decided, as `training.control` keeps it: plateau factor, early
+    stopping. Training ends when its ``stopped`` is true."""
     ema: PyTree = None
     """Exponential moving average of ``params``, or of some of their top-level parts; None: none."""
     carry: PyTree = None
@@ -61,4 +61,3 @@ def init_state(
 def evaluated_params(state: TrainState) -> Any:
     """The parameters that an evaluation uses: the moving average of those that have one."""
     return state.params if state.ema is None else {**state.params, **state.ema}
-

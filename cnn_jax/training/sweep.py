@@ -93,9 +93,9 @@ def swept(program: Program, rates: Sequence[float]) -> Program:
         _check_memory(state, len(rates))
         control = LaneControl(
             lanes=_stacked(state.control, len(rates)),
-            diverged=np.zeros(len(rates), bool),
-            steps=np.zeros(len(rates), np.int32),
-            stopped=np.zeros((), bool),
+            diverged=jnp.zeros(len(rates), bool),
+            steps=jnp.zeros(len(rates), jnp.int32),
+            stopped=jnp.zeros((), bool),
         )
         own = {name: _stacked(getattr(state, name), len(rates)) for name in OF_LANES}
         return state.replace(**own, control=control)

@@ -60,7 +60,7 @@ def _mistakes(result: Result) -> Any:
 
 
 def _filters(result: Result) -> Any:
-    model: Any = result.experiment.task.model  # type: ignore[attr-defined]
+    model: Any = result.experiment.task.model
     kernel = first_kernel(model, result.variables, result.experiment.dataset.image_shape)
     assert kernel is not None
     return first_layer_filters(kernel, title=_title(result, "first-layer filters"))

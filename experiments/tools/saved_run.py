@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from cnn_jax.training.assembly import SavedRun, assemble
 from flax import linen as nn
 from jax.sharding import AxisType
 from jaxtyping import Float32, UInt8
@@ -18,7 +19,6 @@ from PIL import Image as PillowImage
 from cnn_jax.data import DataError, Dataset
 from cnn_jax.tasks import Classification
 from cnn_jax.training import Experiment, Parallel, evaluated_params
-from cnn_jax.training.assembly import SavedRun, assemble
 from cnn_jax.training.experiment import Variables
 from experiments.tools import run_directory
 from experiments.tools.run_directory import RunDirectoryError

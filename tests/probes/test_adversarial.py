@@ -78,9 +78,7 @@ def gan(experiment: Experiment, plan: Plan) -> Program:
         key = jax.random.fold_in(state.key, state.step)
         for number in range(DISCRIMINATOR_STEPS):
             step_key = jax.random.fold_in(key, number)
-            params, opt_state, loss, _ = update(
-                "discriminator", params, opt_state, step_key, batch
-            )
+            params, opt_state, loss, _ = update("discriminator", params, opt_state, step_key, batch)
         params, opt_state, own, grads = update("generator", params, opt_state, key, batch)
         average = {"generator": params["generator"]}
         ema = optax.incremental_update(average, state.ema, 1 - DECAY)

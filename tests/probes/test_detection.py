@@ -92,7 +92,7 @@ def test_a_metric_on_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     rows = outputs | {"targets": split.arrays["boxes"], "labels": split.arrays["box_labels"]}
     measured = Detection().measure(rows)
     assert measured == {name: result.summary["validation"][name] for name in measured}
-    first, last = [row for row in result.rows if row["split"] == "validation"][:: 2]
+    first, last = [row for row in result.rows if row["split"] == "validation"][::2]
     assert last["median_error"] < first["median_error"]
 
 

@@ -119,9 +119,9 @@ def test_one_device_is_eight(name: str) -> None:
     data = Dataset(
         name="blobs",
         title="blobs",
-        splits={"train": ArraySplit(
-                {"image": arrays["image"], "label": labels(name, arrays["label"])}
-            )},
+        splits={
+            "train": ArraySplit({"image": arrays["image"], "label": labels(name, arrays["label"])})
+        },
         class_names=("a", "b", "c", "d"),
         mean=(0.0,),
         std=(1.0,),

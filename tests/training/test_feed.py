@@ -11,7 +11,14 @@ from cnn_jax.data import ArraySplit, StreamSplit, epoch_order
 from cnn_jax.errors import ConfigError
 from cnn_jax.models import MLP
 from cnn_jax.tasks import Classification
-from cnn_jax.training import EvalFeed, Evaluated, Parallel, TrainFeed, gather_over_devices, init_state
+from cnn_jax.training import (
+    EvalFeed,
+    Evaluated,
+    Parallel,
+    TrainFeed,
+    gather_over_devices,
+    init_state,
+)
 from tests.tolerance import assert_close
 from tests.training.small import ConvNet, advance, begin, blobs, dataset, make_runner, ways
 

@@ -80,9 +80,8 @@ def test_rows_of_the_loop(tmp_path: Path) -> None:
         log.train(2, sums)
         log.validation(2, {"loss": 0.75, "accuracy": 0.25})
     train = {"loss": 1.5, "accuracy": 0.5}
-    assert file.rows == [row(2, **train) | {"epoch": 0.5}] + [
-        row(2, "validation", loss=0.75, accuracy=0.25) | {"epoch": 0.5}
-    ]
+    validation = row(2, "validation", loss=0.75, accuracy=0.25)
+    assert file.rows == [one | {"epoch": 0.5} for one in (row(2, **train), validation)]
     assert read_metrics(file.path) == file.rows
     assert written[0] == (2, {f"train/{name}": value for name, value in train.items()})
     assert written[1] == (2, {"validation/loss": 0.75, "validation/accuracy": 0.25})

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cnn_jax.training.lanes import check_memory, single, stacked, swept_train_step
 from flax import linen as nn
 
 from cnn_jax.data import ArraySplit, Dataset
@@ -36,7 +37,6 @@ from cnn_jax.training import (
     sweep,
     train,
 )
-from cnn_jax.training.lanes import check_memory, single, stacked, swept_train_step
 from tests.tolerance import assert_close
 from tests.training.small import ConvNet, dataset, one_device, relative_error, wide
 
