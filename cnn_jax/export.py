@@ -11,7 +11,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cnn_jax.errors import UserError
-from cnn_jax.layers import onednn
+from cnn_jax.layers.cpu import onednn
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 

@@ -42,7 +42,7 @@ from cnn_jax.data import (
     random_flip,
 )
 from cnn_jax.errors import ConfigError
-from cnn_jax.layers import onednn
+from cnn_jax.layers.cpu import onednn
 from cnn_jax.training import make_parallel
 from cnn_jax.visual import accuracies_of_runs, save_figure
 from experiments.tools import run_directory

@@ -22,31 +22,29 @@ def conv2d(
 ) -> Float[Array, "batch out_height out_width features"]:
     """Convolve images with kernels, as `torch.nn.functional.conv2d`.
 
-    A kernel is three-dimensional: it reaches over all input channels. With stride s, dilation d
-    and padding p (x is zero outside of the image; the kernel is not turned)
+    A kernel is three-dimensional: it covers all input channels. With stride s, dilation d and
+    padding p, where x is zero outside of the image and the kernel is not flipped,
 
         y[n, i, j, f] = bias[f] + sum over u, v, c of
                         x[n, i s + u d - p, j s + v d - p, c] kernel[u, v, c, f]
 
     With `groups`, feature f sees the channels of its own group only. A 1x1 kernel mixes the
-    channels of each pixel; for one kernel a channel see `depthwise_conv2d`.
-
-    Reverse-mode gradients of any order and `vmap` work; forward mode (`jvp`) does not.
+    channels of each pixel. For one kernel a channel, see `depthwise_conv2d`.
 
     Args:
         x: images.
         kernel: one kernel a feature, over channels / groups channels.
         bias: added to each feature.
-        stride: distance of the kernel's positions, in pixels.
+        stride: distance between positions of the kernel, in pixels.
         padding: zeros around the image.
-        dilation: distance of the kernel's taps, in pixels.
+        dilation: distance between taps of the kernel, in pixels.
         groups: channels and features are split into this many groups, convolved separately.
 
     Raises:
-        ValueError: channels or features that do not fit `groups` and the kernel, or a kernel
+        ValueError: if channels or features do not fit `groups` and the kernel, or the kernel is
             larger than the padded image.
     """
-    _, height, width, channels = x.shape
+    batch, height, width, channels = x.shape
     *window, group_channels, features = kernel.shape
     if channels != group_channels * groups or features % groups:
         raise ValueError(
@@ -55,8 +53,8 @@ def conv2d(
             f"got images of shape {x.shape} (batch, height, width, channels)"
         )
     geometry = Geometry(pair(stride), pads(padding), pair(dilation), groups)
-    output_size((height, width), (window[0], window[1]), *geometry[:3])
-    y = convolve(x, kernel, geometry)
+    size = output_size((height, width), (window[0], window[1]), *geometry[:3])
+    y = convolve(x, kernel, (batch, *size, features), geometry)
     return y if bias is None else y + bias[None, None, None, :]
 
 
@@ -71,7 +69,7 @@ def depthwise_conv2d(
 ) -> Float[Array, "batch out_height out_width features"]:
     """Convolve each channel with kernels of its own: `conv2d` with one group a channel.
 
-    Feature `c * multiplier + m` is channel c under its kernel m, as PyTorch's with
+    Feature `c * multiplier + m` is channel c convolved with its kernel m, as in PyTorch with
     `groups=channels`.
 
     Args:
@@ -81,7 +79,7 @@ def depthwise_conv2d(
         stride, padding, dilation: as in `conv2d`.
 
     Raises:
-        ValueError: a kernel for another number of channels, or as in `conv2d`.
+        ValueError: if the kernel is for another number of channels, or as in `conv2d`.
     """
     height, width, channels, multiplier = kernel.shape
     kernel = kernel.reshape(height, width, 1, channels * multiplier)

@@ -1,11 +1,11 @@
-"""Cross-correlation of images with kernels and its adjoint, with their gradients stated explicitly.
+"""Cross-correlation of images with kernels, its transpose and its kernel gradient.
 
-Images x, kernel k and outputs y are bound by one trilinear form, `<convolve(x, k), y>`. Its three
-gradients are all that convolution, transposed convolution and their gradients need: `convolve` is
-the one by y, `spread` the one by x, and `_kernel_gradient` the one by k.
+Images, kernel and outputs are bound by one trilinear form, `<convolve(images, kernel), outputs>`.
+Its derivatives by the outputs, the images and the kernel are three operators: `convolve`, `spread`
+and the kernel gradient. Convolution, transposed convolution and all of their derivatives consist of
+them. Each is a primitive that is linear in both arguments, and its two transposes are the others.
 
-On CPUs each is computed by `onednn`, where the extra `cpu` is installed; without it `winograd` and
-`products` compute kernel gradients faster than XLA does.
+CPUs compute them by `layers.cpu`, all other platforms by what is written here.
 """
 
 from functools import partial
@@ -14,235 +14,152 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.experimental.xla_metadata import set_xla_metadata
-from jax.export import is_symbolic_dim
+from jax.interpreters import ad, batching
 from jaxtyping import Array
 
-from cnn_jax.layers import onednn, products, winograd
+from cnn_jax.layers import cpu
 from cnn_jax.layers.mesh_axes import by_parts_of_batch, varying_like
+from cnn_jax.layers.primitives import primitive
 from cnn_jax.layers.windows import Geometry
 
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+def convolve(x: Array, kernel: Array, shape: tuple[Any, ...], geometry: Geometry) -> Array:
+    """The convolution of x [batch, height, width, channels] with a kernel of HWIO layout.
+
+    Its outputs have the given shape.
+    """
+    return _of_images_and_kernel("outputs", x, kernel, shape, geometry)
 
 
-# XLA's CPU compiler runs the gradients of a convolution inside a loop (`lax.scan`, `fori_loop`)
-# some 40 times slower than outside, because it rewrites them into the layout that its fast
-# convolution wants only outside of loops (jax issue 12868). Stated in that layout from the start,
-# they are fast everywhere. GPU and TPU compilers recognize the transposition that JAX itself
-# makes, so there it stays.
+def spread(y: Array, kernel: Array, shape: tuple[Any, ...], geometry: Geometry) -> Array:
+    """The transpose of `convolve` in x: each pixel of y times the kernel, added up.
+
+    The images that it makes have the given shape.
+    """
+    return _of_images_and_kernel("images", y, kernel, shape, geometry)
 
 
-def convolve(x: Array, kernel: Array, geometry: Geometry) -> Array:
-    """The convolution of x [batch, height, width, channels] with a kernel of HWIO layout."""
+def _of_images_and_kernel(
+    wanted: str, x: Array, kernel: Array, shape: tuple[Any, ...], geometry: Geometry
+) -> Array:
+    if x.dtype != kernel.dtype:
+        raise TypeError(f"images of {x.dtype} and a kernel of {kernel.dtype}: convert one of them")
 
     def part(x: Array, kernel: Array) -> Array:
-        return _convolve(varying_like(x, kernel), varying_like(kernel, x), geometry)
+        alike = varying_like(x, kernel), varying_like(kernel, x)
+        # The batch may be one device's part of it.
+        local = (x.shape[0], *shape[1:])
+        return _PRIMITIVES[wanted].bind(*alike, shape=local, geometry=geometry)
 
     return by_parts_of_batch(part, x, kernel)
 
 
-def spread(y: Array, kernel: Array, shape: tuple[Any, ...], geometry: Geometry) -> Array:
-    """The adjoint of `convolve` in x, for images of the given shape: each y times the kernel."""
-
-    def part(y: Array, kernel: Array) -> Array:
-        # A device's part of the batch, as y is.
-        images = (y.shape[0], *shape[1:])
-        return _spread(varying_like(y, kernel), varying_like(kernel, y), images, geometry)
-
-    return by_parts_of_batch(part, y, kernel)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _convolve(x: Array, kernel: Array, geometry: Geometry) -> Array:
-    return lax.platform_dependent(
-        x,
-        kernel,
-        cpu=lambda x, kernel: _cpu_convolve(x, kernel, geometry),
-        default=lambda x, kernel: _xla_convolve(x, kernel, geometry),
-    )
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _spread(y: Array, kernel: Array, shape: tuple[Any, ...], geometry: Geometry) -> Array:
-    return lax.platform_dependent(
-        kernel,
-        y,
-        cpu=lambda kernel, y: _cpu_spread(y, kernel, shape, geometry),
-        default=lambda kernel, y: jax.linear_transpose(
-            lambda images: _xla_convolve(images, kernel, geometry),
-            _zeros(shape, y),
-        )(y)[0],
-    )
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _kernel_gradient(x: Array, y: Array, shape: tuple[Any, ...], geometry: Geometry) -> Array:
-    return lax.platform_dependent(
-        x,
-        y,
-        cpu=lambda x, y: _cpu_kernel_gradient(x, y, shape, geometry),
-        default=lambda x, y: jax.linear_transpose(
-            lambda kernel: _xla_convolve(x, kernel, geometry), _zeros(shape, x)
-        )(y)[0],
-    )
-
-
-def _convolve_forward(
-    x: Array, kernel: Array, geometry: Geometry
-) -> tuple[Array, tuple[Array, Array]]:
-    return _convolve(x, kernel, geometry), (x, kernel)
-
-
-def _convolve_backward(
-    geometry: Geometry, residuals: tuple[Array, Array], gradient: Array
-) -> tuple[Array, Array]:
-    x, kernel = residuals
-    of_input = _spread(gradient, kernel, x.shape, geometry)
-    return of_input, _kernel_gradient(x, gradient, kernel.shape, geometry)
-
-
-def _spread_forward(
-    y: Array, kernel: Array, shape: tuple[Any, ...], geometry: Geometry
-) -> tuple[Array, tuple[Array, Array]]:
-    return _spread(y, kernel, shape, geometry), (y, kernel)
-
-
-def _spread_backward(
-    shape: tuple[Any, ...],
-    geometry: Geometry,
-    residuals: tuple[Array, Array],
-    gradient: Array,
-) -> tuple[Array, Array]:
-    y, kernel = residuals
-    of_input = _convolve(gradient, kernel, geometry)
-    return of_input, _kernel_gradient(gradient, y, kernel.shape, geometry)
-
-
-def _kernel_gradient_forward(
-    x: Array, y: Array, shape: tuple[Any, ...], geometry: Geometry
-) -> tuple[Array, tuple[Array, Array]]:
-    return _kernel_gradient(x, y, shape, geometry), (x, y)
-
-
-def _kernel_gradient_backward(
-    shape: tuple[Any, ...],
-    geometry: Geometry,
-    residuals: tuple[Array, Array],
-    gradient: Array,
-) -> tuple[Array, Array]:
-    x, y = residuals
-    return _spread(y, gradient, x.shape, geometry), _convolve(x, gradient, geometry)
-
-
-_convolve.defvjp(_convolve_forward, _convolve_backward)
-_spread.defvjp(_spread_forward, _spread_backward)
-_kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
-
-
-def _zeros(shape: tuple[Any, ...], x: Array) -> Array:
-    """Zeros that vary over the mesh axes that x varies over, as no `jax.ShapeDtypeStruct` does."""
-    return varying_like(jnp.zeros(shape, x.dtype), x)
-
-
-def _cpu_convolve(x: Array, kernel: Array, geometry: Geometry) -> Array:
-    outputs = jax.eval_shape(partial(_xla_convolve, geometry=geometry), x, kernel)
-    if onednn.takes(outputs.dtype, x.shape, kernel.shape, outputs.shape, geometry):
-        return onednn.convolve(x, kernel, outputs.shape, geometry)
-    return _xla_convolve(x, kernel, geometry)
-
-
-def _cpu_spread(y: Array, kernel: Array, shape: tuple[Any, ...], geometry: Geometry) -> Array:
-    if onednn.takes(y.dtype, shape, kernel.shape, y.shape, geometry):
-        return onednn.spread(y, kernel, shape, geometry)
-    return _spread_as_convolution(y, kernel, shape, geometry)
-
-
-def _cpu_kernel_gradient(x: Array, y: Array, shape: tuple[Any, ...], geometry: Geometry) -> Array:
-    if onednn.takes(x.dtype, x.shape, shape, y.shape, geometry):
-        return onednn.kernel_gradient(x, y, shape, geometry)
-    # Over several devices the blocks' products would each be summed over all of them; a batch whose
-    # size is a symbol (`jax.export`) has no blocks.
-    if jax.device_count() == 1 and not any(map(is_symbolic_dim, x.shape)):
-        if winograd.takes(x.dtype, shape, y.shape, geometry):
-            return winograd.kernel_gradient_by_winograd(x, y, geometry)
-        if products.takes(shape, geometry):
-            return products.kernel_gradient_by_products(x, y, shape[:2], geometry)
-    return _kernel_gradient_as_convolution(x, y, shape, geometry)
-
-
-def _xla_convolve(x: Array, kernel: Array, geometry: Geometry) -> Array:
+def _convolve(x: Array, kernel: Array, *, shape: tuple[Any, ...], geometry: Geometry) -> Array:
     return lax.conv_general_dilated(
         x,
         kernel,
         geometry.stride,
         geometry.padding,
         rhs_dilation=geometry.dilation,
-        dimension_numbers=_LAYOUT,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=geometry.groups,
     )
 
 
-def _spread_as_convolution(
-    y: Array, kernel: Array, shape: tuple[Any, ...], geometry: Geometry
+def _spread(y: Array, kernel: Array, *, shape: tuple[Any, ...], geometry: Geometry) -> Array:
+    # Zeros vary over the mesh axes that y varies over, as no `jax.ShapeDtypeStruct` does.
+    zeros = varying_like(jnp.zeros(shape, y.dtype), y)
+    return jax.linear_transpose(
+        lambda x: _convolve(x, kernel, shape=y.shape, geometry=geometry), zeros
+    )(y)[0]
+
+
+def _kernel_gradient(x: Array, y: Array, *, shape: tuple[Any, ...], geometry: Geometry) -> Array:
+    zeros = varying_like(jnp.zeros(shape, x.dtype), x)
+    return jax.linear_transpose(
+        lambda kernel: _convolve(x, kernel, shape=y.shape, geometry=geometry), zeros
+    )(y)[0]
+
+
+# Each of the three is computed from the other two.
+_PRIMITIVES = {
+    "outputs": primitive("convolve", _convolve, cpu.convolve),
+    "images": primitive("spread", _spread, cpu.spread),
+    "kernel": primitive("kernel_gradient", _kernel_gradient, cpu.kernel_gradient),
+}
+_OPERANDS = {
+    "outputs": ("images", "kernel"),
+    "images": ("outputs", "kernel"),
+    "kernel": ("images", "outputs"),
+}
+
+
+def _transpose(
+    wanted: str, place: int, cotangent: Array, *operands: Any, geometry: Geometry, **_: Any
 ) -> Array:
-    """Convolution of y, its pixels set apart by the stride, with the turned kernel."""
-    height, width, channels, features = kernel.shape
-    stride, padding, dilation, groups = geometry
-    turned = kernel[::-1, ::-1].reshape(height, width, channels, groups, features // groups)
-    turned = turned.transpose(0, 1, 4, 3, 2)
-    sides = []
-    for axis in (0, 1):
-        reach = (kernel.shape[axis] - 1) * dilation[axis]
-        apart = (y.shape[axis + 1] - 1) * stride[axis] + 1
-        before = reach - padding[axis][0]
-        sides.append((before, shape[axis + 1] + reach - apart - before))
-    return lax.conv_general_dilated(
-        y,
-        turned.reshape(height, width, features // groups, groups * channels),
-        (1, 1),
-        sides,
-        lhs_dilation=stride,
-        rhs_dilation=dilation,
-        dimension_numbers=_LAYOUT,
-        feature_group_count=groups,
-    )
+    """The gradient of `wanted` by its operand at a place, from that of `wanted` and the other."""
+    of, known = _OPERANDS[wanted][place], _OPERANDS[wanted][1 - place]
+    arrays = {wanted: cotangent, known: operands[1 - place]}
+    a, b = (arrays[name] for name in _OPERANDS[of])
+    return _PRIMITIVES[of].bind(a, b, shape=operands[place].aval.shape, geometry=geometry)
 
 
-def _kernel_gradient_as_convolution(
-    x: Array, y: Array, shape: tuple[Any, ...], geometry: Geometry
-) -> Array:
-    """Convolution of the images with y, where batch and channels change places."""
-    batch, height, width, _ = x.shape
-    stride, padding, dilation, groups = geometry
-    x = x.reshape(batch, height, width, groups, shape[2])
-    sides = []
-    for axis in (0, 1):
-        reach = (shape[axis] - 1) * dilation[axis]
-        apart = (y.shape[axis + 1] - 1) * stride[axis] + 1
-        before = padding[axis][0]
-        sides.append((before, reach + apart - x.shape[axis + 1] - before))
-    with set_xla_metadata(inlineable="false"):
-        images, y = _transposed(x, (4, 1, 2, 3, 0)), _transposed(y, (1, 2, 0, 3))
-    weights = lax.conv_general_dilated(
-        images.reshape(shape[2], height, width, groups * batch),
-        y,
-        dilation,
-        sides,
-        rhs_dilation=stride,
-        dimension_numbers=_LAYOUT,
-        feature_group_count=groups,
-    )
-    return weights.transpose(1, 2, 0, 3)
+def _batch(
+    wanted: str,
+    operands: tuple[Array, Array],
+    axes: tuple[int | None, int | None],
+    *,
+    shape: tuple[Any, ...],
+    geometry: Geometry,
+) -> tuple[Array, int]:
+    """One operator over the new axis too, which becomes a part of an axis that is there.
 
-
-@partial(jax.jit, static_argnums=1)
-def _transposed(x: Array, axes: tuple[int, ...]) -> Array:
-    """The transposition, as a call of its own where the compiler is told not to inline it.
-
-    Inlined, it would be fused with everything elementwise that led to x, down the whole residual
-    stream: computed anew, and in strides that miss the cache. The whole step of a ResNet-20 takes
-    1.4 times as long then. The convolution itself stays outside of the call: over a mesh it ends
-    in a sum over the devices, and XLA's CPU runtime keeps such sums in the same order on all of
-    them, without which they wait for each other, only where none is inside of a call.
+    What is batched shares that axis: images and outputs the batch, kernel and outputs the features,
+    images and kernel the channels. All three together share the groups.
     """
-    return x.transpose(axes)
+    groups = geometry.groups
+    batched = {
+        name for name, axis in zip(_OPERANDS[wanted], axes, strict=True) if axis is not None
+    } | {wanted}
+    # Of each array the axis, and the number of parts of it that lie further apart than the new one.
+    if batched == {"images", "outputs"}:
+        places = {"images": (0, 1), "outputs": (0, 1)}
+    elif batched == {"kernel", "outputs"}:
+        places = {"kernel": (3, groups), "outputs": (3, groups)}
+    elif batched == {"images", "kernel"}:
+        places = {"images": (3, groups), "kernel": (2, 1)}
+    else:
+        places = dict.fromkeys(_OPERANDS, (3, 1))
+
+    folded, size = [], 0
+    for name, x, axis in zip(_OPERANDS[wanted], operands, axes, strict=True):
+        if axis is not None:
+            size = x.shape[axis]
+            x = _fold(jnp.moveaxis(x, axis, 0), *places[name])
+        folded.append(x)
+    if len(batched) == 3:
+        geometry = geometry._replace(groups=groups * size)
+    axis, parts = places[wanted]
+    together = (*shape[:axis], size * shape[axis], *shape[axis + 1 :])
+    made = _PRIMITIVES[wanted].bind(*folded, shape=together, geometry=geometry)
+    return _unfold(made, shape, axis, parts), 0
+
+
+def _fold(x: Array, axis: int, parts: int) -> Array:
+    """The first axis merged into another, of which `parts` parts lie further apart."""
+    size, *shape = x.shape
+    before, after = shape[:axis], shape[axis + 1 :]
+    split = x.reshape(size, *before, parts, shape[axis] // parts, *after)
+    return jnp.moveaxis(split, 0, axis + 1).reshape(*before, size * shape[axis], *after)
+
+
+def _unfold(x: Array, shape: tuple[Any, ...], axis: int, parts: int) -> Array:
+    """The inverse of `_fold`, to a first axis and the given shape."""
+    before, after = shape[:axis], shape[axis + 1 :]
+    split = x.reshape(*before, parts, -1, shape[axis] // parts, *after)
+    return jnp.moveaxis(split, axis + 1, 0).reshape(-1, *shape)
+
+
+for _wanted, _primitive in _PRIMITIVES.items():
+    ad.defbilinear(_primitive, partial(_transpose, _wanted, 0), partial(_transpose, _wanted, 1))
+    batching.primitive_batchers[_primitive] = partial(_batch, _wanted)

@@ -1,8 +1,8 @@
-"""Axes of a mesh that JAX's types name: those of `jax.shard_map`, and explicit ones.
+"""Mesh axes that JAX tracks in types: those of `jax.shard_map`, and explicit axes.
 
-JAX's own operators heed them by themselves; those with a gradient, a loop or a call of our own do
-so by the functions here. Where types name no axes (under `jit` over a mesh with axes of the type
-Auto, under `pmap`, on one device) they do nothing.
+JAX's own operators handle these axes by themselves. Operators with a primitive, a loop or a call of
+our own use the functions in this file. Where types have no axes (under `jit` over a mesh with axes
+of the type Auto, on one device) these functions do nothing.
 """
 
 from collections.abc import Callable
@@ -15,23 +15,14 @@ from jaxtyping import Array
 
 
 def varying_like(x: Array, *others: Array) -> Array:
-    """x, declared to vary over the mesh axes that it or any of the others varies over.
+    """x, cast to vary over all mesh axes that x or any of the others varies over.
 
-    It has an effect inside of `jax.shard_map` alone, where that checks such axes (check_vma). The
-    gradient of what becomes varying is summed over the devices.
+    This has an effect only inside of `jax.shard_map` with check_vma. The gradient of an array that
+    becomes varying is summed over the devices.
     """
     axes = frozenset().union(*map(_varying_axes, others))
     missing = axes - _varying_axes(x)
     return lax.pcast(x, tuple(sorted(missing)), to="varying") if missing else x
-
-
-def varies(x: Array, axis_name: str | tuple[str, ...]) -> bool:
-    """Whether x is known to vary over an axis, or several.
-
-    Nothing is known outside of `jax.shard_map`, nor where its check_vma is False.
-    """
-    names = (axis_name,) if isinstance(axis_name, str) else axis_name
-    return _varying_axes(x).issuperset(names)
 
 
 def _varying_axes(x: Array) -> frozenset[str]:
@@ -44,19 +35,18 @@ def mapped_axes() -> tuple[str, ...]:
 
 
 def partly_manual() -> bool:
-    """Whether what is traced is inside of a `jax.shard_map` over some axes of the mesh only."""
-    mesh = jax.sharding.get_abstract_mesh()
-    return 0 < len(mesh.manual_axes) < len(mesh.axis_names)
+    """Whether the caller is in a `jax.shard_map` over some, but not all, axes of the mesh."""
+    return 0 < len(mapped_axes()) < len(jax.sharding.get_abstract_mesh().axis_names)
 
 
 def by_parts_of_batch(
     function: Callable[[Array, Array], Array], images: Array, kernel: Array
 ) -> Array:
-    """function(images, kernel), by each device for its part of the batch.
+    """function(images, kernel), where each device computes its part of the batch.
 
-    Over a mesh with axes of the type Explicit, as `jax.make_mesh` makes them. Images are divided by
-    their first axis alone and over explicit axes alone, kernels not at all; what comes otherwise is
-    gathered.
+    This concerns meshes with axes of the type Explicit, as `jax.make_mesh` makes them. Images are
+    divided along their first axis only, and over explicit axes only; kernels are not divided.
+    Arrays that are divided in another way are gathered.
     """
     types = jax.typeof(images), jax.typeof(kernel)
     meshes = [*(of.sharding.mesh for of in types), jax.sharding.get_abstract_mesh()]

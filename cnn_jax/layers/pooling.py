@@ -1,16 +1,14 @@
 """Max, average, adaptive and global pooling of NHWC images, with PyTorch's numerics."""
 
-from collections.abc import Callable, Iterator
-from functools import reduce
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
 from cnn_jax.layers.separable import map_axes
+from cnn_jax.layers.window_maximum import Windows, every, window_maximum
 from cnn_jax.layers.windows import Padding, Pads, Size, output_size, pads, pair, target_size
 
 
@@ -39,80 +37,7 @@ def max_pool(
         ValueError: padding larger than half a window, or a window larger than the padded image.
     """
     at = _positions(x.shape[1:3], window, stride, padding, ceil_mode)
-    return _window_max(x, at.window, at.stride, at.sides)
-
-
-def _reduce_max(x: Array, window: tuple[int, int], stride: tuple[int, int], sides: Pads) -> Array:
-    return lax.reduce_window(
-        x, -jnp.inf, lax.max, (1, *window, 1), (1, *stride, 1), ((0, 0), *sides, (0, 0))
-    )
-
-
-# The gradient of `_reduce_max`, a scatter to the selected pixels, is 7 to 8 times slower on a CPU
-# than that of `_tap_max` (`python -m experiments.bench max_pool`), a sum of images with gaps. Where
-# windows do not overlap it needs no sum: every pixel has one window.
-_window_max = jax.custom_vjp(_reduce_max, nondiff_argnums=(1, 2, 3))
-
-
-def _forward(
-    x: Array, window: tuple[int, int], stride: tuple[int, int], sides: Pads
-) -> tuple[Array, Array]:
-    return _reduce_max(x, window, stride, sides), x
-
-
-def _backward(
-    window: tuple[int, int], stride: tuple[int, int], sides: Pads, x: Array, gradient: Array
-) -> tuple[Array]:
-    def gradient_of(largest: Callable) -> Callable:
-        return lambda x, g: jax.vjp(lambda x: largest(x, window, stride, sides), x)[1](g)[0]
-
-    def tiles(x: Array, gradient: Array) -> Array:
-        return _tile_gradient(x, gradient, window, sides)
-
-    cpu = tiles if stride == window else gradient_of(_tap_max)
-    return (lax.platform_dependent(x, gradient, cpu=cpu, default=gradient_of(_reduce_max)),)
-
-
-_window_max.defvjp(_forward, _backward)
-
-
-def _tap_max(x: Array, window: tuple[int, int], stride: tuple[int, int], sides: Pads) -> Array:
-    """The same maximum by elementwise selections between shifted images."""
-    return reduce(lambda a, b: jnp.where(_replaces(b, a), b, a), _taps(x, window, stride, sides))
-
-
-def _taps(
-    x: Array, window: tuple[int, int], stride: tuple[int, int], sides: Pads
-) -> Iterator[Array]:
-    """The first pixels of all windows, row by row through the window up to the last ones."""
-    padded = jnp.pad(x, ((0, 0), *sides, (0, 0)), constant_values=-jnp.inf)
-    number = [(n - k) // s + 1 for n, k, s in zip(padded.shape[1:3], window, stride, strict=True)]
-    for tap in np.ndindex(window):
-        yield padded[:, *(_every(*axis) for axis in zip(tap, stride, number, strict=True))]
-
-
-def _replaces(value: Array, largest: Array) -> Array:
-    return (value > largest) | jnp.isnan(value)
-
-
-def _tile_gradient(x: Array, gradient: Array, window: tuple[int, int], sides: Pads) -> Array:
-    """The gradient of `_reduce_max` for windows side by side, one elementwise selection."""
-    taps = _taps(x, window, window, sides)
-    largest, selected = next(taps), jnp.zeros(gradient.shape, jnp.int32)
-    for number, values in enumerate(taps, start=1):
-        replaces = _replaces(values, largest)
-        largest = jnp.where(replaces, values, largest)
-        selected = jnp.where(replaces, number, selected)
-
-    height, width = window
-    numbers = jnp.arange(height * width).reshape(1, 1, height, 1, width, 1)
-    chosen = selected[:, :, None, :, None] == numbers
-    spread = jnp.where(chosen, gradient[:, :, None, :, None], 0)
-    spread = lax.collapse(lax.collapse(spread, 1, 3), 2, 4)
-    (top, _), (left, _) = sides
-    after = (x.shape[1] + top - spread.shape[1], x.shape[2] + left - spread.shape[2])
-    edges = ((-top, after[0], 0), (-left, after[1], 0))
-    return lax.pad(spread, jnp.zeros((), x.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
+    return window_maximum(x, Windows(at.window, at.stride, at.sides))
 
 
 def max_pool_with_indices(
@@ -143,11 +68,11 @@ def max_pool_with_indices(
     """
     at = _positions(x.shape[1:3], window, stride, padding, ceil_mode)
     padded = jnp.pad(x, ((0, 0), *at.sides, (0, 0)), constant_values=-jnp.inf)
-    first = padded[:, *(_every(0, *axis) for axis in zip(at.stride, at.number, strict=True))]
+    first = padded[:, *(every(0, *axis) for axis in zip(at.stride, at.number, strict=True))]
     largest, index = jnp.full_like(first, -jnp.inf), jnp.full_like(first, -1, jnp.int32)
     # Tap by tap of the window: slices and selections are fast, and derive well, on every device.
     for tap in np.ndindex(at.window):
-        taken = (_every(*axis) for axis in zip(tap, at.stride, at.number, strict=True))
+        taken = (every(*axis) for axis in zip(tap, at.stride, at.number, strict=True))
         values = padded[:, *taken]
         row, column = (starts + t for starts, t in zip(at.starts, tap, strict=True))
         inside = np.outer((row >= 0) & (row < x.shape[1]), (column >= 0) & (column < x.shape[2]))
@@ -270,8 +195,3 @@ def _positions(
     bottom = max(bottom, int(rows[-1]) + window[0] - image[0])
     right = max(right, int(columns[-1]) + window[1] - image[1])
     return _Positions(window, strides, ((top, bottom), (left, right)), number, (rows, columns))
-
-
-def _every(start: int, stride: int, count: int) -> slice:
-    """`count` elements from `start`, `stride` apart."""
-    return slice(start, start + (count - 1) * stride + 1, stride)

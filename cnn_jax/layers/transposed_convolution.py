@@ -21,31 +21,30 @@ def conv_transpose2d(
     dilation: Size = 1,
     groups: int = 1,
 ) -> Float[Array, "batch out_height out_width features"]:
-    """Put a kernel, times the pixel, at every pixel, as `torch.nn.functional.conv_transpose2d`.
+    """Transposed convolution, as `torch.nn.functional.conv_transpose2d`.
 
-    It is the adjoint of the `conv2d` with the same kernel: `<conv2d(y, k), x>` equals
-    `<y, conv_transpose2d(x, k)>`. The kernel therefore has the layout that it has there, with the
-    channels of x last, and PyTorch's weight becomes it by the transposition of every convolution,
-    `weight.permute(2, 3, 1, 0)`.
+    Each pixel is multiplied by the kernel, and the products are added up where they overlap. This
+    is the adjoint of `conv2d` with the same kernel: `<conv2d(y, k), x>` equals
+    `<y, conv_transpose2d(x, k)>`. So the kernel has the layout of `conv2d`, with the channels of x
+    last. PyTorch's weight is converted as that of any convolution, `weight.permute(2, 3, 1, 0)`.
 
-    An output is (size - 1) stride + (kernel size - 1) dilation + 1 + output_padding pixels large,
-    less the padding. Reverse-mode gradients of any order and `vmap` work; forward mode (`jvp`) does
-    not.
+    An output has (size - 1) stride + (kernel size - 1) dilation + 1 + output_padding pixels, less
+    the padding.
 
     Args:
         x: images.
         kernel: one kernel a channel, over features / groups features.
         bias: added to each feature.
-        stride: distance of the kernel's positions in the output, in pixels.
-        padding: pixels cut off around the output.
-        output_padding: pixels more at the bottom and right, which convolution with a stride would
-            not have seen; smaller than the stride or the dilation.
-        dilation: distance of the kernel's taps, in pixels.
+        stride: distance between positions of the kernel in the output, in pixels.
+        padding: pixels removed around the output.
+        output_padding: additional pixels at the bottom and right, which a convolution with a stride
+            does not reach; smaller than the stride or the dilation.
+        dilation: distance between taps of the kernel, in pixels.
         groups: channels and features are split into this many groups.
 
     Raises:
-        ValueError: channels that do not fit `groups` and the kernel, an output padding too large
-            or negative, or a padding that cuts off the whole output.
+        ValueError: if channels do not fit `groups` and the kernel, `output_padding` is too large or
+            negative, or the padding removes the whole output.
     """
     batch, *image, channels = x.shape
     *window, group_features, kernel_channels = kernel.shape
@@ -63,7 +62,7 @@ def conv_transpose2d(
             f"output_padding {more} must not be negative and must be smaller than the stride "
             f"{strides} or the dilation {dilations}"
         )
-    # The convolution that this is the adjoint of pads the output's bottom and right that much less.
+    # The convolution whose adjoint this is pads the bottom and right by that much less.
     (top, bottom), (left, right) = sides
     less = (top, bottom - more[0]), (left, right - more[1])
     height, width = (
@@ -72,7 +71,7 @@ def conv_transpose2d(
     )
     if min(height, width) < 1:
         raise ValueError(
-            f"padding {padding} cuts off everything: the output would have {height}x{width} pixels"
+            f"padding {padding} removes everything: the output would have {height}x{width} pixels"
         )
     shape = (batch, height, width, group_features * groups)
     y = spread(x, kernel, shape, Geometry(strides, less, dilations, groups))

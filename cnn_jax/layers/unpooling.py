@@ -1,12 +1,13 @@
 """Undoing pooling: values go back to where they were, or to the corner of their block."""
 
-from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from cnn_jax.layers.primitives import primitive, transpose_each_other
 from cnn_jax.layers.windows import Size, pair, target_size
 
 
@@ -35,7 +36,8 @@ def max_unpool(
     height, width = target_size(x.shape[1:3], size)
     batch, rows, columns, channels = x.shape
     flat = (batch, rows * columns, channels)
-    y = _put(x.reshape(flat), indices.reshape(flat), height * width)
+    shape = (batch, height * width, channels)
+    y = _put_p.bind(indices.reshape(flat), x.reshape(flat), shape=shape)
     return y.reshape(batch, height, width, channels)
 
 
@@ -58,26 +60,25 @@ def bed_of_nails(
     return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *between, (0, 0, 0)])
 
 
-# JAX itself would look, in the gradient, for the one among repeated indices whose value was taken.
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _put(x: Array, indices: Array, size: int) -> Array:
+def _put(indices: Array, x: Array, *, shape: tuple[Any, ...]) -> Array:
     """Zeros [batch, size, channels] with x [batch, number, channels] at the indices."""
 
     def put(x: Array, indices: Array) -> Array:
-        zeros, channel = jnp.zeros((size, x.shape[1]), x.dtype), jnp.arange(x.shape[1])[None, :]
+        zeros, channel = jnp.zeros(shape[1:], x.dtype), jnp.arange(shape[2])[None, :]
         return zeros.at[indices, channel].set(x, mode="drop", wrap_negative_indices=False)
 
     return jax.vmap(put)(x, indices)
 
 
-def _put_forward(x: Array, indices: Array, size: int) -> tuple[Array, Array]:
-    return _put(x, indices, size), indices
+def _take(indices: Array, y: Array, *, shape: tuple[Any, ...]) -> Array:
+    """The values of y [batch, size, channels] at the indices, zero where these lie outside."""
+    inside = (indices >= 0) & (indices < y.shape[1])
+    taken = jnp.take_along_axis(y, jnp.where(inside, indices, 0), axis=1)
+    return jnp.where(inside, taken, 0)
 
 
-def _put_backward(size: int, indices: Array, gradient: Array) -> tuple[Array, None]:
-    inside = (indices >= 0) & (indices < size)
-    taken = jnp.take_along_axis(gradient, jnp.where(inside, indices, 0), axis=1)
-    return jnp.where(inside, taken, 0), None
-
-
-_put.defvjp(_put_forward, _put_backward)
+# JAX's own gradient of `_put` would search, among repeated indices, for the one whose value was
+# taken.
+_put_p = primitive("max_unpool_put", _put)
+_take_p = primitive("max_unpool_take", _take)
+transpose_each_other(_put_p, _take_p)

@@ -19,8 +19,8 @@ def keep_compiled_programs() -> None:
     """Turn JAX's persistent compilation cache on, unless the environment names one.
 
     Its keys leave out the addresses of functions that divide a call over several devices, with
-    which no other process would find the program. Of these `layers.onednn` has the only ones here,
-    and says beside the address what it stands for.
+    which no other process would find the program. Only `layers.cpu.onednn` has such calls here. It
+    says beside the address what it stands for.
     """
     jax.config.update("jax_remove_custom_partitioning_ptr_from_cache_key", True)
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cnn_jax.errors import ConfigError, UserError
-from cnn_jax.layers import onednn
+from cnn_jax.layers.cpu import onednn
 from cnn_jax.training import (
     Experiment,
     Interrupted,

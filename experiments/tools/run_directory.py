@@ -16,7 +16,7 @@ import cattrs
 import jax
 
 from cnn_jax.errors import UserError
-from cnn_jax.layers import onednn
+from cnn_jax.layers.cpu import onednn
 
 PACKAGES = ("cnn-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 Config = TypeVar("Config")

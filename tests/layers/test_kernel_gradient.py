@@ -9,7 +9,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cnn_jax.layers import conv2d, onednn, products, winograd
+from cnn_jax.layers import conv2d
+from cnn_jax.layers.cpu import onednn, products, winograd
 from cnn_jax.layers.windows import Geometry
 from tests.layers.convolutions import convolutions, draw_normal, xla_convolution
 from tests.tolerance import assert_close

@@ -10,11 +10,11 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from cnn_jax import layers
-from cnn_jax.layers import onednn
 from cnn_jax.layers.batch_norm import normalize_batch
-from cnn_jax.layers.products import kernel_gradient_by_products
+from cnn_jax.layers.cpu import onednn
+from cnn_jax.layers.cpu.products import kernel_gradient_by_products
+from cnn_jax.layers.cpu.winograd import kernel_gradient_by_winograd
 from cnn_jax.layers.windows import Geometry
-from cnn_jax.layers.winograd import kernel_gradient_by_winograd
 from tests.tolerance import assert_close
 
 

@@ -12,8 +12,9 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from cnn_jax.layers import conv2d, conv_transpose2d, onednn
-from cnn_jax.layers.onednn import library
+from cnn_jax.layers import conv2d, conv_transpose2d
+from cnn_jax.layers.cpu import onednn
+from cnn_jax.layers.cpu.onednn import library
 from cnn_jax.layers.windows import Geometry
 from tests.tolerance import assert_close
 
@@ -229,7 +230,8 @@ def test_disabled_computes_by_xla():
 
 PROGRAM = """
 import jax.numpy as jnp
-from cnn_jax.layers import conv2d, onednn
+from cnn_jax.layers import conv2d
+from cnn_jax.layers.cpu import onednn
 x, kernel = jnp.ones((1, 3, 3, 2)), jnp.ones((3, 3, 2, 1))
 print(float(conv2d(x, kernel)[0, 0, 0, 0]), onednn.status())
 """

@@ -12,7 +12,7 @@ from jax import lax
 from rich.console import Console
 
 from cnn_jax import layers
-from cnn_jax.layers.onednn import SWITCH
+from cnn_jax.layers.cpu.onednn import SWITCH
 from cnn_jax.training import keep_freed_memory
 from experiments.tools.bench.comparison import Comparison, check_same_work, rates, timings
 from experiments.tools.bench.options import Steps

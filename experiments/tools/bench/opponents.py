@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import jax
 
-from cnn_jax.layers import onednn
+from cnn_jax.layers.cpu import onednn
 from experiments.tools.bench.cases import CASES, Case
 from experiments.tools.bench.options import Precision
 from experiments.tools.bench.processes import Program

@@ -7,7 +7,7 @@ that they were built for, and for what oneDNN does not take, `layers` compute by
 `library` finds, compiles and loads; every operator is a C++ file and the Python file of its name.
 """
 
-from cnn_jax.layers.onednn.convolution import convolve, kernel_gradient, spread, takes
-from cnn_jax.layers.onednn.library import SWITCH, disabled, load, status
+from cnn_jax.layers.cpu.onednn.convolution import convolve, kernel_gradient, spread, takes
+from cnn_jax.layers.cpu.onednn.library import SWITCH, disabled, load, status
 
 __all__ = ["SWITCH", "convolve", "disabled", "kernel_gradient", "load", "spread", "status", "takes"]

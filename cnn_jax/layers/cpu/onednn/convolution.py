@@ -1,7 +1,7 @@
 """oneDNN's convolution and its two gradients, of float32 and bfloat16.
 
-Each is a custom call that knows two things beside its value: how it is computed on a part of the
-batch by each of several devices (`custom_partitioning`), and how over one more axis (`vmap`).
+Each is a custom call. Over several devices, each device computes its part of the batch
+(`custom_partitioning`).
 """
 
 import ctypes
@@ -16,15 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.custom_batching import custom_vmap
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array
 
-from cnn_jax.layers.mesh_axes import partly_manual, varying_like
-from cnn_jax.layers.onednn.library import function, load, threads_per_call
+from cnn_jax.layers.cpu.onednn.library import function, load, threads_per_call
+from cnn_jax.layers.mesh_axes import partly_manual
 from cnn_jax.layers.windows import Geometry
 
 DTYPES = (jnp.float32, jnp.bfloat16)
@@ -148,29 +147,8 @@ _OPERATORS = {name: _partitioned(name) for name in ("convolve", "spread", "kerne
 
 
 def _operator(name: str, a: Array, b: Array, shape: tuple[int, ...], geometry: Geometry) -> Array:
-    """The call; under `vmap` one over a batch that is as many times larger, or one by one."""
-
-    @custom_vmap
-    def operator(a: Array, b: Array) -> Array:
-        # A program that several devices are to divide shows nothing else of the call but its
-        # address. So a key for compiled programs that leaves addresses out tells it by this.
-        call = f"{name} {shape} {geometry} {threads_per_call()} {_source()}"
-        with set_xla_metadata(cnn_jax_call=call):
-            return varying_like(_OPERATORS[name](a, b, shape, geometry), a, b)
-
-    @operator.def_vmap
-    def batched(size: int, in_batched: list[bool], a: Array, b: Array) -> tuple[Array, bool]:
-        a_batched, b_batched = in_batched
-        if name != "kernel_gradient" and not b_batched:
-            together = a.reshape(-1, *a.shape[2:])
-            made = _operator(name, together, b, (size * shape[0], *shape[1:]), geometry)
-            return made.reshape(size, *shape), True
-
-        def one(mapped: tuple[Array | None, Array | None]) -> Array:
-            a_one, b_one = mapped
-            a_one, b_one = a if a_one is None else a_one, b if b_one is None else b_one
-            return _operator(name, a_one, b_one, shape, geometry)
-
-        return lax.map(one, (a if a_batched else None, b if b_batched else None)), True
-
-    return operator(a, b)
+    # A program for several devices refers to the function that divides the call by its address
+    # alone. The compilation cache leaves addresses out of its keys and needs this in their place.
+    call = f"{name} {shape} {geometry} {threads_per_call()} {_source()}"
+    with set_xla_metadata(cnn_jax_call=call):
+        return _OPERATORS[name](a, b, shape, geometry)

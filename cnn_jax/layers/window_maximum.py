@@ -1,0 +1,133 @@
+"""The maximum over windows of images, with a derivative that is fast on CPUs."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array
+
+from cnn_jax.layers.primitives import primitive, transpose_each_other
+from cnn_jax.layers.windows import Pads
+
+
+class Windows(NamedTuple):
+    """Where the windows lie; padding is -inf."""
+
+    size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: Pads
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def window_maximum(x: Array, windows: Windows) -> Array:
+    """The maximum of each window of x [batch, height, width, channels]."""
+    size, stride, padding = _in_four_axes(windows)
+    return lax.reduce_window(x, -jnp.inf, lax.max, size, stride, padding)
+
+
+@window_maximum.defjvp
+def _derivative(
+    windows: Windows, primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[Array, Array]:
+    y = window_maximum(*primals, windows)
+    return y, _gather.bind(*primals, *tangents, shape=y.shape, windows=windows)
+
+
+# On a CPU, JAX's gradient is 7 to 8 times slower than the sum of images with gaps that the
+# transpose of `_gather_on_cpu` is (`python -m experiments.bench max_pool`).
+def _select_and_gather(x: Array, tangents: Array, *, shape: Any, windows: Windows) -> Array:
+    """The tangent of each window's maximum, as JAX computes it."""
+    size, stride, padding = _in_four_axes(windows)
+    return lax.select_and_gather_add_p.bind(
+        tangents,
+        x,
+        select_prim=lax.ge_p,
+        window_dimensions=size,
+        window_strides=stride,
+        padding=padding,
+        base_dilation=(1, 1, 1, 1),
+        window_dilation=(1, 1, 1, 1),
+    )
+
+
+def _select_and_scatter(x: Array, gradient: Array, *, shape: Any, windows: Windows) -> Array:
+    """The transpose of `_select_and_gather`, as JAX computes it."""
+    size, stride, padding = _in_four_axes(windows)
+    return lax.select_and_scatter_add_p.bind(
+        gradient,
+        x,
+        select_prim=lax.ge_p,
+        window_dimensions=size,
+        window_strides=stride,
+        padding=padding,
+    )
+
+
+def _gather_on_cpu(x: Array, tangents: Array, *, shape: Any, windows: Windows) -> Array:
+    """The same by elementwise selections between shifted images."""
+    values_and_tangents = zip(_taps(x, windows, -jnp.inf), _taps(tangents, windows, 0), strict=True)
+    largest, gathered = next(values_and_tangents)
+    for values, tangents in values_and_tangents:
+        replaces = _replaces(values, largest)
+        largest = jnp.where(replaces, values, largest)
+        gathered = jnp.where(replaces, tangents, gathered)
+    return gathered
+
+
+def _scatter_on_cpu(x: Array, gradient: Array, *, shape: Any, windows: Windows) -> Array:
+    if windows.stride == windows.size:
+        return _scatter_to_tiles(x, gradient, windows)
+    gather = partial(_gather_on_cpu, x, shape=gradient.shape, windows=windows)
+    return jax.linear_transpose(gather, jnp.zeros_like(x))(gradient)[0]
+
+
+def _scatter_to_tiles(x: Array, gradient: Array, windows: Windows) -> Array:
+    """For windows side by side: every pixel has one window, and one selection does without sums."""
+    taps = _taps(x, windows, -jnp.inf)
+    largest, selected = next(taps), jnp.zeros(gradient.shape, jnp.int32)
+    for number, values in enumerate(taps, start=1):
+        replaces = _replaces(values, largest)
+        largest = jnp.where(replaces, values, largest)
+        selected = jnp.where(replaces, number, selected)
+
+    height, width = windows.size
+    numbers = jnp.arange(height * width).reshape(1, 1, height, 1, width, 1)
+    chosen = selected[:, :, None, :, None] == numbers
+    spread = jnp.where(chosen, gradient[:, :, None, :, None], 0)
+    spread = lax.collapse(lax.collapse(spread, 1, 3), 2, 4)
+    (top, _), (left, _) = windows.padding
+    after = (x.shape[1] + top - spread.shape[1], x.shape[2] + left - spread.shape[2])
+    edges = ((-top, after[0], 0), (-left, after[1], 0))
+    return lax.pad(spread, jnp.zeros((), x.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
+
+
+def _taps(x: Array, windows: Windows, padding: float) -> Iterator[Array]:
+    """The first pixels of all windows, row by row through the window up to the last pixels."""
+    size, stride, sides = windows
+    padded = jnp.pad(x, ((0, 0), *sides, (0, 0)), constant_values=padding)
+    number = [(n - k) // s + 1 for n, k, s in zip(padded.shape[1:3], size, stride, strict=True)]
+    for tap in np.ndindex(size):
+        yield padded[:, *(every(*axis) for axis in zip(tap, stride, number, strict=True))]
+
+
+def _replaces(value: Array, largest: Array) -> Array:
+    return (value > largest) | jnp.isnan(value)
+
+
+def every(start: int, stride: int, count: int) -> slice:
+    """`count` elements from `start`, `stride` apart."""
+    return slice(start, start + (count - 1) * stride + 1, stride)
+
+
+def _in_four_axes(windows: Windows) -> tuple[Any, Any, Any]:
+    size, stride, padding = windows
+    return (1, *size, 1), (1, *stride, 1), ((0, 0), *padding, (0, 0))
+
+
+_gather = primitive("max_pool_gather", _select_and_gather, _gather_on_cpu)
+_scatter = primitive("max_pool_scatter", _select_and_scatter, _scatter_on_cpu)
+transpose_each_other(_gather, _scatter)
