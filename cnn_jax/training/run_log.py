@@ -101,9 +101,7 @@ class RunLog:
         """Write a validation row, and a line for people."""
         self._write(step, "validation", metrics)
         # Details have a slash in their name, as accuracy/0.001 of one of several rates.
-        values = "  ".join(
-            f"{name} {value:.4f}" for name, value in metrics.items() if "/" not in name
-        )
+        shown = [f"{name} {value:.4f}" for name, value in metrics.items() if "/" not in name]
         epoch = step / self._plan.steps_per_epoch
         self._say(
             f"{self._title}  step {step:>6}/{self._plan.total}  epoch {epoch:6.2f}  "

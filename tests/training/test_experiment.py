@@ -83,9 +83,8 @@ def test_a_function_is_learned_from_points(tmp_path: Path) -> None:
     assert_close(head["kernel"], np.full((1, 1), 3.0), rtol=1e-3)
     assert_close(head["bias"], np.ones(1), rtol=1e-3)
     assert result.summary["validation"]["rmse"] < 1e-3
-    assert_close(
-        result.outputs("validation"), points.splits["validation"].arrays["label"], rtol=1e-3
-    )
+    labels = points.splits["validation"].arrays["label"]
+    assert_close(result.outputs("validation"), labels, rtol=1e-3)
 
 
 def test_each_layer_s_gradient_norm_is_a_column(tmp_path: Path) -> None:
