@@ -73,7 +73,10 @@ def run_sweep(
                 "learning_rate": rate,
                 "chosen_by": f"validation {task.best_metric}",
                 **result.summary,
-                "rates": swept.lanes,
+                "rates": [
+                    {name: value for name, value in lane.items() if name != "rows"}
+                    for lane in swept.lanes
+                ],
             },
         )
         console.print(_table(swept, title))
@@ -90,7 +93,7 @@ def _figure(swept: SweepResult, title: str) -> Any:
     metric = swept.result.experiment.task.best_metric
     ends = {lane["learning_rate"]: lane["validation"] for lane in swept.lanes}
     return learning_rate_curves(
-        dict(zip(ends, swept.rows, strict=True)),
+        {lane["learning_rate"]: lane["rows"] for lane in swept.lanes},
         {rate: end[metric] if end else None for rate, end in ends.items()},
         swept.lanes[swept.chosen]["learning_rate"],
         metric=metric,

@@ -103,7 +103,9 @@ def test_evaluation_is_exact_on_a_short_last_batch(way: str, stored: str, batch_
 
     images, labels = SPLIT.arrays["image"], SPLIT.arrays["label"]
     variables = jax.tree.map(np.asarray, {"params": state.params, **state.model_state})
-    logits = np.asarray(task.model.apply(variables, (images / 255 - 0.5) / 0.25), np.float64)
+    logits = np.asarray(
+        task.model.apply(variables, jnp.asarray((images / 255 - 0.5) / 0.25)), np.float64
+    )
     log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     assert totals["weight"] == 44
     assert totals["correct"] == (logits.argmax(axis=1) == labels).sum()

@@ -24,7 +24,7 @@ from cnn_jax.training import (
     prepare_run,
     supervised,
 )
-from cnn_jax.training.sweep import swept
+from cnn_jax.training.swept import swept
 from experiments.learning_rates import RATES
 from experiments.tools.bench.comparison import Comparison, check_same_work, rates, timings
 from experiments.tools.bench.options import Steps
