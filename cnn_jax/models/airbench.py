@@ -6,23 +6,20 @@ trained parameters and 288 of the whitening convolution, which are data.
 """
 
 from functools import partial
-from typing import Literal
 
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype, PRNGKey, Shape
 from jaxtyping import Array, Float
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.layers import BatchNorm, Conv, Linear, conv2d, gelu, max_pool
+from cnn_jax.layers import Conv, Linear, conv2d, gelu, max_pool
 from cnn_jax.layers.initializers import dirac_init, torch_bias_init, torch_kernel_init
+from cnn_jax.models.arrays import Feature, Images, Logits, at_least_float32
 from cnn_jax.models.checks import check_choice, check_images
-from cnn_jax.models.registry import register
-
-Images = Float[Array | np.ndarray, "batch height width channels"]
-Feature = Float[Array, "batch out_height out_width features"]
+from cnn_jax.models.conv_norm import MakeConv, MakeNorm, Norm, make_norm
+from cnn_jax.models.registry import CIFAR, register
 
 PATCH = 2
 """Height and width of the patches that the first convolution whitens."""
@@ -52,37 +49,20 @@ class AirbenchBody(nn.Module):
     """Everything before the classifier; gives the maps `stem`, `stage1`, `stage2`, `stage3`."""
 
     widths: tuple[int, ...]
-    norm: Literal["batch", "frozen"]
+    conv: MakeConv
+    norm: MakeNorm
     dtype: Dtype | None
-    axis_name: str | None
 
     @nn.compact
     def __call__(self, images: Images, *, train: bool) -> dict[str, Feature]:
         check_images(images, 2 ** len(self.widths) + PATCH - 1)
-        conv = partial(
-            Conv,
-            kernel_size=3,
-            padding=1,
-            use_bias=False,
-            dtype=self.dtype,
-            kernel_init=dirac_init,
-        )
-        norm = partial(
-            BatchNorm,
-            use_scale=False,
-            momentum=0.4,
-            eps=1e-12,
-            frozen=self.norm == "frozen",
-            axis_name=self.axis_name,
-            dtype=self.dtype,
-        )
         x = gelu(WhiteningConv(self.dtype, name="whiten")(jnp.asarray(images)))
         features = {"stem": x}
         for stage, width in enumerate(self.widths, start=1):
-            x = max_pool(conv(width, name=f"stage{stage}_conv1")(x), 2)
-            x = gelu(norm(name=f"stage{stage}_norm1")(x, train=train))
-            x = conv(width, name=f"stage{stage}_conv2")(x)
-            x = gelu(norm(name=f"stage{stage}_norm2")(x, train=train))
+            x = max_pool(self.conv(width, 3, padding=1, name=f"stage{stage}_conv1")(x), 2)
+            x = gelu(self.norm(name=f"stage{stage}_norm1")(x, train=train))
+            x = self.conv(width, 3, padding=1, name=f"stage{stage}_conv2")(x)
+            x = gelu(self.norm(name=f"stage{stage}_norm2")(x, train=train))
             features[f"stage{stage}"] = x
         return features
 
@@ -105,7 +85,6 @@ class Airbench(nn.Module):
         norm: "frozen" normalizes with the running statistics, in training too.
         dtype: dtype of the body's computation, such as bfloat16; parameters, statistics and
             the classifier stay float32. None is that of input and parameters.
-        axis_name: mapped axis (`pmap`) over whose devices BatchNorm's statistics are taken.
 
     Raises:
         ConfigError: attributes that make no sense; images that are not [batch, height, width,
@@ -114,9 +93,8 @@ class Airbench(nn.Module):
 
     widths: tuple[int, ...] = (64, 256, 256)
     num_classes: int = 10
-    norm: Literal["batch", "frozen"] = "batch"
+    norm: Norm = "batch"
     dtype: Dtype | None = None
-    axis_name: str | None = None
 
     def __post_init__(self) -> None:
         check_choice("norm", self.norm, ("batch", "frozen"))
@@ -125,19 +103,26 @@ class Airbench(nn.Module):
         super().__post_init__()
 
     def setup(self) -> None:
-        self.body = AirbenchBody(self.widths, self.norm, self.dtype, self.axis_name)
+        conv = partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=dirac_init)
+        norm = make_norm(self.norm, use_scale=False, momentum=0.4, eps=1e-12, dtype=self.dtype)
+        self.body = AirbenchBody(self.widths, conv, norm, self.dtype)
         self.head = Linear(self.num_classes, use_bias=False, kernel_init=unit_deviation_init)
 
     def features(self, x: Images, *, train: bool = False) -> dict[str, Feature]:
         """The feature maps, in forward order."""
         return self.body(x, train=train)
 
-    def __call__(self, x: Images, *, train: bool = False) -> Float[Array, "batch classes"]:
+    def __call__(self, x: Images, *, train: bool = False) -> Logits:
         *_, last = self.body(x, train=train).values()
         _, height, width, features = last.shape
         last = max_pool(last, (height, width))[:, 0, 0]
-        last = last.astype(jnp.promote_types(last.dtype, jnp.float32))
-        return self.head(last) / features
+        return self.head(at_least_float32(last)) / features
+
+    @nn.nowrap
+    def feature_strides(self) -> dict[str, int]:
+        """Stride of each map of `features`, in pixels of the image."""
+        stages = {f"stage{number}": 2**number for number in range(1, len(self.widths) + 1)}
+        return {"stem": 1} | stages
 
 
 def unit_deviation_init(key: PRNGKey, shape: Shape, dtype: Dtype = jnp.float32) -> Array:
@@ -146,4 +131,4 @@ def unit_deviation_init(key: PRNGKey, shape: Shape, dtype: Dtype = jnp.float32) 
     return kernel / jnp.std(kernel, ddof=1)
 
 
-register("cifar_airbench94", Airbench)
+register("cifar_airbench94", Airbench, CIFAR)

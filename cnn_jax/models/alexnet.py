@@ -12,40 +12,37 @@ layers).
 from functools import partial
 
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from cnn_jax.layers import Conv, Dropout, Linear, adaptive_avg_pool, flatten, max_pool, relu
 from cnn_jax.models import torch_names
+from cnn_jax.models.arrays import Feature, Images, Logits, at_least_float32
 from cnn_jax.models.checks import check_images
-from cnn_jax.models.registry import register
-
-Images = Float[Array | np.ndarray, "batch height width channels"]
-Feature = Float[Array, "batch out_height out_width features"]
+from cnn_jax.models.conv_norm import MakeConv
+from cnn_jax.models.registry import IMAGENET, register
 
 
 class AlexNetBody(nn.Module):
     """The convolutions; gives `conv1` to `conv5` after their ReLU, `stage1` to `stage3` pooled."""
 
-    dtype: Dtype | None
+    conv: MakeConv
 
     @nn.compact
     def __call__(self, images: Images) -> dict[str, Feature]:
         check_images(images, 63)
-        conv = partial(Conv, dtype=self.dtype)
         # Windows of 3x3 at a distance of 2: they overlap (section 3.4 of the paper).
         pool = partial(max_pool, window=3, stride=2)
         features = {}
         x = jnp.asarray(images)
-        x = features["conv1"] = relu(conv(64, 11, 4, padding=2, name="conv1")(x))
+        x = features["conv1"] = relu(self.conv(64, 11, stride=4, padding=2, name="conv1")(x))
         x = features["stage1"] = pool(x)
-        x = features["conv2"] = relu(conv(192, 5, padding=2, name="conv2")(x))
+        x = features["conv2"] = relu(self.conv(192, 5, padding=2, name="conv2")(x))
         x = features["stage2"] = pool(x)
-        x = features["conv3"] = relu(conv(384, 3, padding=1, name="conv3")(x))
-        x = features["conv4"] = relu(conv(256, 3, padding=1, name="conv4")(x))
-        x = features["conv5"] = relu(conv(256, 3, padding=1, name="conv5")(x))
+        x = features["conv3"] = relu(self.conv(384, 3, padding=1, name="conv3")(x))
+        x = features["conv4"] = relu(self.conv(256, 3, padding=1, name="conv4")(x))
+        x = features["conv5"] = relu(self.conv(256, 3, padding=1, name="conv5")(x))
         features["stage3"] = pool(x)
         return features
 
@@ -58,9 +55,7 @@ class AlexNetHead(nn.Module):
     num_classes: int
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "batch features"], *, train: bool
-    ) -> Float[Array, "batch classes"]:
+    def __call__(self, x: Float[Array, "batch features"], *, train: bool) -> Logits:
         for name, width in zip(("fc6", "fc7"), self.hidden, strict=True):
             x = Dropout(self.dropout)(x, train=train)
             x = relu(Linear(width, name=name)(x))
@@ -80,7 +75,6 @@ class AlexNet(nn.Module):
         num_classes: number of outputs.
         dtype: dtype of the body's computation, such as bfloat16; parameters and the classifier
             stay float32. None is that of input and parameters.
-        axis_name: mapped axis (`pmap`) that a batch is spread over; nothing here depends on it.
 
     Raises:
         ConfigError: images that are not [batch, height, width, channels] or smaller than 63x63.
@@ -90,20 +84,24 @@ class AlexNet(nn.Module):
     dropout: float = 0.5
     num_classes: int = 1000
     dtype: Dtype | None = None
-    axis_name: str | None = None
 
     def setup(self) -> None:
-        self.body = AlexNetBody(self.dtype)
+        self.body = AlexNetBody(partial(Conv, dtype=self.dtype))
         self.head = AlexNetHead(self.hidden, self.dropout, self.num_classes)
 
     def features(self, x: Images, *, train: bool = False) -> dict[str, Feature]:
         """The feature maps, in forward order."""
         return self.body(x)
 
-    def __call__(self, x: Images, *, train: bool = False) -> Float[Array, "batch classes"]:
+    def __call__(self, x: Images, *, train: bool = False) -> Logits:
         *_, last = self.body(x).values()
-        last = last.astype(jnp.promote_types(last.dtype, jnp.float32))
-        return self.head(flatten(adaptive_avg_pool(last, 6)), train=train)
+        return self.head(flatten(adaptive_avg_pool(at_least_float32(last), 6)), train=train)
+
+    @nn.nowrap
+    def feature_strides(self) -> dict[str, int]:
+        """Stride of each map of `features`, in pixels of the image."""
+        strides = {"conv1": 4, "stage1": 8, "conv2": 8, "stage2": 16}
+        return strides | {"conv3": 16, "conv4": 16, "conv5": 16, "stage3": 32}
 
     @nn.nowrap
     def torch_names(self) -> dict[str, str]:
@@ -116,4 +114,4 @@ class AlexNet(nn.Module):
         return names
 
 
-register("alexnet", AlexNet)
+register("alexnet", AlexNet, IMAGENET)

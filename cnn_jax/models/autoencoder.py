@@ -18,10 +18,10 @@ from jaxtyping import Array, Float
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.layers import Linear, activation
-from cnn_jax.models.mlp import KernelInit, flatten, initialized_linear
-from cnn_jax.models.registry import register
+from cnn_jax.models.arrays import Images, Logits, at_least_float32
+from cnn_jax.models.mlp import KernelInit, as_vectors, initialized_linear
+from cnn_jax.models.registry import MNIST, register
 
-Images = Float[Array | np.ndarray, "batch height width channels"]
 Codes = Float[Array | np.ndarray, "batch code"]
 Feature = Float[Array, "batch *shape"]
 Parameters = Mapping[str, Mapping[str, Array]]
@@ -49,7 +49,7 @@ class DenseEncoder(nn.Module):
     def __call__(self, images: Images) -> dict[str, Feature]:
         linear = partial(initialized_linear(self.kernel_init), dtype=self.dtype)
         activate = activation(self.activation)
-        x, features = flatten(images), {}
+        x, features = as_vectors(images), {}
         for number, width in enumerate(self.hidden, start=1):
             x = features[f"hidden{number}"] = activate(linear(width, name=f"hidden{number}")(x))
         features["code"] = linear(self.code, name="code")(x)
@@ -92,7 +92,6 @@ class AutoencoderBase(nn.Module):
     tied: bool = False
     image_shape: tuple[int, int, int] = (28, 28, 1)
     dtype: Dtype | None = None
-    axis_name: str | None = None
 
     def __post_init__(self) -> None:
         activation(self.activation)
@@ -129,10 +128,15 @@ class AutoencoderBase(nn.Module):
         """The raw images of codes: their pixels, or the logits of them."""
         tied_to = self.encoder.variables["params"] if self.tied else None
         images = self.decoder(codes, tied_to)
-        return images.astype(jnp.promote_types(images.dtype, jnp.float32))
+        return at_least_float32(images)
 
     def __call__(self, x: Images, *, train: bool = False) -> Images:
         return self.decode(self.encode(x))
+
+    @nn.nowrap
+    def feature_strides(self) -> dict[str, int]:
+        """Stride of each map of `features`, in pixels of the image; vectors have none."""
+        return {}
 
 
 class Autoencoder(AutoencoderBase):
@@ -150,7 +154,6 @@ class Autoencoder(AutoencoderBase):
         image_shape: height, width and channels.
         dtype: dtype of the computation, such as bfloat16; parameters and output stay float32.
             None is that of input and parameters.
-        axis_name: mapped axis (`pmap`) that a batch is spread over.
         hidden: number of neurons of the encoder's hidden layers; the decoder's are the mirror.
         kernel_init: "torch", "he" or "glorot", see `cnn_jax.models.mlp.initialized_linear`.
 
@@ -180,12 +183,10 @@ class EncoderClassifier(nn.Module):
     Attributes:
         autoencoder: the model whose encoder is the body.
         num_classes: number of outputs.
-        axis_name: mapped axis (`pmap`) that a batch is spread over.
     """
 
     autoencoder: AutoencoderBase
     num_classes: int = 10
-    axis_name: str | None = None
 
     def setup(self) -> None:
         self.body = self.autoencoder.make_encoder()
@@ -195,9 +196,14 @@ class EncoderClassifier(nn.Module):
         """The encoder's layers, in forward order."""
         return self.body(x)
 
-    def __call__(self, x: Images, *, train: bool = False) -> Float[Array, "batch classes"]:
+    def __call__(self, x: Images, *, train: bool = False) -> Logits:
         code = self.body(x)["code"]
-        return self.head(code.astype(jnp.promote_types(code.dtype, jnp.float32)))
+        return self.head(at_least_float32(code))
+
+    @nn.nowrap
+    def feature_strides(self) -> dict[str, int]:
+        """Stride of each map of `features`, in pixels of the image; vectors have none."""
+        return self.autoencoder.feature_strides()
 
 
-register("autoencoder", Autoencoder)
+register("autoencoder", Autoencoder, MNIST)

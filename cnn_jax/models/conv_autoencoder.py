@@ -11,9 +11,10 @@ from jaxtyping import Array
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.layers import Conv, ConvTranspose, Linear, activation, conv_transpose2d
-from cnn_jax.models.autoencoder import AutoencoderBase, Bias, Codes, Feature, Images, Parameters
-from cnn_jax.models.mlp import flatten
-from cnn_jax.models.registry import register
+from cnn_jax.models.arrays import Images
+from cnn_jax.models.autoencoder import AutoencoderBase, Bias, Codes, Feature, Parameters
+from cnn_jax.models.mlp import as_vectors
+from cnn_jax.models.registry import MNIST, register
 
 
 class ConvEncoder(nn.Module):
@@ -32,7 +33,7 @@ class ConvEncoder(nn.Module):
         x, features = jnp.asarray(images), {}
         for number, width in enumerate(self.widths, start=1):
             x = features[f"stage{number}"] = activate(conv(width, name=f"stage{number}")(x))
-        features["code"] = Linear(self.code, dtype=self.dtype, name="code")(flatten(x))
+        features["code"] = Linear(self.code, dtype=self.dtype, name="code")(as_vectors(x))
         return features
 
 
@@ -77,7 +78,7 @@ class ConvAutoencoder(AutoencoderBase):
     convolutions up again. Used as `Autoencoder`; the encoder's layers are `stage1`, …, `code`.
 
     Attributes:
-        code, activation, dtype, axis_name: as `Autoencoder`'s.
+        code, activation, dtype: as `Autoencoder`'s.
         tied: the decoder's layers are the encoder's transposed, with biases of its own.
         image_shape: height and width, both multiples of 2 for each convolution, and channels.
         widths: number of channels of the encoder's convolutions.
@@ -105,5 +106,10 @@ class ConvAutoencoder(AutoencoderBase):
     def make_decoder(self) -> ConvDecoder:
         return ConvDecoder(self.widths, self.image_shape, self.activation, self.dtype)
 
+    @nn.nowrap
+    def feature_strides(self) -> dict[str, int]:
+        """Stride of each map of `features`, in pixels of the image; `code`, a vector, has none."""
+        return {f"stage{stage}": 2**stage for stage in range(1, len(self.widths) + 1)}
 
-register("conv_autoencoder", ConvAutoencoder)
+
+register("conv_autoencoder", ConvAutoencoder, MNIST)

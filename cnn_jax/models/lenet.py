@@ -7,35 +7,35 @@ convolution connects each map with some of the first ones' alone (table I), its 
 1.7159 tanh(2/3 x), and its output is the distance to a drawn picture of each class.
 """
 
+from functools import partial
+
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from cnn_jax.layers import Conv, Linear, avg_pool, flatten, tanh
 from cnn_jax.models import torch_names
+from cnn_jax.models.arrays import Feature, Images, Logits, at_least_float32
 from cnn_jax.models.checks import check_images
-from cnn_jax.models.registry import register
-
-Images = Float[Array | np.ndarray, "batch height width channels"]
-Feature = Float[Array, "batch out_height out_width features"]
+from cnn_jax.models.conv_norm import MakeConv
+from cnn_jax.models.registry import MNIST, register
 
 
 class LeNetBody(nn.Module):
     """The convolutions; gives `conv1` and `conv2` after their tanh, `stage1`, `stage2` pooled."""
 
     padding: int
-    dtype: Dtype | None
+    conv: MakeConv
 
     @nn.compact
     def __call__(self, images: Images) -> dict[str, Feature]:
         check_images(images, 16 - 2 * self.padding)
         features = {}
-        x = Conv(6, 5, padding=self.padding, dtype=self.dtype, name="conv1")(jnp.asarray(images))
+        x = self.conv(6, 5, padding=self.padding, name="conv1")(jnp.asarray(images))
         x = features["conv1"] = tanh(x)
         x = features["stage1"] = avg_pool(x, 2)
-        x = features["conv2"] = tanh(Conv(16, 5, dtype=self.dtype, name="conv2")(x))
+        x = features["conv2"] = tanh(self.conv(16, 5, name="conv2")(x))
         features["stage2"] = avg_pool(x, 2)
         return features
 
@@ -46,7 +46,7 @@ class LeNetHead(nn.Module):
     num_classes: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "batch features"]) -> Float[Array, "batch classes"]:
+    def __call__(self, x: Float[Array, "batch features"]) -> Logits:
         x = tanh(Linear(120, name="fc1")(x))
         x = tanh(Linear(84, name="fc2")(x))
         return Linear(self.num_classes, name="fc3")(x)
@@ -64,7 +64,6 @@ class LeNet(nn.Module):
         num_classes: number of outputs.
         dtype: dtype of the body's computation, such as bfloat16; parameters and the classifier
             stay float32. None is that of input and parameters.
-        axis_name: mapped axis (`pmap`) that a batch is spread over; nothing here depends on it.
 
     Raises:
         ConfigError: images that are not [batch, height, width, channels] or smaller than the
@@ -74,20 +73,23 @@ class LeNet(nn.Module):
     padding: int = 2
     num_classes: int = 10
     dtype: Dtype | None = None
-    axis_name: str | None = None
 
     def setup(self) -> None:
-        self.body = LeNetBody(self.padding, self.dtype)
+        self.body = LeNetBody(self.padding, partial(Conv, dtype=self.dtype))
         self.head = LeNetHead(self.num_classes)
 
     def features(self, x: Images, *, train: bool = False) -> dict[str, Feature]:
         """The feature maps, in forward order."""
         return self.body(x)
 
-    def __call__(self, x: Images, *, train: bool = False) -> Float[Array, "batch classes"]:
+    def __call__(self, x: Images, *, train: bool = False) -> Logits:
         *_, last = self.body(x).values()
-        last = last.astype(jnp.promote_types(last.dtype, jnp.float32))
-        return self.head(flatten(last))
+        return self.head(flatten(at_least_float32(last)))
+
+    @nn.nowrap
+    def feature_strides(self) -> dict[str, int]:
+        """Stride of each map of `features`, in pixels of the image."""
+        return {"conv1": 1, "stage1": 2, "conv2": 2, "stage2": 4}
 
     @nn.nowrap
     def torch_names(self) -> dict[str, str]:
@@ -100,4 +102,4 @@ class LeNet(nn.Module):
         return names
 
 
-register("lenet5", LeNet)
+register("lenet5", LeNet, MNIST)

@@ -83,6 +83,27 @@ def summarize(
     ]
 
 
+def feature_shapes(model: nn.Module, image_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """Shapes of a model's `features` of one image, in forward order; the last axis is channels.
+
+    Nothing is computed. Strides alone are in the model's `feature_strides()`.
+
+    Args:
+        model: any of ours.
+        image_shape: of one image, (height, width, channels).
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def record(images: Any) -> None:
+        features: Any
+        features, _ = model.init_with_output(jax.random.key(0), images, method="features")
+        # The traced dict is in forward order, but `eval_shape` would return it sorted.
+        shapes.update({name: feature.shape[1:] for name, feature in features.items()})
+
+    jax.eval_shape(record, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))
+    return shapes
+
+
 def _macs(module: nn.Module, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
     # A place of the output takes every number of the kernel once; one that is transposed is spread
     # from every place of the input.

@@ -15,7 +15,7 @@ def change_num_classes(
     variables: Mapping[str, Any],
     num_classes: int,
     key: Key[Array, ""],
-    image_shape: tuple[int, int, int] = (224, 224, 3),
+    image_shape: tuple[int, int, int],
 ) -> tuple[nn.Module, dict[str, Any], tuple[str, ...]]:
     """A model and its variables for another number of classes.
 

@@ -11,7 +11,8 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.models import create_model
+from cnn_jax.models import create_model, example_shape
+from cnn_jax.models.registry import IMAGENET
 from cnn_jax.pretrained.renamed import torchvision_names
 from cnn_jax.pretrained.state_dict import as_state_dict
 
@@ -19,7 +20,7 @@ from cnn_jax.pretrained.state_dict import as_state_dict
 def from_torch(
     model: str | nn.Module,
     state_dict: Mapping[str, Any] | str | os.PathLike,
-    image_shape: tuple[int, int, int] = (224, 224, 3),
+    image_shape: tuple[int, int, int] | None = None,
 ) -> dict[str, Any]:
     """Variables (`params`, `batch_stats`) of a model from the state dict of its PyTorch original.
 
@@ -32,8 +33,9 @@ def from_torch(
         state_dict: PyTorch's names to tensors or numpy arrays, or a file of them (see
             `as_state_dict`). Counters of batches are left out, and so are auxiliary classifiers
             where the model has `aux_logits=False`.
-        image_shape: height, width and channels the model is made for; only models without global
-            pooling depend on the size.
+        image_shape: height, width and channels of the images that the model is made for; only
+            models without global pooling depend on the size. The default is `example_shape` of
+            the name, and (224, 224, 3) for a module.
 
     Raises:
         TypeError: a model without a table of PyTorch's names (`torch_names`).
@@ -42,11 +44,11 @@ def from_torch(
         UserError: a file that cannot be read.
     """
     if isinstance(model, str):
+        image_shape = image_shape or example_shape(model)
         model = create_model(model)
     names = _torch_names(model)
-    shapes = flatten_dict(
-        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *image_shape))), sep="/"
-    )
+    images = jnp.zeros((1, *(image_shape or IMAGENET)))
+    shapes = flatten_dict(jax.eval_shape(model.init, jax.random.key(0), images), sep="/")
     arrays = torchvision_names(as_state_dict(state_dict))
     unused = _auxiliary_names(model)
 

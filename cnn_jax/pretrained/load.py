@@ -8,7 +8,7 @@ import jax
 from flax import linen as nn
 from jaxtyping import Array, Key
 
-from cnn_jax.models import create_model
+from cnn_jax.models import create_model, example_shape
 from cnn_jax.pretrained.catalog import find_weights, imagenet_classes
 from cnn_jax.pretrained.classes import change_num_classes
 from cnn_jax.pretrained.convert import from_torch
@@ -83,7 +83,7 @@ def load(
         create_model(name, **attributes)  # what is wrong is said before anything is downloaded
         file = weights_file(chosen, folder)
     model = create_model(name, num_classes=there, **attributes)
-    image_shape = (preprocessing.crop, preprocessing.crop, 3)
+    image_shape = example_shape(name)
     variables = from_torch(model, file, image_shape)
     reinitialized: tuple[str, ...] = ()
     if num_classes is not None:

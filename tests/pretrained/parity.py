@@ -6,7 +6,7 @@ import numpy as np
 import optax
 from flax.traverse_util import flatten_dict
 
-from cnn_jax.models import create_model
+from cnn_jax.models import create_model, example_shape
 from cnn_jax.pretrained import from_torch
 from tests.references.weights import NUMBER_OF_CLASSES, images_and_labels, weights
 
@@ -21,7 +21,8 @@ def our_model(classifier):
 def drawn_weights(classifier):
     """A state dict for both models, drawn by PyTorch's names and shapes alone."""
     model = our_model(classifier)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 224, 224, 3)))
+    images = jnp.zeros((1, *example_shape(classifier.name)))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
     flat = flatten_dict(shapes, sep="/")
     return weights(
         {name: _torch_shape(flat[path].shape) for name, path in model.torch_names().items()}

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from cnn_jax.models import create_model
+from cnn_jax.models import create_model, example_shape
 from cnn_jax.pretrained import from_torch
 from cnn_jax.pretrained.renamed import torchvision_names
 from tests.pretrained.test_convert import our_shapes, torch_shape
@@ -25,7 +25,7 @@ PARAMETERS = [
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_the_names_are_those_that_timm_has(name):
     model = create_model(name)
-    own = our_shapes(model, (224, 224, 3))
+    own = our_shapes(model, example_shape(name))
     shapes = {key: torch_shape(own[path]) for key, path in model.torch_names().items()}
     counters = {
         key.removesuffix("running_var") + "num_batches_tracked": ()

@@ -111,6 +111,13 @@ CLASSIFIERS = {
     entry.name: replace(entry, sizes=(224, 97)) if entry.name in LARGER else entry
     for entry in ENTRIES
 }
+CLASSIFIERS["resnet50_dilated"] = Classifier(
+    "resnet50",
+    RESNET,
+    {"dilated_stages": 2},
+    {"replace_stride_with_dilation": (False, True, True)},
+    sizes=(97,),
+)
 
 
 def small(name: str, size: int, **changes: Any) -> Classifier:
