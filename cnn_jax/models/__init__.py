@@ -1,4 +1,4 @@
-"""Architectures, one family a file, created by name or by their classes."""
+"""Architectures: one family per file, created by name or by class."""
 
 from cnn_jax.models.airbench import Airbench
 from cnn_jax.models.alexnet import AlexNet

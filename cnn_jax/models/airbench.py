@@ -1,8 +1,8 @@
-"""The network of airbench94, with which CIFAR-10 is trained to 94% in seconds.
+"""The network of airbench94, which reaches 94% on CIFAR-10 in seconds of training.
 
 Source: Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", section 3, and
-github.com/KellerJordan/cifar10-airbench, `airbench94_muon.py`, whose network this is: 1,971,352
-trained parameters and 288 of the whitening convolution, which are data.
+github.com/KellerJordan/cifar10-airbench, `airbench94_muon.py`. The network has 1,971,352 trained
+parameters, and 288 values of the whitening convolution, which are computed from data.
 """
 
 from functools import partial
@@ -22,14 +22,14 @@ from cnn_jax.models.conv_norm import MakeConv, MakeNorm, Norm, make_norm
 from cnn_jax.models.registry import CIFAR, register
 
 PATCH = 2
-"""Height and width of the patches that the first convolution whitens."""
+"""Height and width of the patches whitened by the first convolution."""
 
 
 class WhiteningConv(nn.Module):
-    """2x2 convolution that no training changes, but for its bias.
+    """2x2 convolution with a fixed kernel and a trained bias.
 
-    The kernel is in the collection `constants`, for `layers.whitening_kernel` to be put in; until
-    then it is random. It has two filters, one of each sign, for every value of a patch.
+    The kernel is in the collection `constants`. It is random until it is replaced with
+    `layers.whitening_kernel`. It has two filters, one of each sign, for every value of a patch.
     """
 
     dtype: Dtype | None
@@ -46,7 +46,7 @@ class WhiteningConv(nn.Module):
 
 
 class AirbenchBody(nn.Module):
-    """Everything before the classifier; gives the maps `stem`, `stage1`, `stage2`, `stage3`."""
+    """Everything before the classifier; returns the maps `stem`, `stage1`, `stage2`, `stage3`."""
 
     widths: tuple[int, ...]
     conv: MakeConv
@@ -70,25 +70,26 @@ class AirbenchBody(nn.Module):
 class Airbench(nn.Module):
     """Images to logits [batch, num_classes], float32 or wider.
 
-    Whitened 2x2 patches and GELU; then for each width 3x3 convolution, 2x2 max pooling,
-    BatchNorm, GELU, 3x3 convolution, BatchNorm, GELU; the maximum over what is left; a linear
-    layer without bias, over the number of its inputs. `features` gives the map `stem`, of the
+    Whitened 2x2 patches and GELU; then for each width 3x3 convolution, 2x2 max pooling, BatchNorm,
+    GELU, 3x3 convolution, BatchNorm, GELU; then global max pooling, and a linear layer without bias
+    whose output is divided by the number of its inputs. `features` returns the map `stem` of the
     whitened patches, and `stage1`, ….
 
-    Convolutions begin as the identity, as far as channels go (`dirac_init`); BatchNorm has no
-    scale. The kernel of the first convolution is not trained: put `layers.whitening_kernel` of
-    some normalized images into `variables["constants"]["body"]["whiten"]["kernel"]`.
+    Convolutions are initialized as the identity on their first channels (`dirac_init`). BatchNorm
+    has no scale. The kernel of the first convolution is not trained: set
+    `variables["constants"]["body"]["whiten"]["kernel"]` to `layers.whitening_kernel` of some
+    normalized images.
 
     Attributes:
         widths: number of channels of each pair of convolutions.
         num_classes: number of outputs.
-        norm: "frozen" normalizes with the running statistics, in training too.
+        norm: "frozen" normalizes with the running statistics, also in training.
         dtype: dtype of the body's computation, such as bfloat16; parameters, statistics and
             the classifier stay float32. None is that of input and parameters.
 
     Raises:
         ConfigError: attributes that make no sense; images that are not [batch, height, width,
-            channels] or smaller than the pooling (9x9 for three widths).
+            channels] or that are too small for the pooling (9x9 for three widths).
     """
 
     widths: tuple[int, ...] = (64, 256, 256)
@@ -126,7 +127,7 @@ class Airbench(nn.Module):
 
 
 def unit_deviation_init(key: PRNGKey, shape: Shape, dtype: Dtype = jnp.float32) -> Array:
-    """PyTorch's default, over the standard deviation of what was drawn."""
+    """PyTorch's default, divided by the standard deviation of the drawn values."""
     kernel = torch_kernel_init(key, shape, dtype)
     return kernel / jnp.std(kernel, ddof=1)
 

@@ -1,12 +1,11 @@
-"""AlexNet, the network that won ImageNet's challenge in 2012.
+"""AlexNet, the network that won the ImageNet challenge in 2012.
 
 Source: Krizhevsky, Sutskever, Hinton: "ImageNet Classification with Deep Convolutional Neural
-Networks", 2012. The network is the one of Krizhevsky: "One weird trick for parallelizing
-convolutional neural networks", 2014, as torchvision has it, and takes its weights: one tower
-instead of two, with 64, 192, 384, 256 and 256 maps, and no local response normalization. Adaptive
-pooling lets images of other sizes than 224x224 reach the classifier. The initialization is
-PyTorch's default, as in torchvision (the paper's was N(0, 0.01), with biases of one in half of the
-layers).
+Networks", 2012. The network is torchvision's, with its weights. It follows Krizhevsky: "One weird
+trick for parallelizing convolutional neural networks", 2014: one tower instead of two, with 64,
+192, 384, 256 and 256 maps, and no local response normalization. Adaptive pooling allows images of
+other sizes than 224x224. The initialization is PyTorch's default, as in torchvision (the paper's is
+N(0, 0.01), with biases of one in half of the layers).
 """
 
 from functools import partial
@@ -25,14 +24,14 @@ from cnn_jax.models.registry import IMAGENET, register
 
 
 class AlexNetBody(nn.Module):
-    """The convolutions; gives `conv1` to `conv5` after their ReLU, `stage1` to `stage3` pooled."""
+    """Returns `conv1` to `conv5` after ReLU and `stage1` to `stage3` after pooling."""
 
     conv: MakeConv
 
     @nn.compact
     def __call__(self, images: Images) -> dict[str, Feature]:
         check_images(images, 63)
-        # Windows of 3x3 at a distance of 2: they overlap (section 3.4 of the paper).
+        # Overlapping pooling (section 3.4 of the paper).
         pool = partial(max_pool, window=3, stride=2)
         features = {}
         x = jnp.asarray(images)
@@ -48,7 +47,7 @@ class AlexNetBody(nn.Module):
 
 
 class AlexNetHead(nn.Module):
-    """Three linear layers; in training dropout before the first two."""
+    """Three linear layers with dropout before the first two."""
 
     hidden: tuple[int, int]
     dropout: float
@@ -65,19 +64,19 @@ class AlexNetHead(nn.Module):
 class AlexNet(nn.Module):
     """Images to logits [batch, num_classes], float32 or wider.
 
-    `features` gives the maps `conv1` to `conv5`, each after its ReLU, and between them the pooled
-    ones, `stage1` to `stage3`.
+    `features` returns the maps `conv1` to `conv5` after their ReLU and the pooled maps `stage1` to
+    `stage3`.
 
     Attributes:
         hidden: number of neurons of the classifier's two hidden layers.
-        dropout: probability of a zero among the inputs of each hidden layer in training (rng
-            "dropout").
+        dropout: dropout rate before each hidden layer (rng "dropout").
         num_classes: number of outputs.
         dtype: dtype of the body's computation, such as bfloat16; parameters and the classifier
             stay float32. None is that of input and parameters.
 
     Raises:
-        ConfigError: images that are not [batch, height, width, channels] or smaller than 63x63.
+        ConfigError: images that are not [batch, height, width, channels] or that are smaller than
+            63x63.
     """
 
     hidden: tuple[int, int] = (4096, 4096)
@@ -105,7 +104,7 @@ class AlexNet(nn.Module):
 
     @nn.nowrap
     def torch_names(self) -> dict[str, str]:
-        """Path in our variables of every parameter, by its name in torchvision."""
+        """Paths of all parameters in our variables, by torchvision's names."""
         names: dict[str, str] = {}
         for number, position in enumerate((0, 3, 6, 8, 10), start=1):
             names |= torch_names.conv(f"features.{position}", f"body/conv{number}", bias=True)

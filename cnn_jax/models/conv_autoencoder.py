@@ -18,7 +18,7 @@ from cnn_jax.models.registry import MNIST, register
 
 
 class ConvEncoder(nn.Module):
-    """Images to maps `stage1`, `stage2`, …, each of half the size, and the `code`."""
+    """Images to the maps `stage1`, `stage2`, …, each half the size of the last, and the `code`."""
 
     widths: tuple[int, ...]
     code: int
@@ -27,7 +27,7 @@ class ConvEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, images: Images) -> dict[str, Feature]:
-        # A 4x4 kernel halves an even size exactly, and its transpose covers every pixel as often.
+        # 4x4 kernels halve an even size exactly, and their transposes cover all pixels evenly.
         conv = partial(Conv, kernel_size=4, stride=2, padding=1, dtype=self.dtype)
         activate = activation(self.activation)
         x, features = jnp.asarray(images), {}
@@ -38,7 +38,7 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """The mirror of `ConvEncoder`: codes to images, by transposed convolutions."""
+    """The mirror of `ConvEncoder`: codes to images. `tied_to` are the encoder's parameters."""
 
     widths: tuple[int, ...]
     image_shape: tuple[int, int, int]
@@ -74,17 +74,19 @@ class ConvDecoder(nn.Module):
 class ConvAutoencoder(AutoencoderBase):
     """Convolutional autoencoder: images to raw images of the same shape, float32 or wider.
 
-    Strided convolutions and a linear layer down to the code, a linear layer and transposed
-    convolutions up again. Used as `Autoencoder`; the encoder's layers are `stage1`, …, `code`.
+    The encoder consists of strided convolutions and a linear layer, the decoder of a linear layer
+    and transposed convolutions. It has the methods of `Autoencoder`; the encoder's layers are
+    `stage1`, …, `code`.
 
     Attributes:
         code, activation, dtype: as `Autoencoder`'s.
-        tied: the decoder's layers are the encoder's transposed, with biases of its own.
-        image_shape: height and width, both multiples of 2 for each convolution, and channels.
+        tied: the decoder uses the encoder's transposed kernels, with biases of its own.
+        image_shape: height, width and channels; height and width are multiples of
+            2**len(widths).
         widths: number of channels of the encoder's convolutions.
 
     Raises:
-        ConfigError: attributes that make no sense, images of another shape.
+        ConfigError: attributes that make no sense; images of another shape.
     """
 
     widths: tuple[int, ...] = (16, 32)

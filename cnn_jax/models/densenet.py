@@ -1,8 +1,8 @@
 """Densely connected networks: every layer of a block sees the maps of all layers before it.
 
 Source: Huang, Liu, van der Maaten, Weinberger 2017, "Densely Connected Convolutional Networks",
-table 1: DenseNet-BC, with 1x1 bottlenecks (B) and transitions that halve the channels (C). As
-torchvision has it, whose initialization it shares and whose weights it takes.
+table 1: DenseNet-BC, with 1x1 bottlenecks (B) and transitions that halve the channels (C). The
+networks are torchvision's, with its initialization and its weights.
 """
 
 from functools import partial
@@ -27,7 +27,7 @@ he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 class DenseLayer(nn.Module):
-    """New maps from all that were before: BatchNorm, ReLU, 1x1, BatchNorm, ReLU, 3x3."""
+    """New maps from all maps before: BatchNorm, ReLU, 1x1, BatchNorm, ReLU, 3x3."""
 
     growth_rate: int
     conv: MakeConv
@@ -42,7 +42,7 @@ class DenseLayer(nn.Module):
 
 
 class DenseNetBody(nn.Module):
-    """Everything before the classifier; gives the maps `stem`, `stage1` and so on."""
+    """Everything before the classifier; returns the maps `stem`, `stage1`, …."""
 
     growth_rate: int
     stage_sizes: tuple[int, ...]
@@ -75,20 +75,21 @@ class DenseNetBody(nn.Module):
 class DenseNet(nn.Module):
     """DenseNet-BC: images to logits [batch, num_classes], float32 or wider.
 
-    `features` gives the maps `stem` (after its ReLU, before pooling), `stage1`, `stage2`, … after
-    each block; the last one also after the BatchNorm and ReLU that end the network.
+    `features` returns the maps `stem` (after ReLU, before pooling) and `stage1`, `stage2`, … after
+    each block. The last map is taken after the final BatchNorm and ReLU.
 
     Attributes:
         growth_rate: number of maps that each layer adds, k in the paper.
         stage_sizes: number of layers of each block.
         width: number of channels of the stem.
         num_classes: number of outputs.
-        norm: "frozen" normalizes with the running statistics, in training too.
+        norm: "frozen" normalizes with the running statistics, also in training.
         dtype: dtype of the body's computation, such as bfloat16; parameters, statistics and
             the classifier stay float32. None is that of input and parameters.
 
     Raises:
-        ConfigError: images that are not [batch, height, width, channels] or smaller than 29x29.
+        ConfigError: images that are not [batch, height, width, channels] or that are smaller than
+            29x29.
     """
 
     growth_rate: int
@@ -124,7 +125,7 @@ class DenseNet(nn.Module):
 
     @nn.nowrap
     def torch_names(self) -> dict[str, str]:
-        """Path in our variables of every parameter and statistic, by its name in torchvision."""
+        """Paths of all parameters and statistics in our variables, by torchvision's names."""
         names = torch_names.conv("features.conv0", "body/stem_conv")
         names |= torch_names.norm("features.norm0", "body/stem_norm")
         for stage, size in enumerate(self.stage_sizes, start=1):

@@ -1,18 +1,17 @@
 """GoogLeNet: blocks of parallel convolutions, made affordable by 1x1 reductions.
 
-Source: Szegedy et al. 2015, "Going Deeper with Convolutions", table 1; as torchvision has it, whose
-weights it takes: BatchNorm after every convolution, 3x3 kernels where the paper has 5x5 ones, and
-two auxiliary classifiers of which only training knows.
+Source: Szegedy et al. 2015, "Going Deeper with Convolutions", table 1. The network is that of
+torchvision, with its weights: BatchNorm after every convolution, 3x3 kernels instead of the paper's
+5x5 kernels, and two auxiliary classifiers that are used in training only.
 
-A 1x1 convolution before each 3x3 and 5x5 one leaves it fewer channels to reach over. Applied to the
-blocks' inputs directly, the same convolutions would cost the nine blocks 2,803 million
-multiplications for an image of 224x224 pixels instead of 1,020 million, and 17.2 million weights
-instead of 5.5 million (with the paper's 5x5 kernels 3,948 instead of 1,104 million, and 24.2
-instead of 5.8 million).
+A 1x1 convolution before each 3x3 and 5x5 convolution reduces the number of channels. Without these
+reductions, the nine blocks would need 2,803 million multiplications for an image of 224x224 pixels
+instead of 1,020 million, and 17.2 million weights instead of 5.5 million (with the paper's 5x5
+kernels 3,948 instead of 1,104 million, and 24.2 instead of 5.8 million).
 
-`cifar_googlenet` is for 32x32 pixels, with 5,490,986 parameters for 10 classes: the same nine
-blocks, which see 32, 16 and 8 pixels, behind the stem of github.com/kuangliu/pytorch-cifar, one
-3x3 convolution to 192 channels (that repository puts two 3x3 convolutions into a "5x5" branch).
+`cifar_googlenet` is for images of 32x32 pixels, with 5,490,986 parameters for 10 classes. The nine
+blocks are the same, on maps of 32, 16 and 8 pixels. The stem is one 3x3 convolution to 192
+channels, as in github.com/kuangliu/pytorch-cifar (where a "5x5" branch has two 3x3 convolutions).
 """
 
 from functools import partial
@@ -57,22 +56,21 @@ POOLED_BEFORE = {"inception4a": 3, "inception5a": 2}
 AUXILIARY_AT = {"aux1": "inception4a", "aux2": "inception4d"}
 SMALLEST = {"cifar": 4, "imagenet": 15}
 
-# torchvision truncates at ±2, which of a standard deviation of 0.01 cuts nothing off.
+# torchvision truncates at ±2, which has no effect for a standard deviation of 0.01.
 normal_init = nn.initializers.normal(0.01)
 
 
 def from_imagenet_normalization(images: Array) -> Array:
-    """Images normalized by ImageNet's mean and deviation, as those in [-1, 1] that they were.
+    """Map images normalized by ImageNet's mean and deviation to the range [-1, 1].
 
-    The weights that torchvision took over from TensorFlow were trained on these
-    (`transform_input`).
+    The weights that torchvision converted from TensorFlow expect this range (`transform_input`).
 
     Raises:
-        ConfigError: images of another number of channels than 3.
+        ConfigError: the images do not have 3 channels.
     """
     if images.shape[-1] != 3:
         raise ConfigError(
-            f"transform_input is for images of 3 channels, got shape {images.shape}; leave it False"
+            f"transform_input needs images of 3 channels, got shape {images.shape}; set it to False"
         )
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     scale, shift = std / 0.5, (mean - 0.5) / 0.5
@@ -111,7 +109,7 @@ class InceptionBlock(nn.Module):
 
 
 class AuxiliaryHead(nn.Module):
-    """Classifier of a map in the middle, so that its layers get a gradient of their own."""
+    """Classifier of an intermediate map, which adds a gradient to the layers before it."""
 
     num_classes: int
     dropout: float
@@ -127,7 +125,7 @@ class AuxiliaryHead(nn.Module):
 
 
 class GoogLeNetBody(nn.Module):
-    """Everything before the classifier; gives the maps `stem`, `inception3a` to `inception5b`."""
+    """Everything before the classifier; returns `stem` and `inception3a` to `inception5b`."""
 
     stem: Literal["cifar", "imagenet"]
     transform_input: bool
@@ -158,28 +156,28 @@ class GoogLeNetBody(nn.Module):
 class GoogLeNet(nn.Module):
     """GoogLeNet, Inception v1: images to logits [batch, num_classes], float32 or wider.
 
-    `features` gives the maps `stem` (after its last ReLU, before pooling) and those after each
+    `features` returns the map `stem` (after the last ReLU, before pooling) and the map of each
     block, `inception3a` to `inception5b`.
 
     Attributes:
-        stem: "imagenet" divides height and width by 8 before the first block; "cifar" keeps of it
-            the last convolution, 3x3 to 192 channels, and no pooling.
+        stem: "imagenet" divides height and width by 8 before the first block; "cifar" is its last
+            convolution only, 3x3 to 192 channels.
         num_classes: number of outputs.
-        aux_logits: have two more classifiers, at `inception4a` and `inception4d`. In training the
-            output is then `(logits, aux1, aux2)`, which `tasks.Classification` adds up with
-            `auxiliary_weight`; in evaluation they are not computed. torchvision gives them as
+        aux_logits: add classifiers at `inception4a` and `inception4d`. In training the output is
+            then `(logits, aux1, aux2)`, whose losses `tasks.Classification` adds up with
+            `auxiliary_weight`. In evaluation they are not computed. torchvision's order is
             (logits, aux2, aux1).
-        transform_input: take images that are normalized by ImageNet's mean and standard
-            deviation, and change them to the range [-1, 1] that torchvision's weights want.
-        dropout: probability of a zero among the classifier's inputs in training (rng "dropout").
-        dropout_aux: the same before the last layers of the auxiliary classifiers.
-        norm: "frozen" normalizes with the running statistics, in training too.
+        transform_input: map images that are normalized by ImageNet's mean and standard deviation
+            to the range [-1, 1], which torchvision's weights expect.
+        dropout: dropout rate before the classifier (rng "dropout").
+        dropout_aux: dropout rate before the last layer of each auxiliary classifier.
+        norm: "frozen" normalizes with the running statistics, also in training.
         dtype: dtype of the convolutions, such as bfloat16; parameters, statistics and the
             classifiers' linear layers stay float32. None is that of input and parameters.
 
     Raises:
-        ConfigError: images that are not [batch, height, width, channels] or smaller than 15x15
-            (CIFAR form: 4x4).
+        ConfigError: images that are not [batch, height, width, channels] or that are smaller than
+            15x15 (with the CIFAR stem 4x4).
     """
 
     stem: Literal["cifar", "imagenet"]
@@ -218,7 +216,7 @@ class GoogLeNet(nn.Module):
         *_, last = features.values()
         pooled = global_avg_pool(at_least_float32(last))
         logits = self.head(self.drop(pooled, train=train))
-        # Parameters exist after an initialization for evaluation, too.
+        # Parameters also exist after an initialization for evaluation.
         if self.aux_logits and (train or self.is_initializing()):
             aux1 = self.aux1(features[AUXILIARY_AT["aux1"]], train=train)
             aux2 = self.aux2(features[AUXILIARY_AT["aux2"]], train=train)
@@ -237,7 +235,7 @@ class GoogLeNet(nn.Module):
 
     @nn.nowrap
     def torch_names(self) -> dict[str, str]:
-        """Path in our variables of every parameter and statistic, by its name in torchvision."""
+        """Paths of all parameters and statistics in our variables, by torchvision's names."""
         names: dict[str, str] = {}
         for name in ("conv1", "conv2", "conv3") if self.stem == "imagenet" else ("conv3",):
             names |= conv_norm_names(name, f"body/{name}")

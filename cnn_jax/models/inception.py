@@ -1,8 +1,9 @@
-"""Inception v3: GoogLeNet's blocks with large kernels taken apart into small and thin ones.
+"""Inception v3: GoogLeNet's blocks with large kernels factorized into small and thin ones.
 
 Source: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna 2016, "Rethinking the Inception Architecture for
-Computer Vision", table 1; as torchvision has it, whose weights it takes. Two 3x3 kernels see as
-much as a 5x5 one for 18/25 of its weights, a 1x7 and a 7x1 one as much as a 7x7 one for 14/49.
+Computer Vision", table 1. The network is torchvision's, with its weights. Two 3x3 kernels have the
+receptive field of a 5x5 kernel with 18/25 of its weights; a 1x7 and a 7x1 kernel that of a 7x7
+kernel with 14/49.
 """
 
 from functools import partial
@@ -28,7 +29,7 @@ from cnn_jax.models.inception_blocks import (
 )
 from cnn_jax.models.registry import register
 
-# Each with its channels, where these are a choice; the names are torchvision's.
+# Each with its channels where these differ; the names are torchvision's.
 BLOCKS: dict[str, tuple[Any, dict[str, int]]] = {
     "Mixed_5b": (InceptionA, {"pool_features": 32}),
     "Mixed_5c": (InceptionA, {"pool_features": 64}),
@@ -47,15 +48,15 @@ AUXILIARY_AT = "mixed_6e"
 SMALLEST = 75
 SMALLEST_WITH_AUXILIARY = 299
 
-# torchvision truncates at ±2, which of a standard deviation of 0.1 cuts nothing off.
+# torchvision truncates at ±2, which has no effect for a standard deviation of 0.1.
 normal_init = nn.initializers.normal(0.1)
 
 
 class AuxiliaryHead(nn.Module):
-    """Classifier of a map in the middle (figure 8); 17x17 pixels are its least.
+    """Classifier of an intermediate map of at least 17x17 pixels (figure 8).
 
-    torchvision means its last convolution to begin with a deviation of 0.01, but what it marks
-    is not the layer that it initializes: it begins with 0.1, as all others.
+    torchvision intends a deviation of 0.01 for the last convolution, but sets it on a module that
+    it does not initialize. Its deviation is therefore 0.1, as everywhere else.
     """
 
     num_classes: int
@@ -70,7 +71,7 @@ class AuxiliaryHead(nn.Module):
 
 
 class InceptionBody(nn.Module):
-    """Everything before the classifier; gives the maps `stem`, `mixed_5b` to `mixed_7c`."""
+    """Everything before the classifier; returns the maps `stem`, `mixed_5b` to `mixed_7c`."""
 
     transform_input: bool
     conv_block: MakeConv
@@ -96,26 +97,26 @@ class InceptionBody(nn.Module):
 
 
 class InceptionV3(nn.Module):
-    """Inception v3: images, of 299x299 pixels at best, to logits [batch, num_classes].
+    """Inception v3: images to logits [batch, num_classes], float32 or wider.
 
-    Logits are float32 or wider. `features` gives the maps `stem` (after its last ReLU, before
-    pooling) and those after each block, `mixed_5b` to `mixed_7c`.
+    It is made for images of 299x299 pixels. `features` returns the map `stem` (after the last ReLU,
+    before pooling) and the map of each block, `mixed_5b` to `mixed_7c`.
 
     Attributes:
         num_classes: number of outputs.
-        aux_logits: have another classifier, at `mixed_6e`. In training the output is then
-            `(logits, aux)`, which `tasks.Classification` adds up with `auxiliary_weight` (0.4 in
-            TensorFlow-Slim); in evaluation it is not computed.
-        transform_input: take images that are normalized by ImageNet's mean and standard
-            deviation, and change them to the range [-1, 1] that torchvision's weights want.
-        dropout: probability of a zero among the classifier's inputs in training (rng "dropout").
-        norm: "frozen" normalizes with the running statistics, in training too.
+        aux_logits: add a classifier at `mixed_6e`. In training the output is then
+            `(logits, aux)`, whose losses `tasks.Classification` adds up with `auxiliary_weight`
+            (0.4 in TensorFlow-Slim). In evaluation it is not computed.
+        transform_input: map images that are normalized by ImageNet's mean and standard deviation
+            to the range [-1, 1], which torchvision's weights expect.
+        dropout: dropout rate before the classifier (rng "dropout").
+        norm: "frozen" normalizes with the running statistics, also in training.
         dtype: dtype of the convolutions, such as bfloat16; parameters, statistics and the
             classifiers' linear layers stay float32. None is that of input and parameters.
 
     Raises:
-        ConfigError: images that are not [batch, height, width, channels] or smaller than 75x75
-            (299x299 in training with `aux_logits`).
+        ConfigError: images that are not [batch, height, width, channels] or that are smaller than
+            75x75 (299x299 in training with `aux_logits`).
     """
 
     num_classes: int = 1000
@@ -155,7 +156,7 @@ class InceptionV3(nn.Module):
         if self.aux_logits and train:
             return logits, self.aux(features[AUXILIARY_AT], train=train)
         if self.aux_logits and self.is_initializing():
-            # Its parameters exist whatever the model and the size of the images are meant for.
+            # Parameters also exist after an initialization for evaluation or with small images.
             self.aux(jnp.zeros((1, 17, 17, 768)), train=False)
         return logits
 
@@ -170,7 +171,7 @@ class InceptionV3(nn.Module):
 
     @nn.nowrap
     def torch_names(self) -> dict[str, str]:
-        """Path in our variables of every parameter and statistic, by its name in torchvision."""
+        """Paths of all parameters and statistics in our variables, by torchvision's names."""
         names: dict[str, str] = {}
         for conv in STEM:
             names |= conv_norm_names(conv, f"body/{conv.lower()}")

@@ -1,7 +1,7 @@
-"""The five blocks of Inception v3, each some branches side by side.
+"""The five blocks of Inception v3, each with several parallel branches.
 
-Source: Szegedy et al. 2016 (see `inception.py`), figures 5 to 7 and 10. `conv` is a convolution
-with BatchNorm and ReLU; `convolutions` lists the names of a block's, which are torchvision's.
+Source: Szegedy et al. 2016 (see `inception.py`), figures 5 to 7 and 10. `conv_block` makes a
+convolution with BatchNorm and ReLU. `convolutions` lists their names, which are torchvision's.
 """
 
 from functools import partial
@@ -15,7 +15,7 @@ from cnn_jax.models.conv_norm import MakeConv
 
 
 class InceptionA(nn.Module, kw_only=True):
-    """Figure 5 (35x35 pixels): a 5x5 branch as in GoogLeNet, and one of two 3x3 convolutions."""
+    """Figure 5 (35x35 pixels): a 5x5 branch as in GoogLeNet, and one with two 3x3 convolutions."""
 
     pool_features: int
     conv_block: MakeConv
@@ -43,7 +43,7 @@ class InceptionA(nn.Module, kw_only=True):
 
 
 class InceptionB(nn.Module, kw_only=True):
-    """Figure 10: halves the size by strided convolutions and a pool side by side."""
+    """Figure 10: halves the size by strided convolutions and pooling in parallel."""
 
     conv_block: MakeConv
 
@@ -59,7 +59,7 @@ class InceptionB(nn.Module, kw_only=True):
 
 
 class InceptionC(nn.Module, kw_only=True):
-    """Figure 6 (17x17 pixels): 7x7 kernels as 1x7 and 7x1 ones, of `width` channels between."""
+    """Figure 6 (17x17 pixels): 7x7 kernels as 1x7 and 7x1, with `width` channels between them."""
 
     width: int
     conv_block: MakeConv
@@ -89,7 +89,7 @@ class InceptionC(nn.Module, kw_only=True):
 
 
 class InceptionD(nn.Module, kw_only=True):
-    """As `InceptionB`, with a 7x7 kernel's parts before one of the strided convolutions."""
+    """`InceptionB` with a 1x7 and a 7x1 convolution before one of the strided convolutions."""
 
     conv_block: MakeConv
 
@@ -115,7 +115,7 @@ class InceptionD(nn.Module, kw_only=True):
 
 
 class InceptionE(nn.Module, kw_only=True):
-    """Figure 7 (8x8 pixels): 1x3 and 3x1 convolutions side by side."""
+    """Figure 7 (8x8 pixels): 1x3 and 3x1 convolutions in parallel."""
 
     conv_block: MakeConv
 
@@ -152,5 +152,5 @@ class InceptionE(nn.Module, kw_only=True):
 
 
 def _average(x: Array) -> Array:
-    """Means of 3x3 pixels; at the border the zeros around the image count among the nine."""
+    """Means of 3x3 pixels; at the border the padding zeros are included."""
     return avg_pool(x, 3, 1, 1)

@@ -1,10 +1,10 @@
 """LeNet-5, for handwritten digits.
 
 Source: LeCun, Bottou, Bengio, Haffner: "Gradient-Based Learning Applied to Document Recognition",
-1998, section II.B, in the form that is common today. The paper's differs: its pooling has a
-trainable factor and bias for each map (6 and 16 of both) and a tanh of its own, its second
-convolution connects each map with some of the first ones' alone (table I), its tanh is
-1.7159 tanh(2/3 x), and its output is the distance to a drawn picture of each class.
+1998, section II.B, in the form that is common today. In the paper, pooling has a trainable factor
+and bias for each map (6 and 16 of both) and a tanh, each map of the second convolution sees only
+some maps of the first (table I), tanh is 1.7159 tanh(2/3 x), and the output is the distance to a
+drawn picture of each class.
 """
 
 from functools import partial
@@ -23,7 +23,7 @@ from cnn_jax.models.registry import MNIST, register
 
 
 class LeNetBody(nn.Module):
-    """The convolutions; gives `conv1` and `conv2` after their tanh, `stage1`, `stage2` pooled."""
+    """Returns `conv1` and `conv2` after tanh, `stage1` and `stage2` after pooling."""
 
     padding: int
     conv: MakeConv
@@ -41,7 +41,7 @@ class LeNetBody(nn.Module):
 
 
 class LeNetHead(nn.Module):
-    """Three linear layers; on a map of 5x5 the first is the paper's convolution C5."""
+    """Three linear layers; for a 5x5 map the first is the paper's convolution C5."""
 
     num_classes: int
 
@@ -55,19 +55,18 @@ class LeNetHead(nn.Module):
 class LeNet(nn.Module):
     """Images to logits [batch, num_classes], float32 or wider.
 
-    With the defaults 61,706 parameters on 28x28 gray images. `features` gives the maps `conv1` and
-    `conv2` after their tanh, and after each the pooled one, `stage1`, `stage2`.
+    With the defaults it has 61,706 parameters for gray images of 28x28 pixels. `features` returns
+    the maps `conv1` and `conv2` after tanh, each followed by the pooled map `stage1` or `stage2`.
 
     Attributes:
-        padding: zeros around the image. 2 makes 28x28 pixels the paper's 32x32; images of 32x32
-            need 0.
+        padding: width of the border of zeros. 2 extends 28x28 pixels to the paper's 32x32.
         num_classes: number of outputs.
         dtype: dtype of the body's computation, such as bfloat16; parameters and the classifier
             stay float32. None is that of input and parameters.
 
     Raises:
-        ConfigError: images that are not [batch, height, width, channels] or smaller than the
-            convolutions need (12x12 with padding 2).
+        ConfigError: images that are not [batch, height, width, channels] or that are too small for
+            the convolutions (12x12 with padding 2).
     """
 
     padding: int = 2
@@ -93,7 +92,7 @@ class LeNet(nn.Module):
 
     @nn.nowrap
     def torch_names(self) -> dict[str, str]:
-        """Path in our variables of every parameter, by its name in PyTorch's tutorials' LeNet."""
+        """Paths of all parameters in our variables, by the names in PyTorch's tutorial."""
         names: dict[str, str] = {}
         for number in (1, 2):
             names |= torch_names.conv(f"conv{number}", f"body/conv{number}", bias=True)

@@ -1,4 +1,4 @@
-"""Multilayer perceptrons of any depth and width, for classification and for regression."""
+"""Multilayer perceptrons of any depth and width, for classification and regression."""
 
 import math
 from collections.abc import Callable
@@ -32,12 +32,12 @@ KERNEL_INITS: dict[str, Initializer] = {
 
 
 def initialized_linear(kernel_init: KernelInit) -> Layer:
-    """`Linear` with an initialization by name.
+    """`Linear` with a named initialization.
 
-    "torch" is PyTorch's default (kernel and bias uniform in ±1/sqrt(inputs)); "he" is normal with
-    variance 2/inputs, made for ReLU (He et al. 2015, "Delving Deep into Rectifiers", equation 10);
-    "glorot" is uniform with variance 2/(inputs + outputs), made for tanh (Glorot and Bengio 2010,
-    equation 16). The last two start with biases of zero.
+    "torch" is PyTorch's default: kernel and bias uniform in ±1/sqrt(inputs). "he" is normal with
+    variance 2/inputs, for ReLU (He et al. 2015, "Delving Deep into Rectifiers", equation 10).
+    "glorot" is uniform with variance 2/(inputs + outputs), for tanh (Glorot and Bengio 2010,
+    equation 16). With the last two, biases are zero.
     """
     check_choice("kernel_init", kernel_init, tuple(KERNEL_INITS))
     bias_init = None if kernel_init == "torch" else nn.initializers.zeros_init()
@@ -45,15 +45,15 @@ def initialized_linear(kernel_init: KernelInit) -> Layer:
 
 
 def as_vectors(x: Inputs) -> Hidden:
-    """Every example as one vector."""
+    """Flatten each example to a vector, in the order of its axes."""
     if x.ndim < 2:
         raise ConfigError(f"expected a batch of examples, [batch, …], got shape {x.shape}")
-    # Not -1, which an empty batch leaves undecided.
+    # Not -1, which is ambiguous for an empty batch.
     return jnp.asarray(x).reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 class MLPBody(nn.Module):
-    """The hidden layers; gives their outputs `hidden1`, `hidden2` and so on."""
+    """The hidden layers; returns their outputs `hidden1`, `hidden2`, …."""
 
     hidden: tuple[int, ...]
     activation: str
@@ -75,18 +75,18 @@ class MLPBody(nn.Module):
 class MLP(nn.Module):
     """Multilayer perceptron: examples of any shape to [batch, num_classes], float32 or wider.
 
-    Each hidden layer is linear, BatchNorm (where asked for), activation and dropout; the output
-    layer is linear. As the `torch.nn.Sequential` of these. `features` gives the hidden layers'
-    outputs `hidden1`, `hidden2`, ….
+    Each hidden layer consists of a linear layer, optional BatchNorm, activation and dropout. The
+    output layer is linear. `features` returns the outputs of the hidden layers, `hidden1`,
+    `hidden2`, ….
 
     Attributes:
         hidden: number of neurons of each hidden layer; () is a linear model.
-        num_classes: number of outputs; for regression, of targets.
+        num_classes: number of outputs: classes, or targets of a regression.
         activation: name of the hidden layers' activation, see `cnn_jax.layers.activation`.
-        dropout: probability of a zero after each hidden layer in training (rng "dropout").
+        dropout: dropout rate after each hidden layer (rng "dropout").
         kernel_init: "torch", "he" or "glorot", see `initialized_linear`.
-        norm: "batch" puts BatchNorm before each activation; "frozen" normalizes with the running
-            statistics, in training too.
+        norm: "batch" adds BatchNorm before each activation; "frozen" normalizes with the running
+            statistics, also in training.
         dtype: dtype of the hidden layers' computation, such as bfloat16; parameters, statistics
             and the output layer stay float32. None is that of input and parameters.
 

@@ -1,8 +1,8 @@
 """Residual networks for CIFAR and for ImageNet, and the plain networks beside them.
 
 Source: He, Zhang, Ren, Sun: "Deep Residual Learning for Image Recognition", 2015; section 4.2 for
-the CIFAR family. The ImageNet family is torchvision's (v1.5: a bottleneck strides in its 3x3
-convolution), with its initialization, and takes its weights; so are the ResNeXts (Xie et al.:
+the CIFAR family. The ImageNet family is torchvision's (v1.5: the 3x3 convolution of a bottleneck
+has the stride), with its initialization and its weights. So are the ResNeXts (Xie et al.:
 "Aggregated Residual Transformations for Deep Neural Networks", 2016, section 3) and the wide
 networks (Zagoruyko and Komodakis: "Wide Residual Networks", 2016, section 3.4).
 """
@@ -92,7 +92,7 @@ class BottleneckBlock(nn.Module, kw_only=True):
 
 
 def _add_shortcut(block: BasicBlock | BottleneckBlock, x: Array, y: Array, train: bool) -> Array:
-    """Return y + x, where x takes the shape of y by option A or B; y alone in a plain network."""
+    """Return y + x, with x in the shape of y by option A or B; in a plain network return y."""
     if block.shortcut is None:
         return y
     if block.stride == 1 and x.shape[-1] == y.shape[-1]:
@@ -112,7 +112,7 @@ STEM_STRIDES = {"cifar": 1, "imagenet": 4}
 
 
 class ResNetBody(nn.Module):
-    """Everything before the classifier; gives the maps `stem`, `stage1`, `stage2` and so on."""
+    """Everything before the classifier; returns the maps `stem`, `stage1`, `stage2`, …."""
 
     stem: Stem
     stage_sizes: tuple[int, ...]
@@ -139,7 +139,7 @@ class ResNetBody(nn.Module):
             zip(self.stage_sizes, self.widths, strict=True), start=1
         ):
             stride = 1 if stage == 1 else 2
-            # Where the stride is left out, all that comes after it leaves out pixels instead.
+            # The convolutions after a replaced stride skip the pixels that it would have dropped.
             before = dilation
             if stage > undilated:
                 stride, dilation = 1, dilation * stride
@@ -158,35 +158,34 @@ class ResNetBody(nn.Module):
 class ResNet(nn.Module):
     """Residual network: images to logits [batch, num_classes], float32 or wider.
 
-    `features` gives the maps `stem` (after its ReLU, before pooling), `stage1`, `stage2`, ….
+    `features` returns the maps `stem` (after ReLU, before pooling), `stage1`, `stage2`, ….
 
     Attributes:
-        stem: "cifar" is a 3x3 convolution, "imagenet" a strided 7x7 one and max pooling.
-        block: two 3x3 convolutions or a bottleneck.
+        stem: "cifar" is a 3x3 convolution, "imagenet" a strided 7x7 convolution and max pooling.
+        block: "basic" is two 3x3 convolutions, "bottleneck" a 1x1, a 3x3 and a 1x1 convolution.
         stage_sizes: number of blocks of each stage.
         widths: number of channels of each stage's 3x3 convolutions.
-        residual: False leaves out the identity paths: the plain network.
-        groups: of a bottleneck's 3x3 convolution, ResNeXt's cardinality.
-        width_per_group: channels of each group for a stage of width 64, and in proportion for the
-            others: a bottleneck's 3x3 convolution has width * width_per_group / 64 * groups.
+        residual: False removes the identity paths, which gives the plain network.
+        groups: number of groups in a bottleneck's 3x3 convolution, ResNeXt's cardinality.
+        width_per_group: a bottleneck's 3x3 convolution has width * width_per_group / 64 * groups
+            channels.
         num_classes: number of outputs.
         shortcut: how an identity path changes its shape: "A" takes every second pixel and adds
             channels of zeros, without parameters; "B" is a 1x1 convolution with BatchNorm.
-        zero_init_residual: start with zero as the scale of each residual branch's last BatchNorm,
-            so that every block begins as the identity (Goyal et al. 2017, section 5.1).
-        dilated_stages: number of last stages whose stride is replaced by dilation, so that their
-            maps keep the size of the map before them. 2 is torchvision's
-            `replace_stride_with_dilation=(False, True, True)`: the last stride is 8 instead of 32.
-            A stage doubles the dilation, its first block excepted.
+        zero_init_residual: initialize the scale of each residual branch's last BatchNorm with
+            zero, so that every block starts as the identity (Goyal et al. 2017, section 5.1).
+        dilated_stages: number of last stages whose stride is replaced with dilation. 2 is
+            torchvision's `replace_stride_with_dilation=(False, True, True)`, which reduces the
+            stride of the last map from 32 to 8.
         norm: "frozen" normalizes with the running statistics, also in training.
-        norm_eps: added to the variances.
+        norm_eps: added to the variance in BatchNorm.
         dtype: dtype of the body's computation, such as bfloat16; parameters, statistics and
             the classifier stay float32. None is that of input and parameters.
 
     Raises:
         ConfigError: attributes that make no sense; images that are not [batch, height, width,
-            channels] or smaller than the stride of the last stage (4 for three CIFAR stages, 32
-            for four ImageNet stages).
+            channels] or that are smaller than the stride of the last stage (4 for three CIFAR
+            stages, 32 for four ImageNet stages).
     """
 
     stem: Stem
@@ -213,14 +212,13 @@ class ResNet(nn.Module):
             )
         if self.block == "basic" and (self.groups, self.width_per_group) != (1, 64):
             raise ConfigError(
-                "groups and width_per_group are a bottleneck's: a basic block has 1 and 64, got "
+                "a basic block has groups=1 and width_per_group=64, got "
                 f"{self.groups} and {self.width_per_group}; set block='bottleneck'"
             )
         if not 0 <= self.dilated_stages < len(self.stage_sizes):
             raise ConfigError(
-                f"dilated_stages must be between 0 and {len(self.stage_sizes) - 1} for "
-                f"{len(self.stage_sizes)} stages, of which the first has no stride to replace, "
-                f"got {self.dilated_stages}"
+                f"dilated_stages must be between 0 and {len(self.stage_sizes) - 1}, because the "
+                f"first of {len(self.stage_sizes)} stages has no stride, got {self.dilated_stages}"
             )
         super().__post_init__()
 
@@ -264,7 +262,7 @@ class ResNet(nn.Module):
 
     @nn.nowrap
     def torch_names(self) -> dict[str, str]:
-        """Path in our variables of every parameter and statistic, by its name in torchvision."""
+        """Paths of all parameters and statistics in our variables, by torchvision's names."""
         names = torch_names.conv("conv1", "body/stem_conv")
         names |= torch_names.norm("bn1", "body/stem_norm")
         expansion = BLOCKS[self.block].expansion
@@ -287,12 +285,12 @@ class ResNet(nn.Module):
 
 
 def cifar_resnet(depth: int, residual: bool = True, **attributes: Any) -> ResNet:
-    """The CIFAR network of a depth of 6n + 2 layers (He et al. 2015, section 4.2).
+    """The CIFAR network with 6n + 2 layers (He et al. 2015, section 4.2).
 
     Args:
-        depth: 20, 32, 44, 56, 110, 1202 in the paper.
+        depth: number of layers; 20, 32, 44, 56, 110 and 1202 in the paper.
         residual: False gives the plain network.
-        attributes: of `ResNet`; by default 10 classes and option A shortcuts.
+        attributes: attributes of `ResNet`; the defaults are 10 classes and option A shortcuts.
 
     Raises:
         ConfigError: a depth that is not 6n + 2.

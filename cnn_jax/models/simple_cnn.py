@@ -1,7 +1,8 @@
-"""A small convolutional network for small images: two convolutions, each pooled, and a classifier.
+"""A small convolutional network for small images: two convolutions with pooling and a classifier.
 
-With the defaults 50,282 parameters on 28x28 gray images: the class of "2 Conv, <100K parameters"
-in the benchmark of Fashion-MNIST (Xiao, Rasul, Vollgraf 2017, github.com/zalandoresearch).
+With the defaults it has 50,282 parameters for gray images of 28x28 pixels, as the entry "2 Conv,
+<100K parameters" in the benchmark of Fashion-MNIST (Xiao, Rasul, Vollgraf 2017,
+github.com/zalandoresearch).
 """
 
 import math
@@ -20,7 +21,7 @@ from cnn_jax.models.registry import MNIST, register
 
 
 class SimpleCNNBody(nn.Module):
-    """Everything before the classifier; gives the pooled maps `stem`, `stage1` and so on."""
+    """Everything before the classifier; returns the pooled maps `stem`, `stage1`, …."""
 
     widths: tuple[int, ...]
     kernel_size: int
@@ -42,23 +43,22 @@ class SimpleCNNBody(nn.Module):
 class SimpleCNN(nn.Module):
     """Images to logits [batch, num_classes], float32 or wider.
 
-    Each width is a convolution that keeps the size, BatchNorm, ReLU and 2x2 max pooling; then
-    dropout and a linear layer over all that is left. `features` gives the pooled maps `stem`,
-    `stage1`, ….
+    Each width is a convolution that keeps the size, BatchNorm, ReLU and 2x2 max pooling. Dropout
+    and a linear layer follow. `features` returns the pooled maps `stem`, `stage1`, ….
 
     Attributes:
         widths: number of channels of each convolution.
-        kernel_size: height and width of every convolution's kernel, odd.
-        dropout: probability of a zero among the classifier's inputs in training (rng "dropout").
+        kernel_size: height and width of the kernels; odd.
+        dropout: dropout rate before the linear layer (rng "dropout").
         num_classes: number of outputs.
-        norm: "none" leaves BatchNorm out; "frozen" normalizes with the running statistics, in
-            training too.
+        norm: "none" leaves BatchNorm out; "frozen" normalizes with the running statistics,
+            also in training.
         dtype: dtype of the body's computation, such as bfloat16; parameters, statistics and
             the classifier stay float32. None is that of input and parameters.
 
     Raises:
         ConfigError: attributes that make no sense; images that are not [batch, height, width,
-            channels] or smaller than the pooling (4x4 for two convolutions).
+            channels] or that are too small for the pooling (4x4 for two convolutions).
     """
 
     widths: tuple[int, ...] = (32, 64)

@@ -1,10 +1,10 @@
-"""VGG: very deep networks of 3x3 convolutions alone.
+"""VGG: very deep networks with 3x3 convolutions only.
 
 Source: Simonyan and Zisserman: "Very Deep Convolutional Networks for Large-Scale Image
 Recognition", 2014; table 1, columns A, B, D and E. Two 3x3 convolutions see 5x5 pixels, three see
 7x7, with fewer parameters and a ReLU after each (section 2.3). The networks are torchvision's, with
-its initialization, and take its weights: "_bn" has BatchNorm after each convolution, and adaptive
-pooling lets images of any size reach the classifier.
+its initialization and its weights. "_bn" has BatchNorm after each convolution. Adaptive pooling
+allows images of other sizes.
 """
 
 from functools import partial
@@ -35,7 +35,7 @@ zeros = nn.initializers.zeros_init()
 
 
 class VGGBody(nn.Module):
-    """The convolutions; gives `conv1_1` and so on after their ReLU, `stage1` and so on pooled."""
+    """Returns `conv1_1`, … after ReLU and `stage1`, … after pooling."""
 
     stage_sizes: tuple[int, ...]
     widths: tuple[int, ...]
@@ -58,7 +58,7 @@ class VGGBody(nn.Module):
 
 
 class VGGHead(nn.Module):
-    """Three linear layers; in training dropout after the ReLU of the first two."""
+    """Three linear layers with dropout after the ReLU of the first two."""
 
     hidden: tuple[int, int]
     dropout: float
@@ -76,24 +76,24 @@ class VGGHead(nn.Module):
 class VGG(nn.Module):
     """Images to logits [batch, num_classes], float32 or wider.
 
-    `features` gives the map after every convolution's ReLU under the paper's name, `conv1_1`,
-    `conv1_2`, …, and between them the pooled maps `stage1`, `stage2`, ….
+    `features` returns the maps `conv1_1`, `conv1_2`, … after the ReLU of every convolution, and the
+    pooled map after each stage, `stage1`, `stage2`, ….
 
     Attributes:
         stage_sizes: number of convolutions of each stage.
         widths: number of channels of each stage.
-        hidden: number of neurons of the classifier's two hidden layers, after pooling to 7x7;
-            None is the CIFAR form: a linear layer alone, after global average pooling.
-        dropout: probability of a zero after each hidden layer in training (rng "dropout").
+        hidden: number of neurons of the classifier's two hidden layers, after pooling to 7x7. None
+            is the CIFAR form: global average pooling and one linear layer.
+        dropout: dropout rate after each hidden layer (rng "dropout").
         num_classes: number of outputs.
-        norm: "none" leaves BatchNorm out; "frozen" normalizes with the running statistics, in
-            training too.
+        norm: "none" leaves BatchNorm out; "frozen" normalizes with the running statistics,
+            also in training.
         dtype: dtype of the body's computation, such as bfloat16; parameters, statistics and
             the classifier stay float32. None is that of input and parameters.
 
     Raises:
         ConfigError: attributes that make no sense; images that are not [batch, height, width,
-            channels] or smaller than the stride of the last stage (32 for five stages).
+            channels] or that are smaller than the stride of the last stage (32 for five stages).
     """
 
     stage_sizes: tuple[int, ...]
@@ -139,7 +139,7 @@ class VGG(nn.Module):
 
     @nn.nowrap
     def torch_names(self) -> dict[str, str]:
-        """Path in our variables of every parameter and statistic, by its name in torchvision."""
+        """Paths of all parameters and statistics in our variables, by torchvision's names."""
         names: dict[str, str] = {}
         position = 0
         for stage, size in enumerate(self.stage_sizes, start=1):
@@ -166,9 +166,9 @@ _STAGE_SIZES = {
     16: (2, 2, 3, 3, 3),
     19: (2, 2, 4, 4, 4),
 }
-# Liu and Deng: "Very Deep Convolutional Neural Network Based Image Classification Using Small
-# Training Sample Size", 2015, put BatchNorm into VGG-16 for CIFAR; with a linear layer alone as
-# the classifier it is that of github.com/kuangliu/pytorch-cifar, with its names.
+# VGG-16 with BatchNorm for CIFAR is from Liu and Deng: "Very Deep Convolutional Neural Network
+# Based Image Classification Using Small Training Sample Size", 2015. The classifier with one linear
+# layer, and its names, are from github.com/kuangliu/pytorch-cifar.
 for _depth, _sizes in _STAGE_SIZES.items():
     _stages: dict[str, Any] = {"stage_sizes": _sizes, "widths": (64, 128, 256, 512, 512)}
     register(f"vgg{_depth}", VGG, IMAGENET, **_stages)

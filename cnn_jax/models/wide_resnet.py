@@ -1,10 +1,10 @@
-"""Wide residual networks for CIFAR: fewer layers, more channels, normalization first.
+"""Wide residual networks for CIFAR: fewer layers, more channels, pre-activation.
 
 Source: Zagoruyko and Komodakis: "Wide Residual Networks", 2016, and the authors' code
 (github.com/szagoruyko/wide-residual-networks). WRN-d-k has d layers and k times the width of the
 CIFAR ResNet. The blocks are those of He et al.: "Identity Mappings in Deep Residual Networks",
-2016: BatchNorm and ReLU come before each convolution, so that nothing but additions lies on the
-path from block to block. The wide networks for ImageNet are in `resnet.py`.
+2016: BatchNorm and ReLU come before each convolution, so the path from block to block consists of
+additions only. The wide networks for ImageNet are in `resnet.py`.
 """
 
 from functools import partial
@@ -45,7 +45,7 @@ class WideBlock(nn.Module):
 
 
 class WideResNetBody(nn.Module):
-    """Everything before the classifier; gives the maps `stem`, `stage1`, `stage2`, `stage3`."""
+    """Everything before the classifier; returns the maps `stem`, `stage1`, `stage2`, `stage3`."""
 
     blocks: int
     widen: int
@@ -77,22 +77,22 @@ class WideResNetBody(nn.Module):
 class WideResNet(nn.Module):
     """Images to logits [batch, num_classes], float32 or wider.
 
-    `features` gives the maps `stem`, `stage1`, `stage2` and `stage3`: sums, not yet activated,
-    but for the last, which is the one after the last BatchNorm and ReLU.
+    `features` returns the maps `stem`, `stage1`, `stage2` and `stage3`. They are not activated,
+    except the last, which is taken after the final BatchNorm and ReLU.
 
     Attributes:
-        depth: number of convolutions on the longest path, and the classifier: 6n + 4.
+        depth: number of layers, 6n + 4.
         widen: factor of the widths 16, 32 and 64 of the three stages.
-        dropout: probability of a zero before each block's second convolution in training (rng
-            "dropout"); the paper's is 0, and 0.3 in section 3.3.
+        dropout: dropout rate before the second convolution of each block (rng "dropout"); 0 in
+            the paper, and 0.3 in its section 3.3.
         num_classes: number of outputs.
-        norm: "frozen" normalizes with the running statistics, in training too.
+        norm: "frozen" normalizes with the running statistics, also in training.
         dtype: dtype of the body's computation, such as bfloat16; parameters, statistics and
             the classifier stay float32. None is that of input and parameters.
 
     Raises:
         ConfigError: attributes that make no sense; images that are not [batch, height, width,
-            channels] or smaller than 4x4.
+            channels] or that are smaller than 4x4.
     """
 
     depth: int

@@ -141,7 +141,11 @@ def test_norms_that_there_are_not_are_refused():
         ({}, (299, 299, 3), r"expected images as \[batch, height, width, channels\], got"),
         ({}, (1, 3, 299, 299), r"looks like \[batch, channels, height, width\]; transpose"),
         ({}, (1, 74, 75, 3), "74x75 pixels are too small .* at least 75x75"),
-        ({"transform_input": True}, (1, 75, 75, 1), r"of 3 channels, got shape \(1, 75, 75, 1\)"),
+        (
+            {"transform_input": True},
+            (1, 75, 75, 1),
+            r"images of 3 channels, got shape \(1, 75, 75, 1\)",
+        ),
     ],
 )
 @pytest.mark.usefixtures("no_shape_hook")

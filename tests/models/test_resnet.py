@@ -239,8 +239,8 @@ def test_a_depth_that_is_not_6n_plus_2_is_refused(depth):
         ({"shortcut": "C"}, "shortcut must be one of 'A', 'B', got 'C'"),
         ({"norm": "group"}, "norm must be one of 'batch', 'frozen', got 'group'"),
         ({"residual": False, "zero_init_residual": True}, "has no residual branch"),
-        ({"dilated_stages": 3}, "dilated_stages must be between 0 and 2 for 3 stages, .* got 3"),
-        ({"groups": 32}, "basic block has 1 and 64, got 32 and 64; set block='bottleneck'"),
+        ({"dilated_stages": 3}, "dilated_stages must be between 0 and 2, .* got 3"),
+        ({"groups": 32}, "a basic block has groups=1 .* got 32 and 64; set block='bottleneck'"),
     ],
 )
 @pytest.mark.usefixtures("no_shape_hook")

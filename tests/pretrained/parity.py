@@ -19,7 +19,7 @@ def our_model(classifier):
 
 
 def drawn_weights(classifier):
-    """A state dict for both models, drawn by PyTorch's names and shapes alone."""
+    """A random state dict for both models; PyTorch's names are the seeds."""
     model = our_model(classifier)
     images = jnp.zeros((1, *example_shape(classifier.name)))
     shapes = jax.eval_shape(model.init, jax.random.key(0), images)
@@ -30,7 +30,7 @@ def drawn_weights(classifier):
 
 
 def ours(classifier, state_dict, batch, size, *, train, gradients, dtype=np.float64):
-    """What `tests.references.torchvision_models.reference` gives, of our model."""
+    """The results of our model, as in `tests.references.torchvision_models.reference`."""
     with jax.enable_x64(dtype == np.float64):
         model = our_model(classifier)
         variables = from_torch(model, state_dict)

@@ -10,7 +10,7 @@ from cnn_jax.pretrained import from_torch, to_torch
 from tests.references.torchvision_models import import_torchvision
 from tests.references.weights import weights
 
-# One a family; all others run with --full.
+# One per family; all others run with --full.
 FAST = ("cifar_resnet20", "resnet18", "lenet5", "cifar_vgg16", "googlenet", "densenet121")
 
 
@@ -110,9 +110,9 @@ def test_renamed_missing_and_misshapen_are_all_named(model, state):
 
 
 def test_a_model_without_a_table_is_named():
-    with pytest.raises(TypeError, match="Dense holds no table of PyTorch's names"):
+    with pytest.raises(TypeError, match="Dense has no table of PyTorch's names"):
         from_torch(nn.Dense(3), {})
-    with pytest.raises(TypeError, match="Dense holds no table of PyTorch's names"):
+    with pytest.raises(TypeError, match="Dense has no table of PyTorch's names"):
         to_torch(nn.Dense(3), {})
 
 
@@ -132,7 +132,7 @@ def test_there_and_back_is_equal_to_the_bit(name):
     }
     variables = from_torch(model, state, example_shape(name))
     converted = flatten_dict(variables, sep="/")
-    # Every variable is in the table, none twice.
+    # Every variable is in the table exactly once.
     assert {k: v.shape for k, v in converted.items()} == {k: v.shape for k, v in own.items()}
     back = to_torch(model, variables)
     counters = {key for key in back if key.endswith(".num_batches_tracked")}

@@ -34,7 +34,7 @@ def test_the_names_are_those_that_timm_has(name):
     }
     timms = in_timms_names(shapes | counters)
     assert names_digest(timms) == json.loads(RECORDS.read_text())[name]
-    # Nothing of the size of a VGG: an array of strides 0 stands for its shape.
+    # Arrays with strides of 0 have the shapes of a VGG without its memory.
     arrays = {key: np.broadcast_to(np.float32(0), shape) for key, shape in timms.items()}
     back = {key: array.shape for key, array in torchvision_names(arrays).items()}
     assert back == shapes | counters
