@@ -1,4 +1,4 @@
-"""Architectures, one family a file, created by name or by their classes."""
+"""Architectures: one family per file, created by name or by class."""
 
 from cnn_jax.models.airbench import Airbench
 from cnn_jax.models.alexnet import AlexNet
@@ -9,7 +9,7 @@ from cnn_jax.models.googlenet import GoogLeNet
 from cnn_jax.models.inception import InceptionV3
 from cnn_jax.models.lenet import LeNet
 from cnn_jax.models.mlp import MLP
-from cnn_jax.models.registry import create_model, list_models
+from cnn_jax.models.registry import create_model, example_shape, list_models
 from cnn_jax.models.resnet import ResNet, cifar_resnet
 from cnn_jax.models.simple_cnn import SimpleCNN
 from cnn_jax.models.vgg import VGG
@@ -32,5 +32,6 @@ __all__ = [
     "WideResNet",
     "cifar_resnet",
     "create_model",
+    "example_shape",
     "list_models",
 ]

@@ -1,8 +1,8 @@
-"""Autoencoders, the dense one, and classifiers that begin as an encoder.
+"""The dense autoencoder, what all autoencoders share, and classifiers on top of an encoder.
 
 Source: Hinton and Salakhutdinov: "Reducing the Dimensionality of Data with Neural Networks", 2006.
-Outputs are raw: pixels where the loss is the squared error, logits of pixels where it is the
-Bernoulli likelihood.
+Outputs are raw: pixels if the loss is the squared error, logits of pixels if it is the Bernoulli
+likelihood.
 """
 
 import math
@@ -18,17 +18,17 @@ from jaxtyping import Array, Float
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.layers import Linear, activation
-from cnn_jax.models.mlp import KernelInit, flatten, initialized_linear
-from cnn_jax.models.registry import register
+from cnn_jax.models.arrays import Images, Logits, at_least_float32
+from cnn_jax.models.mlp import KernelInit, as_vectors, initialized_linear
+from cnn_jax.models.registry import MNIST, register
 
-Images = Float[Array | np.ndarray, "batch height width channels"]
 Codes = Float[Array | np.ndarray, "batch code"]
 Feature = Float[Array, "batch *shape"]
 Parameters = Mapping[str, Mapping[str, Array]]
 
 
 class Bias(nn.Module):
-    """x + bias over the last axis: what a layer owns whose kernel is another layer's."""
+    """x + bias over the last axis: the parameters of a layer that shares another layer's kernel."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch features"]) -> Float[Array, "*batch features"]:
@@ -37,7 +37,7 @@ class Bias(nn.Module):
 
 
 class DenseEncoder(nn.Module):
-    """Images to hidden layers `hidden1`, `hidden2`, … and the `code`, which is linear."""
+    """Images to the hidden layers `hidden1`, `hidden2`, … and the linear `code`."""
 
     hidden: tuple[int, ...]
     code: int
@@ -49,7 +49,7 @@ class DenseEncoder(nn.Module):
     def __call__(self, images: Images) -> dict[str, Feature]:
         linear = partial(initialized_linear(self.kernel_init), dtype=self.dtype)
         activate = activation(self.activation)
-        x, features = flatten(images), {}
+        x, features = as_vectors(images), {}
         for number, width in enumerate(self.hidden, start=1):
             x = features[f"hidden{number}"] = activate(linear(width, name=f"hidden{number}")(x))
         features["code"] = linear(self.code, name="code")(x)
@@ -57,7 +57,7 @@ class DenseEncoder(nn.Module):
 
 
 class DenseDecoder(nn.Module):
-    """The mirror of `DenseEncoder`: codes to images. Tied, its kernels are the encoder's."""
+    """The mirror of `DenseEncoder`: codes to images. `tied_to` are the encoder's parameters."""
 
     hidden: tuple[int, ...]
     image_shape: tuple[int, int, int]
@@ -85,14 +85,13 @@ class DenseDecoder(nn.Module):
 
 
 class AutoencoderBase(nn.Module):
-    """What autoencoders of any layers have: encoder and decoder, used together and alone."""
+    """What all autoencoders share: an encoder and a decoder, together and separately."""
 
     code: int = 30
     activation: str = "relu"
     tied: bool = False
     image_shape: tuple[int, int, int] = (28, 28, 1)
     dtype: Dtype | None = None
-    axis_name: str | None = None
 
     def __post_init__(self) -> None:
         activation(self.activation)
@@ -100,7 +99,7 @@ class AutoencoderBase(nn.Module):
 
     @nn.nowrap
     def make_encoder(self) -> nn.Module:
-        """A new encoder: this model's own, or the body of a classifier."""
+        """A new encoder, for this model or as the body of a classifier."""
         raise NotImplementedError
 
     @nn.nowrap
@@ -126,36 +125,40 @@ class AutoencoderBase(nn.Module):
         return self.features(x)["code"]
 
     def decode(self, codes: Codes) -> Images:
-        """The raw images of codes: their pixels, or the logits of them."""
+        """The raw images of codes: pixels or logits of pixels."""
         tied_to = self.encoder.variables["params"] if self.tied else None
         images = self.decoder(codes, tied_to)
-        return images.astype(jnp.promote_types(images.dtype, jnp.float32))
+        return at_least_float32(images)
 
     def __call__(self, x: Images, *, train: bool = False) -> Images:
         return self.decode(self.encode(x))
+
+    @nn.nowrap
+    def feature_strides(self) -> dict[str, int]:
+        """Stride of each map of `features`, in pixels of the image; vectors have none."""
+        return {}
 
 
 class Autoencoder(AutoencoderBase):
     """Dense autoencoder: images to raw images of the same shape, float32 or wider.
 
-    With the defaults 784-1000-500-250-30 and its mirror. Parameters are `encoder` and `decoder`;
-    `model.apply(variables, images, method="encode")` gives codes, `method="decode"` the images of
-    codes, `method="features"` the encoder's layers `hidden1`, …, `code`. There is nothing random
-    and no statistics: training is as evaluation.
+    The default is 784-1000-500-250-30 and its mirror. Parameters are `encoder` and `decoder`.
+    `model.apply(variables, images, method="encode")` returns codes, `method="decode"` the images of
+    codes, `method="features"` the encoder's layers `hidden1`, …, `code`. Training and evaluation
+    compute the same.
 
     Attributes:
         code: number of values in the code, which is linear.
         activation: name of the hidden layers' activation, see `cnn_jax.layers.activation`.
-        tied: the decoder's kernels are the encoder's, transposed; biases are its own.
+        tied: the decoder uses the encoder's transposed kernels, with biases of its own.
         image_shape: height, width and channels.
         dtype: dtype of the computation, such as bfloat16; parameters and output stay float32.
             None is that of input and parameters.
-        axis_name: mapped axis (`pmap`) that a batch is spread over.
-        hidden: number of neurons of the encoder's hidden layers; the decoder's are the mirror.
+        hidden: number of neurons of the encoder's hidden layers; the decoder mirrors them.
         kernel_init: "torch", "he" or "glorot", see `cnn_jax.models.mlp.initialized_linear`.
 
     Raises:
-        ConfigError: attributes that make no sense, images of another shape.
+        ConfigError: attributes that make no sense; images of another shape.
     """
 
     hidden: tuple[int, ...] = (1000, 500, 250)
@@ -175,17 +178,15 @@ class Autoencoder(AutoencoderBase):
 class EncoderClassifier(nn.Module):
     """An autoencoder's encoder and a linear layer: images to logits, float32 or wider.
 
-    Its `params["body"]` is a trained autoencoder's `params["encoder"]`, or begins at random.
+    `params["body"]` has the structure of an autoencoder's `params["encoder"]`.
 
     Attributes:
         autoencoder: the model whose encoder is the body.
         num_classes: number of outputs.
-        axis_name: mapped axis (`pmap`) that a batch is spread over.
     """
 
     autoencoder: AutoencoderBase
     num_classes: int = 10
-    axis_name: str | None = None
 
     def setup(self) -> None:
         self.body = self.autoencoder.make_encoder()
@@ -195,9 +196,14 @@ class EncoderClassifier(nn.Module):
         """The encoder's layers, in forward order."""
         return self.body(x)
 
-    def __call__(self, x: Images, *, train: bool = False) -> Float[Array, "batch classes"]:
+    def __call__(self, x: Images, *, train: bool = False) -> Logits:
         code = self.body(x)["code"]
-        return self.head(code.astype(jnp.promote_types(code.dtype, jnp.float32)))
+        return self.head(at_least_float32(code))
+
+    @nn.nowrap
+    def feature_strides(self) -> dict[str, int]:
+        """Stride of each map of `features`, in pixels of the image; vectors have none."""
+        return self.autoencoder.feature_strides()
 
 
-register("autoencoder", Autoencoder)
+register("autoencoder", Autoencoder, MNIST)

@@ -1,4 +1,4 @@
-"""Checks that every model makes of its input and attributes."""
+"""Checks of a model's input and attributes."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ def check_images(images: Array | np.ndarray, smallest: int) -> None:
 
     Args:
         images: the model's input.
-        smallest: least height and width, in pixels.
+        smallest: smallest height and width, in pixels.
     """
     expected = "expected images as [batch, height, width, channels]"
     if images.ndim != 4:
@@ -32,6 +32,6 @@ def check_images(images: Array | np.ndarray, smallest: int) -> None:
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Raise ConfigError unless an attribute's value is one of the choices."""
+    """Raise ConfigError unless the value of an attribute is one of the choices."""
     if value not in choices:
         raise ConfigError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")

@@ -11,13 +11,14 @@ from jaxtyping import Array
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.layers import Conv, ConvTranspose, Linear, activation, conv_transpose2d
-from cnn_jax.models.autoencoder import AutoencoderBase, Bias, Codes, Feature, Images, Parameters
-from cnn_jax.models.mlp import flatten
-from cnn_jax.models.registry import register
+from cnn_jax.models.arrays import Images
+from cnn_jax.models.autoencoder import AutoencoderBase, Bias, Codes, Feature, Parameters
+from cnn_jax.models.mlp import as_vectors
+from cnn_jax.models.registry import MNIST, register
 
 
 class ConvEncoder(nn.Module):
-    """Images to maps `stage1`, `stage2`, …, each of half the size, and the `code`."""
+    """Images to the maps `stage1`, `stage2`, …, each half the size of the last, and the `code`."""
 
     widths: tuple[int, ...]
     code: int
@@ -26,18 +27,18 @@ class ConvEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, images: Images) -> dict[str, Feature]:
-        # A 4x4 kernel halves an even size exactly, and its transpose covers every pixel as often.
+        # 4x4 kernels halve an even size exactly, and their transposes cover all pixels evenly.
         conv = partial(Conv, kernel_size=4, stride=2, padding=1, dtype=self.dtype)
         activate = activation(self.activation)
         x, features = jnp.asarray(images), {}
         for number, width in enumerate(self.widths, start=1):
             x = features[f"stage{number}"] = activate(conv(width, name=f"stage{number}")(x))
-        features["code"] = Linear(self.code, dtype=self.dtype, name="code")(flatten(x))
+        features["code"] = Linear(self.code, dtype=self.dtype, name="code")(as_vectors(x))
         return features
 
 
 class ConvDecoder(nn.Module):
-    """The mirror of `ConvEncoder`: codes to images, by transposed convolutions."""
+    """The mirror of `ConvEncoder`: codes to images. `tied_to` are the encoder's parameters."""
 
     widths: tuple[int, ...]
     image_shape: tuple[int, int, int]
@@ -73,17 +74,19 @@ class ConvDecoder(nn.Module):
 class ConvAutoencoder(AutoencoderBase):
     """Convolutional autoencoder: images to raw images of the same shape, float32 or wider.
 
-    Strided convolutions and a linear layer down to the code, a linear layer and transposed
-    convolutions up again. Used as `Autoencoder`; the encoder's layers are `stage1`, …, `code`.
+    The encoder consists of strided convolutions and a linear layer, the decoder of a linear layer
+    and transposed convolutions. It has the methods of `Autoencoder`; the encoder's layers are
+    `stage1`, …, `code`.
 
     Attributes:
-        code, activation, dtype, axis_name: as `Autoencoder`'s.
-        tied: the decoder's layers are the encoder's transposed, with biases of its own.
-        image_shape: height and width, both multiples of 2 for each convolution, and channels.
+        code, activation, dtype: as `Autoencoder`'s.
+        tied: the decoder uses the encoder's transposed kernels, with biases of its own.
+        image_shape: height, width and channels; height and width are multiples of
+            2**len(widths).
         widths: number of channels of the encoder's convolutions.
 
     Raises:
-        ConfigError: attributes that make no sense, images of another shape.
+        ConfigError: attributes that make no sense; images of another shape.
     """
 
     widths: tuple[int, ...] = (16, 32)
@@ -105,5 +108,10 @@ class ConvAutoencoder(AutoencoderBase):
     def make_decoder(self) -> ConvDecoder:
         return ConvDecoder(self.widths, self.image_shape, self.activation, self.dtype)
 
+    @nn.nowrap
+    def feature_strides(self) -> dict[str, int]:
+        """Stride of each map of `features`, in pixels of the image; `code`, a vector, has none."""
+        return {f"stage{stage}": 2**stage for stage in range(1, len(self.widths) + 1)}
 
-register("conv_autoencoder", ConvAutoencoder)
+
+register("conv_autoencoder", ConvAutoencoder, MNIST)

@@ -1,28 +1,23 @@
 """Densely connected networks: every layer of a block sees the maps of all layers before it.
 
 Source: Huang, Liu, van der Maaten, Weinberger 2017, "Densely Connected Convolutional Networks",
-table 1: DenseNet-BC, with 1x1 bottlenecks (B) and transitions that halve the channels (C). As
-torchvision has it, whose initialization it shares and whose weights it takes.
+table 1: DenseNet-BC, with 1x1 bottlenecks (B) and transitions that halve the channels (C). The
+networks are torchvision's, with its initialization and its weights.
 """
 
-from collections.abc import Callable
 from functools import partial
-from typing import Literal
 
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from cnn_jax.layers import BatchNorm, Conv, Linear, avg_pool, global_avg_pool, max_pool, relu
+from cnn_jax.layers import Conv, Linear, avg_pool, global_avg_pool, max_pool, relu
 from cnn_jax.models import torch_names
+from cnn_jax.models.arrays import Feature, Images, Logits, at_least_float32
 from cnn_jax.models.checks import check_choice, check_images
-from cnn_jax.models.registry import register
-
-Images = Float[Array | np.ndarray, "batch height width channels"]
-Feature = Float[Array, "batch out_height out_width features"]
-Layer = Callable[..., nn.Module]
+from cnn_jax.models.conv_norm import MakeConv, MakeNorm, Norm, make_norm
+from cnn_jax.models.registry import IMAGENET, register
 
 BOTTLENECK = 4
 """Channels of a bottleneck, in growth rates (section 3)."""
@@ -32,11 +27,11 @@ he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 class DenseLayer(nn.Module):
-    """New maps from all that were before: BatchNorm, ReLU, 1x1, BatchNorm, ReLU, 3x3."""
+    """New maps from all maps before: BatchNorm, ReLU, 1x1, BatchNorm, ReLU, 3x3."""
 
     growth_rate: int
-    conv: Layer
-    norm: Layer
+    conv: MakeConv
+    norm: MakeNorm
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
@@ -47,18 +42,18 @@ class DenseLayer(nn.Module):
 
 
 class DenseNetBody(nn.Module):
-    """Everything before the classifier; gives the maps `stem`, `stage1` and so on."""
+    """Everything before the classifier; returns the maps `stem`, `stage1`, …."""
 
     growth_rate: int
     stage_sizes: tuple[int, ...]
     width: int
-    conv: Layer
-    norm: Layer
+    conv: MakeConv
+    norm: MakeNorm
 
     @nn.compact
     def __call__(self, images: Images, *, train: bool) -> dict[str, Feature]:
         check_images(images, SMALLEST)
-        x = self.conv(self.width, 7, 2, padding=3, name="stem_conv")(jnp.asarray(images))
+        x = self.conv(self.width, 7, stride=2, padding=3, name="stem_conv")(jnp.asarray(images))
         x = relu(self.norm(name="stem_norm")(x, train=train))
         features = {"stem": x}
         x = max_pool(x, 3, 2, padding=1)
@@ -80,30 +75,29 @@ class DenseNetBody(nn.Module):
 class DenseNet(nn.Module):
     """DenseNet-BC: images to logits [batch, num_classes], float32 or wider.
 
-    `features` gives the maps `stem` (after its ReLU, before pooling), `stage1`, `stage2`, … after
-    each block; the last one also after the BatchNorm and ReLU that end the network.
+    `features` returns the maps `stem` (after ReLU, before pooling) and `stage1`, `stage2`, … after
+    each block. The last map is taken after the final BatchNorm and ReLU.
 
     Attributes:
         growth_rate: number of maps that each layer adds, k in the paper.
         stage_sizes: number of layers of each block.
         width: number of channels of the stem.
         num_classes: number of outputs.
-        norm: "frozen" normalizes with the running statistics, in training too.
+        norm: "frozen" normalizes with the running statistics, also in training.
         dtype: dtype of the body's computation, such as bfloat16; parameters, statistics and
             the classifier stay float32. None is that of input and parameters.
-        axis_name: mapped axis (`pmap`) over whose devices BatchNorm's statistics are taken.
 
     Raises:
-        ConfigError: images that are not [batch, height, width, channels] or smaller than 29x29.
+        ConfigError: images that are not [batch, height, width, channels] or that are smaller than
+            29x29.
     """
 
     growth_rate: int
     stage_sizes: tuple[int, ...]
     width: int
     num_classes: int = 1000
-    norm: Literal["batch", "frozen"] = "batch"
+    norm: Norm = "batch"
     dtype: Dtype | None = None
-    axis_name: str | None = None
 
     def __post_init__(self) -> None:
         check_choice("norm", self.norm, ("batch", "frozen"))
@@ -111,9 +105,7 @@ class DenseNet(nn.Module):
 
     def setup(self) -> None:
         conv = partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=he_normal)
-        norm = partial(
-            BatchNorm, frozen=self.norm == "frozen", axis_name=self.axis_name, dtype=self.dtype
-        )
+        norm = make_norm(self.norm, dtype=self.dtype)
         self.body = DenseNetBody(self.growth_rate, self.stage_sizes, self.width, conv, norm)
         self.head = Linear(self.num_classes, bias_init=nn.initializers.zeros_init())
 
@@ -121,14 +113,19 @@ class DenseNet(nn.Module):
         """The feature maps, in forward order."""
         return self.body(x, train=train)
 
-    def __call__(self, x: Images, *, train: bool = False) -> Float[Array, "batch classes"]:
+    def __call__(self, x: Images, *, train: bool = False) -> Logits:
         *_, last = self.body(x, train=train).values()
-        last = last.astype(jnp.promote_types(last.dtype, jnp.float32))
-        return self.head(global_avg_pool(last))
+        return self.head(global_avg_pool(at_least_float32(last)))
+
+    @nn.nowrap
+    def feature_strides(self) -> dict[str, int]:
+        """Stride of each map of `features`, in pixels of the image."""
+        stages = range(1, len(self.stage_sizes) + 1)
+        return {"stem": 2} | {f"stage{stage}": 2 ** (stage + 1) for stage in stages}
 
     @nn.nowrap
     def torch_names(self) -> dict[str, str]:
-        """Path in our variables of every parameter and statistic, by its name in torchvision."""
+        """Paths of all parameters and statistics in our variables, by torchvision's names."""
         names = torch_names.conv("features.conv0", "body/stem_conv")
         names |= torch_names.norm("features.norm0", "body/stem_norm")
         for stage, size in enumerate(self.stage_sizes, start=1):
@@ -146,7 +143,7 @@ class DenseNet(nn.Module):
         return names | torch_names.linear("classifier", "head")
 
 
-register("densenet121", partial(DenseNet, 32, (6, 12, 24, 16), 64))
-register("densenet161", partial(DenseNet, 48, (6, 12, 36, 24), 96))
-register("densenet169", partial(DenseNet, 32, (6, 12, 32, 32), 64))
-register("densenet201", partial(DenseNet, 32, (6, 12, 48, 32), 64))
+register("densenet121", DenseNet, IMAGENET, growth_rate=32, stage_sizes=(6, 12, 24, 16), width=64)
+register("densenet161", DenseNet, IMAGENET, growth_rate=48, stage_sizes=(6, 12, 36, 24), width=96)
+register("densenet169", DenseNet, IMAGENET, growth_rate=32, stage_sizes=(6, 12, 32, 32), width=64)
+register("densenet201", DenseNet, IMAGENET, growth_rate=32, stage_sizes=(6, 12, 48, 32), width=64)

@@ -1,21 +1,19 @@
 """GoogLeNet: blocks of parallel convolutions, made affordable by 1x1 reductions.
 
-Source: Szegedy et al. 2015, "Going Deeper with Convolutions", table 1; as torchvision has it, whose
-weights it takes: BatchNorm after every convolution, 3x3 kernels where the paper has 5x5 ones, and
-two auxiliary classifiers of which only training knows.
+Source: Szegedy et al. 2015, "Going Deeper with Convolutions", table 1. The network is that of
+torchvision, with its weights: BatchNorm after every convolution, 3x3 kernels instead of the paper's
+5x5 kernels, and two auxiliary classifiers that are used in training only.
 
-A 1x1 convolution before each 3x3 and 5x5 one leaves it fewer channels to reach over. Applied to the
-blocks' inputs directly, the same convolutions would cost the nine blocks 2,803 million
-multiplications for an image of 224x224 pixels instead of 1,020 million, and 17.2 million weights
-instead of 5.5 million (with the paper's 5x5 kernels 3,948 instead of 1,104 million, and 24.2
-instead of 5.8 million).
+A 1x1 convolution before each 3x3 and 5x5 convolution reduces the number of channels. Without these
+reductions, the nine blocks would need 2,803 million multiplications for an image of 224x224 pixels
+instead of 1,020 million, and 17.2 million weights instead of 5.5 million (with the paper's 5x5
+kernels 3,948 instead of 1,104 million, and 24.2 instead of 5.8 million).
 
-`cifar_googlenet` is for 32x32 pixels, with 5,490,986 parameters for 10 classes: the same nine
-blocks, which see 32, 16 and 8 pixels, behind the stem of github.com/kuangliu/pytorch-cifar, one
-3x3 convolution to 192 channels (that repository puts two 3x3 convolutions into a "5x5" branch).
+`cifar_googlenet` is for images of 32x32 pixels, with 5,490,986 parameters for 10 classes. The nine
+blocks are the same, on maps of 32, 16 and 8 pixels. The stem is one 3x3 convolution to 192
+channels, as in github.com/kuangliu/pytorch-cifar (where a "5x5" branch has two 3x3 convolutions).
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -23,11 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.layers import (
-    BatchNorm,
     Conv,
     Dropout,
     Linear,
@@ -37,15 +34,11 @@ from cnn_jax.layers import (
     max_pool,
     relu,
 )
-from cnn_jax.layers.windows import Padding, Size
 from cnn_jax.models import torch_names
+from cnn_jax.models.arrays import Feature, Images, Logits, at_least_float32
 from cnn_jax.models.checks import check_choice, check_images
-from cnn_jax.models.registry import register
-
-Images = Float[Array | np.ndarray, "batch height width channels"]
-Feature = Float[Array, "batch out_height out_width features"]
-Logits = Float[Array, "batch classes"]
-Layer = Callable[..., nn.Module]
+from cnn_jax.models.conv_norm import ConvNormReLU, MakeConv, Norm, conv_norm_names, make_norm
+from cnn_jax.models.registry import CIFAR, IMAGENET, register
 
 # Channels of a block: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool proj (the columns of table 1).
 BLOCKS = {
@@ -63,47 +56,21 @@ POOLED_BEFORE = {"inception4a": 3, "inception5a": 2}
 AUXILIARY_AT = {"aux1": "inception4a", "aux2": "inception4d"}
 SMALLEST = {"cifar": 4, "imagenet": 15}
 
-# torchvision truncates at ±2, which of a standard deviation of 0.01 cuts nothing off.
+# torchvision truncates at ±2, which has no effect for a standard deviation of 0.01.
 normal_init = nn.initializers.normal(0.01)
 
 
-class ConvNormReLU(nn.Module):
-    """Convolution, BatchNorm, ReLU: torchvision's `BasicConv2d`."""
-
-    conv: Layer
-    norm: Layer
-    features: int
-    kernel_size: Size
-    stride: Size = 1
-    padding: Padding = 0
-
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Array:
-        x = self.conv(
-            self.features, self.kernel_size, self.stride, padding=self.padding, name="conv"
-        )(x)
-        return relu(self.norm(name="norm")(x, train=train))
-
-
-def conv_norm_names(torch: str, path: str) -> dict[str, str]:
-    """The entries of a `BasicConv2d` (see `torch_names`)."""
-    return torch_names.conv(f"{torch}.conv", f"{path}/conv") | torch_names.norm(
-        f"{torch}.bn", f"{path}/norm"
-    )
-
-
 def from_imagenet_normalization(images: Array) -> Array:
-    """Images normalized by ImageNet's mean and deviation, as those in [-1, 1] that they were.
+    """Map images normalized by ImageNet's mean and deviation to the range [-1, 1].
 
-    The weights that torchvision took over from TensorFlow were trained on these
-    (`transform_input`).
+    The weights that torchvision converted from TensorFlow expect this range (`transform_input`).
 
     Raises:
-        ConfigError: images of another number of channels than 3.
+        ConfigError: the images do not have 3 channels.
     """
     if images.shape[-1] != 3:
         raise ConfigError(
-            f"transform_input is for images of 3 channels, got shape {images.shape}; leave it False"
+            f"transform_input needs images of 3 channels, got shape {images.shape}; set it to False"
         )
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     scale, shift = std / 0.5, (mean - 0.5) / 0.5
@@ -118,7 +85,7 @@ class InceptionBlock(nn.Module):
     """
 
     channels: tuple[int, int, int, int, int, int]
-    conv: Layer
+    conv_block: MakeConv
 
     convolutions: ClassVar[dict[str, str]] = {
         "branch1": "branch1",
@@ -132,37 +99,37 @@ class InceptionBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         ones, threes_reduce, threes, fives_reduce, fives, projected = self.channels
-        branch1 = self.conv(ones, 1, name="branch1")(x, train=train)
-        branch2 = self.conv(threes_reduce, 1, name="branch2_reduce")(x, train=train)
-        branch2 = self.conv(threes, 3, padding=1, name="branch2")(branch2, train=train)
-        branch3 = self.conv(fives_reduce, 1, name="branch3_reduce")(x, train=train)
-        branch3 = self.conv(fives, 3, padding=1, name="branch3")(branch3, train=train)
-        branch4 = self.conv(projected, 1, name="branch4")(max_pool(x, 3, 1, 1), train=train)
+        branch1 = self.conv_block(ones, 1, name="branch1")(x, train=train)
+        branch2 = self.conv_block(threes_reduce, 1, name="branch2_reduce")(x, train=train)
+        branch2 = self.conv_block(threes, 3, padding=1, name="branch2")(branch2, train=train)
+        branch3 = self.conv_block(fives_reduce, 1, name="branch3_reduce")(x, train=train)
+        branch3 = self.conv_block(fives, 3, padding=1, name="branch3")(branch3, train=train)
+        branch4 = self.conv_block(projected, 1, name="branch4")(max_pool(x, 3, 1, 1), train=train)
         return jnp.concatenate([branch1, branch2, branch3, branch4], axis=-1)
 
 
 class AuxiliaryHead(nn.Module):
-    """Classifier of a map in the middle, so that its layers get a gradient of their own."""
+    """Classifier of an intermediate map, which adds a gradient to the layers before it."""
 
     num_classes: int
     dropout: float
-    conv: Layer
+    conv_block: MakeConv
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        x = self.conv(128, 1, name="conv")(adaptive_avg_pool(x, 4), train=train)
-        x = flatten(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+        x = self.conv_block(128, 1, name="conv")(adaptive_avg_pool(x, 4), train=train)
+        x = flatten(at_least_float32(x))
         x = relu(Linear(1024, kernel_init=normal_init, name="fc1")(x))
         x = Dropout(self.dropout)(x, train=train)
         return Linear(self.num_classes, kernel_init=normal_init, name="fc2")(x)
 
 
 class GoogLeNetBody(nn.Module):
-    """Everything before the classifier; gives the maps `stem`, `inception3a` to `inception5b`."""
+    """Everything before the classifier; returns `stem` and `inception3a` to `inception5b`."""
 
     stem: Literal["cifar", "imagenet"]
     transform_input: bool
-    conv: Layer
+    conv_block: MakeConv
 
     @nn.compact
     def __call__(self, images: Images, *, train: bool) -> dict[str, Feature]:
@@ -171,17 +138,17 @@ class GoogLeNetBody(nn.Module):
         if self.transform_input:
             x = from_imagenet_normalization(x)
         if self.stem == "imagenet":
-            x = self.conv(64, 7, 2, padding=3, name="conv1")(x, train=train)
+            x = self.conv_block(64, 7, stride=2, padding=3, name="conv1")(x, train=train)
             x = max_pool(x, 3, 2, ceil_mode=True)
-            x = self.conv(64, 1, name="conv2")(x, train=train)
-        x = self.conv(192, 3, padding=1, name="conv3")(x, train=train)
+            x = self.conv_block(64, 1, name="conv2")(x, train=train)
+        x = self.conv_block(192, 3, padding=1, name="conv3")(x, train=train)
         features = {"stem": x}
         if self.stem == "imagenet":
             x = max_pool(x, 3, 2, ceil_mode=True)
         for name, channels in BLOCKS.items():
             if name in POOLED_BEFORE:
                 x = max_pool(x, POOLED_BEFORE[name], 2, ceil_mode=True)
-            x = InceptionBlock(channels, self.conv, name=name)(x, train=train)
+            x = InceptionBlock(channels, self.conv_block, name=name)(x, train=train)
             features[name] = x
         return features
 
@@ -189,29 +156,28 @@ class GoogLeNetBody(nn.Module):
 class GoogLeNet(nn.Module):
     """GoogLeNet, Inception v1: images to logits [batch, num_classes], float32 or wider.
 
-    `features` gives the maps `stem` (after its last ReLU, before pooling) and those after each
+    `features` returns the map `stem` (after the last ReLU, before pooling) and the map of each
     block, `inception3a` to `inception5b`.
 
     Attributes:
-        stem: "imagenet" divides height and width by 8 before the first block; "cifar" keeps of it
-            the last convolution, 3x3 to 192 channels, and no pooling.
+        stem: "imagenet" divides height and width by 8 before the first block; "cifar" is its last
+            convolution only, 3x3 to 192 channels.
         num_classes: number of outputs.
-        aux_logits: have two more classifiers, at `inception4a` and `inception4d`. In training the
-            output is then `(logits, aux1, aux2)`, which `tasks.Classification` adds up with
-            `auxiliary_weight`; in evaluation they are not computed. torchvision gives them as
+        aux_logits: add classifiers at `inception4a` and `inception4d`. In training the output is
+            then `(logits, aux1, aux2)`, whose losses `tasks.Classification` adds up with
+            `auxiliary_weight`. In evaluation they are not computed. torchvision's order is
             (logits, aux2, aux1).
-        transform_input: take images that are normalized by ImageNet's mean and standard
-            deviation, and change them to the range [-1, 1] that torchvision's weights want.
-        dropout: probability of a zero among the classifier's inputs in training (rng "dropout").
-        dropout_aux: the same before the last layers of the auxiliary classifiers.
-        norm: "frozen" normalizes with the running statistics, in training too.
+        transform_input: map images that are normalized by ImageNet's mean and standard deviation
+            to the range [-1, 1], which torchvision's weights expect.
+        dropout: dropout rate before the classifier (rng "dropout").
+        dropout_aux: dropout rate before the last layer of each auxiliary classifier.
+        norm: "frozen" normalizes with the running statistics, also in training.
         dtype: dtype of the convolutions, such as bfloat16; parameters, statistics and the
             classifiers' linear layers stay float32. None is that of input and parameters.
-        axis_name: mapped axis (`pmap`) over whose devices BatchNorm's statistics are taken.
 
     Raises:
-        ConfigError: images that are not [batch, height, width, channels] or smaller than 15x15
-            (CIFAR form: 4x4).
+        ConfigError: images that are not [batch, height, width, channels] or that are smaller than
+            15x15 (with the CIFAR stem 4x4).
     """
 
     stem: Literal["cifar", "imagenet"]
@@ -220,9 +186,8 @@ class GoogLeNet(nn.Module):
     transform_input: bool = False
     dropout: float = 0.2
     dropout_aux: float = 0.7
-    norm: Literal["batch", "frozen"] = "batch"
+    norm: Norm = "batch"
     dtype: Dtype | None = None
-    axis_name: str | None = None
 
     def __post_init__(self) -> None:
         check_choice("stem", self.stem, ("cifar", "imagenet"))
@@ -230,21 +195,15 @@ class GoogLeNet(nn.Module):
         super().__post_init__()
 
     def setup(self) -> None:
-        conv = partial(
+        conv_block = partial(
             ConvNormReLU,
-            partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=normal_init),
-            partial(
-                BatchNorm,
-                eps=1e-3,
-                frozen=self.norm == "frozen",
-                axis_name=self.axis_name,
-                dtype=self.dtype,
-            ),
+            conv=partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=normal_init),
+            norm=make_norm(self.norm, eps=1e-3, dtype=self.dtype),
         )
-        self.body = GoogLeNetBody(self.stem, self.transform_input, conv)
+        self.body = GoogLeNetBody(self.stem, self.transform_input, conv_block)
         if self.aux_logits:
-            self.aux1 = AuxiliaryHead(self.num_classes, self.dropout_aux, conv)
-            self.aux2 = AuxiliaryHead(self.num_classes, self.dropout_aux, conv)
+            self.aux1 = AuxiliaryHead(self.num_classes, self.dropout_aux, conv_block)
+            self.aux2 = AuxiliaryHead(self.num_classes, self.dropout_aux, conv_block)
         self.drop = Dropout(self.dropout)
         self.head = Linear(self.num_classes, kernel_init=normal_init)
 
@@ -255,10 +214,9 @@ class GoogLeNet(nn.Module):
     def __call__(self, x: Images, *, train: bool = False) -> Logits | tuple[Logits, Logits, Logits]:
         features = self.body(x, train=train)
         *_, last = features.values()
-        pooled = global_avg_pool(last.astype(jnp.promote_types(last.dtype, jnp.float32)))
-        pooled = self.drop(pooled, train=train)
-        logits = self.head(pooled)
-        # Parameters exist after an initialization for evaluation, too.
+        pooled = global_avg_pool(at_least_float32(last))
+        logits = self.head(self.drop(pooled, train=train))
+        # Parameters also exist after an initialization for evaluation.
         if self.aux_logits and (train or self.is_initializing()):
             aux1 = self.aux1(features[AUXILIARY_AT["aux1"]], train=train)
             aux2 = self.aux2(features[AUXILIARY_AT["aux2"]], train=train)
@@ -267,8 +225,17 @@ class GoogLeNet(nn.Module):
         return logits
 
     @nn.nowrap
+    def feature_strides(self) -> dict[str, int]:
+        """Stride of each map of `features`, in pixels of the image."""
+        strides, stride = ({"stem": 1}, 1) if self.stem == "cifar" else ({"stem": 4}, 8)
+        for name in BLOCKS:
+            stride *= 2 if name in POOLED_BEFORE else 1
+            strides[name] = stride
+        return strides
+
+    @nn.nowrap
     def torch_names(self) -> dict[str, str]:
-        """Path in our variables of every parameter and statistic, by its name in torchvision."""
+        """Paths of all parameters and statistics in our variables, by torchvision's names."""
         names: dict[str, str] = {}
         for name in ("conv1", "conv2", "conv3") if self.stem == "imagenet" else ("conv3",):
             names |= conv_norm_names(name, f"body/{name}")
@@ -282,5 +249,5 @@ class GoogLeNet(nn.Module):
         return names | torch_names.linear("fc", "head")
 
 
-register("googlenet", partial(GoogLeNet, "imagenet"))
-register("cifar_googlenet", partial(GoogLeNet, "cifar", num_classes=10))
+register("googlenet", GoogLeNet, IMAGENET, stem="imagenet")
+register("cifar_googlenet", GoogLeNet, CIFAR, defaults={"num_classes": 10}, stem="cifar")

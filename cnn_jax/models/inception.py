@@ -1,24 +1,25 @@
-"""Inception v3: GoogLeNet's blocks with large kernels taken apart into small and thin ones.
+"""Inception v3: GoogLeNet's blocks with large kernels factorized into small and thin ones.
 
 Source: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna 2016, "Rethinking the Inception Architecture for
-Computer Vision", table 1; as torchvision has it, whose weights it takes. Two 3x3 kernels see as
-much as a 5x5 one for 18/25 of its weights, a 1x7 and a 7x1 one as much as a 7x7 one for 14/49.
+Computer Vision", table 1. The network is torchvision's, with its weights. Two 3x3 kernels have the
+receptive field of a 5x5 kernel with 18/25 of its weights; a 1x7 and a 7x1 kernel that of a 7x7
+kernel with 14/49.
 """
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from cnn_jax.layers import BatchNorm, Conv, Dropout, Linear, avg_pool, global_avg_pool, max_pool
+from cnn_jax.layers import Conv, Dropout, Linear, avg_pool, global_avg_pool, max_pool
 from cnn_jax.models import torch_names
+from cnn_jax.models.arrays import Feature, Images, Logits, at_least_float32
 from cnn_jax.models.checks import check_choice, check_images
-from cnn_jax.models.googlenet import ConvNormReLU, conv_norm_names, from_imagenet_normalization
+from cnn_jax.models.conv_norm import ConvNormReLU, MakeConv, Norm, conv_norm_names, make_norm
+from cnn_jax.models.googlenet import from_imagenet_normalization
 from cnn_jax.models.inception_blocks import (
     InceptionA,
     InceptionB,
@@ -28,57 +29,52 @@ from cnn_jax.models.inception_blocks import (
 )
 from cnn_jax.models.registry import register
 
-Images = Float[Array | np.ndarray, "batch height width channels"]
-Feature = Float[Array, "batch out_height out_width features"]
-Logits = Float[Array, "batch classes"]
-Layer = Callable[..., nn.Module]
-
-# Each with its channels, where these are a choice; the names are torchvision's.
-BLOCKS: dict[str, tuple[Any, tuple[int, ...]]] = {
-    "Mixed_5b": (InceptionA, (32,)),
-    "Mixed_5c": (InceptionA, (64,)),
-    "Mixed_5d": (InceptionA, (64,)),
-    "Mixed_6a": (InceptionB, ()),
-    "Mixed_6b": (InceptionC, (128,)),
-    "Mixed_6c": (InceptionC, (160,)),
-    "Mixed_6d": (InceptionC, (160,)),
-    "Mixed_6e": (InceptionC, (192,)),
-    "Mixed_7a": (InceptionD, ()),
-    "Mixed_7b": (InceptionE, ()),
-    "Mixed_7c": (InceptionE, ()),
+# Each with its channels where these differ; the names are torchvision's.
+BLOCKS: dict[str, tuple[Any, dict[str, int]]] = {
+    "Mixed_5b": (InceptionA, {"pool_features": 32}),
+    "Mixed_5c": (InceptionA, {"pool_features": 64}),
+    "Mixed_5d": (InceptionA, {"pool_features": 64}),
+    "Mixed_6a": (InceptionB, {}),
+    "Mixed_6b": (InceptionC, {"width": 128}),
+    "Mixed_6c": (InceptionC, {"width": 160}),
+    "Mixed_6d": (InceptionC, {"width": 160}),
+    "Mixed_6e": (InceptionC, {"width": 192}),
+    "Mixed_7a": (InceptionD, {}),
+    "Mixed_7b": (InceptionE, {}),
+    "Mixed_7c": (InceptionE, {}),
 }
 STEM = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3")
 AUXILIARY_AT = "mixed_6e"
 SMALLEST = 75
 SMALLEST_WITH_AUXILIARY = 299
 
-# torchvision truncates at ±2, which of a standard deviation of 0.1 cuts nothing off.
+# torchvision truncates at ±2, which has no effect for a standard deviation of 0.1.
 normal_init = nn.initializers.normal(0.1)
 
 
 class AuxiliaryHead(nn.Module):
-    """Classifier of a map in the middle (figure 8); 17x17 pixels are its least.
+    """Classifier of an intermediate map of at least 17x17 pixels (figure 8).
 
-    torchvision means its last convolution to begin with a deviation of 0.01, but what it marks
-    is not the layer that it initializes: it begins with 0.1, as all others.
+    torchvision intends a deviation of 0.01 for the last convolution, but sets it on a module that
+    it does not initialize. Its deviation is therefore 0.1, as everywhere else.
     """
 
     num_classes: int
-    conv: Layer
+    conv_block: MakeConv
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        x = self.conv(128, 1, name="conv0")(avg_pool(x, 5, 3), train=train)
-        x = self.conv(768, 5, name="conv1")(x, train=train)
-        x = global_avg_pool(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+        x = self.conv_block(128, 1, name="conv0")(avg_pool(x, 5, 3), train=train)
+        x = self.conv_block(768, 5, name="conv1")(x, train=train)
+        x = global_avg_pool(at_least_float32(x))
         return Linear(self.num_classes, kernel_init=nn.initializers.normal(0.001), name="fc")(x)
 
 
 class InceptionBody(nn.Module):
-    """Everything before the classifier; gives the maps `stem`, `mixed_5b` to `mixed_7c`."""
+    """Everything before the classifier; returns the maps `stem`, `mixed_5b` to `mixed_7c`."""
 
     transform_input: bool
-    conv: Layer
+    conv_block: MakeConv
 
     @nn.compact
     def __call__(self, images: Images, *, train: bool) -> dict[str, Feature]:
@@ -86,71 +82,63 @@ class InceptionBody(nn.Module):
         x = jnp.asarray(images)
         if self.transform_input:
             x = from_imagenet_normalization(x)
-        x = self.conv(32, 3, 2, name="conv2d_1a_3x3")(x, train=train)
-        x = self.conv(32, 3, name="conv2d_2a_3x3")(x, train=train)
-        x = self.conv(64, 3, padding=1, name="conv2d_2b_3x3")(x, train=train)
+        x = self.conv_block(32, 3, stride=2, name="conv2d_1a_3x3")(x, train=train)
+        x = self.conv_block(32, 3, name="conv2d_2a_3x3")(x, train=train)
+        x = self.conv_block(64, 3, padding=1, name="conv2d_2b_3x3")(x, train=train)
         x = max_pool(x, 3, 2)
-        x = self.conv(80, 1, name="conv2d_3b_1x1")(x, train=train)
-        x = self.conv(192, 3, name="conv2d_4a_3x3")(x, train=train)
+        x = self.conv_block(80, 1, name="conv2d_3b_1x1")(x, train=train)
+        x = self.conv_block(192, 3, name="conv2d_4a_3x3")(x, train=train)
         features = {"stem": x}
         x = max_pool(x, 3, 2)
-        for name, (block, channels) in BLOCKS.items():
-            x = block(*channels, self.conv, name=name.lower())(x, train=train)
-            features[name.lower()] = x
+        for name, (make_block, channels) in BLOCKS.items():
+            block = make_block(**channels, conv_block=self.conv_block, name=name.lower())
+            x = features[name.lower()] = block(x, train=train)
         return features
 
 
 class InceptionV3(nn.Module):
-    """Inception v3: images, of 299x299 pixels at best, to logits [batch, num_classes].
+    """Inception v3: images to logits [batch, num_classes], float32 or wider.
 
-    Logits are float32 or wider. `features` gives the maps `stem` (after its last ReLU, before
-    pooling) and those after each block, `mixed_5b` to `mixed_7c`.
+    It is made for images of 299x299 pixels. `features` returns the map `stem` (after the last ReLU,
+    before pooling) and the map of each block, `mixed_5b` to `mixed_7c`.
 
     Attributes:
         num_classes: number of outputs.
-        aux_logits: have another classifier, at `mixed_6e`. In training the output is then
-            `(logits, aux)`, which `tasks.Classification` adds up with `auxiliary_weight` (0.4 in
-            TensorFlow-Slim); in evaluation it is not computed.
-        transform_input: take images that are normalized by ImageNet's mean and standard
-            deviation, and change them to the range [-1, 1] that torchvision's weights want.
-        dropout: probability of a zero among the classifier's inputs in training (rng "dropout").
-        norm: "frozen" normalizes with the running statistics, in training too.
+        aux_logits: add a classifier at `mixed_6e`. In training the output is then
+            `(logits, aux)`, whose losses `tasks.Classification` adds up with `auxiliary_weight`
+            (0.4 in TensorFlow-Slim). In evaluation it is not computed.
+        transform_input: map images that are normalized by ImageNet's mean and standard deviation
+            to the range [-1, 1], which torchvision's weights expect.
+        dropout: dropout rate before the classifier (rng "dropout").
+        norm: "frozen" normalizes with the running statistics, also in training.
         dtype: dtype of the convolutions, such as bfloat16; parameters, statistics and the
             classifiers' linear layers stay float32. None is that of input and parameters.
-        axis_name: mapped axis (`pmap`) over whose devices BatchNorm's statistics are taken.
 
     Raises:
-        ConfigError: images that are not [batch, height, width, channels] or smaller than 75x75
-            (299x299 in training with `aux_logits`).
+        ConfigError: images that are not [batch, height, width, channels] or that are smaller than
+            75x75 (299x299 in training with `aux_logits`).
     """
 
     num_classes: int = 1000
     aux_logits: bool = False
     transform_input: bool = False
     dropout: float = 0.5
-    norm: Literal["batch", "frozen"] = "batch"
+    norm: Norm = "batch"
     dtype: Dtype | None = None
-    axis_name: str | None = None
 
     def __post_init__(self) -> None:
         check_choice("norm", self.norm, ("batch", "frozen"))
         super().__post_init__()
 
     def setup(self) -> None:
-        conv = partial(
+        conv_block = partial(
             ConvNormReLU,
-            partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=normal_init),
-            partial(
-                BatchNorm,
-                eps=1e-3,
-                frozen=self.norm == "frozen",
-                axis_name=self.axis_name,
-                dtype=self.dtype,
-            ),
+            conv=partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=normal_init),
+            norm=make_norm(self.norm, eps=1e-3, dtype=self.dtype),
         )
-        self.body = InceptionBody(self.transform_input, conv)
+        self.body = InceptionBody(self.transform_input, conv_block)
         if self.aux_logits:
-            self.aux = AuxiliaryHead(self.num_classes, conv)
+            self.aux = AuxiliaryHead(self.num_classes, conv_block)
         self.drop = Dropout(self.dropout)
         self.head = Linear(self.num_classes, kernel_init=normal_init)
 
@@ -163,19 +151,27 @@ class InceptionV3(nn.Module):
             check_images(x, SMALLEST_WITH_AUXILIARY)
         features = self.body(x, train=train)
         *_, last = features.values()
-        pooled = global_avg_pool(last.astype(jnp.promote_types(last.dtype, jnp.float32)))
-        pooled = self.drop(pooled, train=train)
-        logits = self.head(pooled)
+        pooled = global_avg_pool(at_least_float32(last))
+        logits = self.head(self.drop(pooled, train=train))
         if self.aux_logits and train:
             return logits, self.aux(features[AUXILIARY_AT], train=train)
         if self.aux_logits and self.is_initializing():
-            # Its parameters exist whatever the model and the size of the images are meant for.
+            # Parameters also exist after an initialization for evaluation or with small images.
             self.aux(jnp.zeros((1, 17, 17, 768)), train=False)
         return logits
 
     @nn.nowrap
+    def feature_strides(self) -> dict[str, int]:
+        """Stride of each map of `features`, in pixels of the image."""
+        strides, stride = {"stem": 4}, 8
+        for name, (block, _) in BLOCKS.items():
+            stride *= 2 if block in (InceptionB, InceptionD) else 1
+            strides[name.lower()] = stride
+        return strides
+
+    @nn.nowrap
     def torch_names(self) -> dict[str, str]:
-        """Path in our variables of every parameter and statistic, by its name in torchvision."""
+        """Paths of all parameters and statistics in our variables, by torchvision's names."""
         names: dict[str, str] = {}
         for conv in STEM:
             names |= conv_norm_names(conv, f"body/{conv.lower()}")
@@ -189,4 +185,4 @@ class InceptionV3(nn.Module):
         return names | torch_names.linear("fc", "head")
 
 
-register("inception_v3", InceptionV3)
+register("inception_v3", InceptionV3, (299, 299, 3))

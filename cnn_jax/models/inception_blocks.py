@@ -1,10 +1,9 @@
-"""The five blocks of Inception v3, each some branches side by side.
+"""The five blocks of Inception v3, each with several parallel branches.
 
-Source: Szegedy et al. 2016 (see `inception.py`), figures 5 to 7 and 10. `conv` is a convolution
-with BatchNorm and ReLU; `convolutions` lists the names of a block's, which are torchvision's.
+Source: Szegedy et al. 2016 (see `inception.py`), figures 5 to 7 and 10. `conv_block` makes a
+convolution with BatchNorm and ReLU. `convolutions` lists their names, which are torchvision's.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 import jax.numpy as jnp
@@ -12,15 +11,14 @@ from flax import linen as nn
 from jaxtyping import Array
 
 from cnn_jax.layers import avg_pool, max_pool
+from cnn_jax.models.conv_norm import MakeConv
 
-Layer = Callable[..., nn.Module]
 
-
-class InceptionA(nn.Module):
-    """Figure 5 (35x35 pixels): a 5x5 branch as in GoogLeNet, and one of two 3x3 convolutions."""
+class InceptionA(nn.Module, kw_only=True):
+    """Figure 5 (35x35 pixels): a 5x5 branch as in GoogLeNet, and one with two 3x3 convolutions."""
 
     pool_features: int
-    conv: Layer
+    conv_block: MakeConv
 
     convolutions = (
         "branch1x1",
@@ -34,37 +32,37 @@ class InceptionA(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        one = self.conv(64, 1, name="branch1x1")(x, train=train)
-        five = self.conv(48, 1, name="branch5x5_1")(x, train=train)
-        five = self.conv(64, 5, padding=2, name="branch5x5_2")(five, train=train)
-        three = self.conv(64, 1, name="branch3x3dbl_1")(x, train=train)
-        three = self.conv(96, 3, padding=1, name="branch3x3dbl_2")(three, train=train)
-        three = self.conv(96, 3, padding=1, name="branch3x3dbl_3")(three, train=train)
-        pool = self.conv(self.pool_features, 1, name="branch_pool")(_average(x), train=train)
+        one = self.conv_block(64, 1, name="branch1x1")(x, train=train)
+        five = self.conv_block(48, 1, name="branch5x5_1")(x, train=train)
+        five = self.conv_block(64, 5, padding=2, name="branch5x5_2")(five, train=train)
+        three = self.conv_block(64, 1, name="branch3x3dbl_1")(x, train=train)
+        three = self.conv_block(96, 3, padding=1, name="branch3x3dbl_2")(three, train=train)
+        three = self.conv_block(96, 3, padding=1, name="branch3x3dbl_3")(three, train=train)
+        pool = self.conv_block(self.pool_features, 1, name="branch_pool")(_average(x), train=train)
         return jnp.concatenate([one, five, three, pool], axis=-1)
 
 
-class InceptionB(nn.Module):
-    """Figure 10: halves the size by strided convolutions and a pool side by side."""
+class InceptionB(nn.Module, kw_only=True):
+    """Figure 10: halves the size by strided convolutions and pooling in parallel."""
 
-    conv: Layer
+    conv_block: MakeConv
 
     convolutions = ("branch3x3", "branch3x3dbl_1", "branch3x3dbl_2", "branch3x3dbl_3")
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        three = self.conv(384, 3, 2, name="branch3x3")(x, train=train)
-        double = self.conv(64, 1, name="branch3x3dbl_1")(x, train=train)
-        double = self.conv(96, 3, padding=1, name="branch3x3dbl_2")(double, train=train)
-        double = self.conv(96, 3, 2, name="branch3x3dbl_3")(double, train=train)
+        three = self.conv_block(384, 3, stride=2, name="branch3x3")(x, train=train)
+        double = self.conv_block(64, 1, name="branch3x3dbl_1")(x, train=train)
+        double = self.conv_block(96, 3, padding=1, name="branch3x3dbl_2")(double, train=train)
+        double = self.conv_block(96, 3, stride=2, name="branch3x3dbl_3")(double, train=train)
         return jnp.concatenate([three, double, max_pool(x, 3, 2)], axis=-1)
 
 
-class InceptionC(nn.Module):
-    """Figure 6 (17x17 pixels): 7x7 kernels as 1x7 and 7x1 ones, of `width` channels between."""
+class InceptionC(nn.Module, kw_only=True):
+    """Figure 6 (17x17 pixels): 7x7 kernels as 1x7 and 7x1, with `width` channels between them."""
 
     width: int
-    conv: Layer
+    conv_block: MakeConv
 
     convolutions = (
         "branch1x1",
@@ -75,25 +73,25 @@ class InceptionC(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        row = partial(self.conv, kernel_size=(1, 7), padding=(0, 3))
-        column = partial(self.conv, kernel_size=(7, 1), padding=(3, 0))
-        one = self.conv(192, 1, name="branch1x1")(x, train=train)
-        seven = self.conv(self.width, 1, name="branch7x7_1")(x, train=train)
+        row = partial(self.conv_block, kernel_size=(1, 7), padding=(0, 3))
+        column = partial(self.conv_block, kernel_size=(7, 1), padding=(3, 0))
+        one = self.conv_block(192, 1, name="branch1x1")(x, train=train)
+        seven = self.conv_block(self.width, 1, name="branch7x7_1")(x, train=train)
         seven = row(self.width, name="branch7x7_2")(seven, train=train)
         seven = column(192, name="branch7x7_3")(seven, train=train)
-        double = self.conv(self.width, 1, name="branch7x7dbl_1")(x, train=train)
+        double = self.conv_block(self.width, 1, name="branch7x7dbl_1")(x, train=train)
         double = column(self.width, name="branch7x7dbl_2")(double, train=train)
         double = row(self.width, name="branch7x7dbl_3")(double, train=train)
         double = column(self.width, name="branch7x7dbl_4")(double, train=train)
         double = row(192, name="branch7x7dbl_5")(double, train=train)
-        pool = self.conv(192, 1, name="branch_pool")(_average(x), train=train)
+        pool = self.conv_block(192, 1, name="branch_pool")(_average(x), train=train)
         return jnp.concatenate([one, seven, double, pool], axis=-1)
 
 
-class InceptionD(nn.Module):
-    """As `InceptionB`, with a 7x7 kernel's parts before one of the strided convolutions."""
+class InceptionD(nn.Module, kw_only=True):
+    """`InceptionB` with a 1x7 and a 7x1 convolution before one of the strided convolutions."""
 
-    conv: Layer
+    conv_block: MakeConv
 
     convolutions = (
         "branch3x3_1",
@@ -103,19 +101,23 @@ class InceptionD(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        three = self.conv(192, 1, name="branch3x3_1")(x, train=train)
-        three = self.conv(320, 3, 2, name="branch3x3_2")(three, train=train)
-        seven = self.conv(192, 1, name="branch7x7x3_1")(x, train=train)
-        seven = self.conv(192, (1, 7), padding=(0, 3), name="branch7x7x3_2")(seven, train=train)
-        seven = self.conv(192, (7, 1), padding=(3, 0), name="branch7x7x3_3")(seven, train=train)
-        seven = self.conv(192, 3, 2, name="branch7x7x3_4")(seven, train=train)
+        three = self.conv_block(192, 1, name="branch3x3_1")(x, train=train)
+        three = self.conv_block(320, 3, stride=2, name="branch3x3_2")(three, train=train)
+        seven = self.conv_block(192, 1, name="branch7x7x3_1")(x, train=train)
+        seven = self.conv_block(192, (1, 7), padding=(0, 3), name="branch7x7x3_2")(
+            seven, train=train
+        )
+        seven = self.conv_block(192, (7, 1), padding=(3, 0), name="branch7x7x3_3")(
+            seven, train=train
+        )
+        seven = self.conv_block(192, 3, stride=2, name="branch7x7x3_4")(seven, train=train)
         return jnp.concatenate([three, seven, max_pool(x, 3, 2)], axis=-1)
 
 
-class InceptionE(nn.Module):
-    """Figure 7 (8x8 pixels): 1x3 and 3x1 convolutions side by side."""
+class InceptionE(nn.Module, kw_only=True):
+    """Figure 7 (8x8 pixels): 1x3 and 3x1 convolutions in parallel."""
 
-    conv: Layer
+    conv_block: MakeConv
 
     convolutions = (
         "branch1x1",
@@ -131,24 +133,24 @@ class InceptionE(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        row = partial(self.conv, 384, (1, 3), padding=(0, 1))
-        column = partial(self.conv, 384, (3, 1), padding=(1, 0))
-        one = self.conv(320, 1, name="branch1x1")(x, train=train)
-        three = self.conv(384, 1, name="branch3x3_1")(x, train=train)
+        row = partial(self.conv_block, features=384, kernel_size=(1, 3), padding=(0, 1))
+        column = partial(self.conv_block, features=384, kernel_size=(3, 1), padding=(1, 0))
+        one = self.conv_block(320, 1, name="branch1x1")(x, train=train)
+        three = self.conv_block(384, 1, name="branch3x3_1")(x, train=train)
         threes = [
             row(name="branch3x3_2a")(three, train=train),
             column(name="branch3x3_2b")(three, train=train),
         ]
-        double = self.conv(448, 1, name="branch3x3dbl_1")(x, train=train)
-        double = self.conv(384, 3, padding=1, name="branch3x3dbl_2")(double, train=train)
+        double = self.conv_block(448, 1, name="branch3x3dbl_1")(x, train=train)
+        double = self.conv_block(384, 3, padding=1, name="branch3x3dbl_2")(double, train=train)
         doubles = [
             row(name="branch3x3dbl_3a")(double, train=train),
             column(name="branch3x3dbl_3b")(double, train=train),
         ]
-        pool = self.conv(192, 1, name="branch_pool")(_average(x), train=train)
+        pool = self.conv_block(192, 1, name="branch_pool")(_average(x), train=train)
         return jnp.concatenate([one, *threes, *doubles, pool], axis=-1)
 
 
 def _average(x: Array) -> Array:
-    """Means of 3x3 pixels; at the border the zeros around the image count among the nine."""
+    """Means of 3x3 pixels; at the border the padding zeros are included."""
     return avg_pool(x, 3, 1, 1)

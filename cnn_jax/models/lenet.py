@@ -1,52 +1,52 @@
 """LeNet-5, for handwritten digits.
 
 Source: LeCun, Bottou, Bengio, Haffner: "Gradient-Based Learning Applied to Document Recognition",
-1998, section II.B, in the form that is common today. The paper's differs: its pooling has a
-trainable factor and bias for each map (6 and 16 of both) and a tanh of its own, its second
-convolution connects each map with some of the first ones' alone (table I), its tanh is
-1.7159 tanh(2/3 x), and its output is the distance to a drawn picture of each class.
+1998, section II.B, in the form that is common today. In the paper, pooling has a trainable factor
+and bias for each map (6 and 16 of both) and a tanh, each map of the second convolution sees only
+some maps of the first (table I), tanh is 1.7159 tanh(2/3 x), and the output is the distance to a
+drawn picture of each class.
 """
 
+from functools import partial
+
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from cnn_jax.layers import Conv, Linear, avg_pool, flatten, tanh
 from cnn_jax.models import torch_names
+from cnn_jax.models.arrays import Feature, Images, Logits, at_least_float32
 from cnn_jax.models.checks import check_images
-from cnn_jax.models.registry import register
-
-Images = Float[Array | np.ndarray, "batch height width channels"]
-Feature = Float[Array, "batch out_height out_width features"]
+from cnn_jax.models.conv_norm import MakeConv
+from cnn_jax.models.registry import MNIST, register
 
 
 class LeNetBody(nn.Module):
-    """The convolutions; gives `conv1` and `conv2` after their tanh, `stage1`, `stage2` pooled."""
+    """Returns `conv1` and `conv2` after tanh, `stage1` and `stage2` after pooling."""
 
     padding: int
-    dtype: Dtype | None
+    conv: MakeConv
 
     @nn.compact
     def __call__(self, images: Images) -> dict[str, Feature]:
         check_images(images, 16 - 2 * self.padding)
         features = {}
-        x = Conv(6, 5, padding=self.padding, dtype=self.dtype, name="conv1")(jnp.asarray(images))
+        x = self.conv(6, 5, padding=self.padding, name="conv1")(jnp.asarray(images))
         x = features["conv1"] = tanh(x)
         x = features["stage1"] = avg_pool(x, 2)
-        x = features["conv2"] = tanh(Conv(16, 5, dtype=self.dtype, name="conv2")(x))
+        x = features["conv2"] = tanh(self.conv(16, 5, name="conv2")(x))
         features["stage2"] = avg_pool(x, 2)
         return features
 
 
 class LeNetHead(nn.Module):
-    """Three linear layers; on a map of 5x5 the first is the paper's convolution C5."""
+    """Three linear layers; for a 5x5 map the first is the paper's convolution C5."""
 
     num_classes: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "batch features"]) -> Float[Array, "batch classes"]:
+    def __call__(self, x: Float[Array, "batch features"]) -> Logits:
         x = tanh(Linear(120, name="fc1")(x))
         x = tanh(Linear(84, name="fc2")(x))
         return Linear(self.num_classes, name="fc3")(x)
@@ -55,43 +55,44 @@ class LeNetHead(nn.Module):
 class LeNet(nn.Module):
     """Images to logits [batch, num_classes], float32 or wider.
 
-    With the defaults 61,706 parameters on 28x28 gray images. `features` gives the maps `conv1` and
-    `conv2` after their tanh, and after each the pooled one, `stage1`, `stage2`.
+    With the defaults it has 61,706 parameters for gray images of 28x28 pixels. `features` returns
+    the maps `conv1` and `conv2` after tanh, each followed by the pooled map `stage1` or `stage2`.
 
     Attributes:
-        padding: zeros around the image. 2 makes 28x28 pixels the paper's 32x32; images of 32x32
-            need 0.
+        padding: width of the border of zeros. 2 extends 28x28 pixels to the paper's 32x32.
         num_classes: number of outputs.
         dtype: dtype of the body's computation, such as bfloat16; parameters and the classifier
             stay float32. None is that of input and parameters.
-        axis_name: mapped axis (`pmap`) that a batch is spread over; nothing here depends on it.
 
     Raises:
-        ConfigError: images that are not [batch, height, width, channels] or smaller than the
-            convolutions need (12x12 with padding 2).
+        ConfigError: images that are not [batch, height, width, channels] or that are too small for
+            the convolutions (12x12 with padding 2).
     """
 
     padding: int = 2
     num_classes: int = 10
     dtype: Dtype | None = None
-    axis_name: str | None = None
 
     def setup(self) -> None:
-        self.body = LeNetBody(self.padding, self.dtype)
+        self.body = LeNetBody(self.padding, partial(Conv, dtype=self.dtype))
         self.head = LeNetHead(self.num_classes)
 
     def features(self, x: Images, *, train: bool = False) -> dict[str, Feature]:
         """The feature maps, in forward order."""
         return self.body(x)
 
-    def __call__(self, x: Images, *, train: bool = False) -> Float[Array, "batch classes"]:
+    def __call__(self, x: Images, *, train: bool = False) -> Logits:
         *_, last = self.body(x).values()
-        last = last.astype(jnp.promote_types(last.dtype, jnp.float32))
-        return self.head(flatten(last))
+        return self.head(flatten(at_least_float32(last)))
+
+    @nn.nowrap
+    def feature_strides(self) -> dict[str, int]:
+        """Stride of each map of `features`, in pixels of the image."""
+        return {"conv1": 1, "stage1": 2, "conv2": 2, "stage2": 4}
 
     @nn.nowrap
     def torch_names(self) -> dict[str, str]:
-        """Path in our variables of every parameter, by its name in PyTorch's tutorials' LeNet."""
+        """Paths of all parameters in our variables, by the names in PyTorch's tutorial."""
         names: dict[str, str] = {}
         for number in (1, 2):
             names |= torch_names.conv(f"conv{number}", f"body/conv{number}", bias=True)
@@ -100,4 +101,4 @@ class LeNet(nn.Module):
         return names
 
 
-register("lenet5", LeNet)
+register("lenet5", LeNet, MNIST)

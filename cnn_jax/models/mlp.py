@@ -1,4 +1,4 @@
-"""Multilayer perceptrons of any depth and width, for classification and for regression."""
+"""Multilayer perceptrons of any depth and width, for classification and regression."""
 
 import math
 from collections.abc import Callable
@@ -12,14 +12,15 @@ from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.layers import BatchNorm, Dropout, Linear, activation
+from cnn_jax.layers import Dropout, Linear, activation
 from cnn_jax.layers.initializers import torch_kernel_init
+from cnn_jax.models.arrays import at_least_float32
 from cnn_jax.models.checks import check_choice
-from cnn_jax.models.registry import register
+from cnn_jax.models.conv_norm import MakeNorm, OptionalNorm, make_norm
+from cnn_jax.models.registry import MNIST, register
 
 Inputs = Float[Array | np.ndarray, "batch *features"]
 Hidden = Float[Array, "batch _"]
-Norm = Literal["none", "batch", "frozen"]
 KernelInit = Literal["torch", "he", "glorot"]
 Layer = Callable[..., nn.Module]
 
@@ -31,75 +32,63 @@ KERNEL_INITS: dict[str, Initializer] = {
 
 
 def initialized_linear(kernel_init: KernelInit) -> Layer:
-    """`Linear` with an initialization by name.
+    """`Linear` with a named initialization.
 
-    "torch" is PyTorch's default (kernel and bias uniform in ±1/sqrt(inputs)); "he" is normal with
-    variance 2/inputs, made for ReLU (He et al. 2015, "Delving Deep into Rectifiers", equation 10);
-    "glorot" is uniform with variance 2/(inputs + outputs), made for tanh (Glorot and Bengio 2010,
-    equation 16). The last two start with biases of zero.
+    "torch" is PyTorch's default: kernel and bias uniform in ±1/sqrt(inputs). "he" is normal with
+    variance 2/inputs, for ReLU (He et al. 2015, "Delving Deep into Rectifiers", equation 10).
+    "glorot" is uniform with variance 2/(inputs + outputs), for tanh (Glorot and Bengio 2010,
+    equation 16). With the last two, biases are zero.
     """
     check_choice("kernel_init", kernel_init, tuple(KERNEL_INITS))
     bias_init = None if kernel_init == "torch" else nn.initializers.zeros_init()
     return partial(Linear, kernel_init=KERNEL_INITS[kernel_init], bias_init=bias_init)
 
 
-def flatten(x: Inputs) -> Hidden:
-    """Every example as one vector."""
+def as_vectors(x: Inputs) -> Hidden:
+    """Flatten each example to a vector, in the order of its axes."""
     if x.ndim < 2:
         raise ConfigError(f"expected a batch of examples, [batch, …], got shape {x.shape}")
-    # Not -1, which an empty batch leaves undecided.
+    # Not -1, which is ambiguous for an empty batch.
     return jnp.asarray(x).reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 class MLPBody(nn.Module):
-    """The hidden layers; gives their outputs `hidden1`, `hidden2` and so on."""
+    """The hidden layers; returns their outputs `hidden1`, `hidden2`, …."""
 
     hidden: tuple[int, ...]
     activation: str
     dropout: float
-    kernel_init: KernelInit
-    norm: Norm
-    dtype: Dtype | None
-    axis_name: str | None
+    linear: Layer
+    norm: MakeNorm
 
     @nn.compact
     def __call__(self, inputs: Inputs, *, train: bool) -> dict[str, Hidden]:
-        linear = partial(
-            initialized_linear(self.kernel_init), use_bias=self.norm == "none", dtype=self.dtype
-        )
-        norm = partial(
-            BatchNorm, frozen=self.norm == "frozen", axis_name=self.axis_name, dtype=self.dtype
-        )
         activate = activation(self.activation)
-        x, features = flatten(inputs), {}
+        x, features = as_vectors(inputs), {}
         for number, width in enumerate(self.hidden, start=1):
-            x = linear(width, name=f"hidden{number}")(x)
-            if self.norm != "none":
-                x = norm(name=f"norm{number}")(x, train=train)
-            x = activate(x)
-            x = Dropout(self.dropout)(x, train=train)
-            features[f"hidden{number}"] = x
+            x = self.linear(width, name=f"hidden{number}")(x)
+            x = activate(self.norm(name=f"norm{number}")(x, train=train))
+            x = features[f"hidden{number}"] = Dropout(self.dropout)(x, train=train)
         return features
 
 
 class MLP(nn.Module):
     """Multilayer perceptron: examples of any shape to [batch, num_classes], float32 or wider.
 
-    Each hidden layer is linear, BatchNorm (where asked for), activation and dropout; the output
-    layer is linear. As the `torch.nn.Sequential` of these. `features` gives the hidden layers'
-    outputs `hidden1`, `hidden2`, ….
+    Each hidden layer consists of a linear layer, optional BatchNorm, activation and dropout. The
+    output layer is linear. `features` returns the outputs of the hidden layers, `hidden1`,
+    `hidden2`, ….
 
     Attributes:
         hidden: number of neurons of each hidden layer; () is a linear model.
-        num_classes: number of outputs; for regression, of targets.
+        num_classes: number of outputs: classes, or targets of a regression.
         activation: name of the hidden layers' activation, see `cnn_jax.layers.activation`.
-        dropout: probability of a zero after each hidden layer in training (rng "dropout").
+        dropout: dropout rate after each hidden layer (rng "dropout").
         kernel_init: "torch", "he" or "glorot", see `initialized_linear`.
-        norm: "batch" puts BatchNorm before each activation; "frozen" normalizes with the running
-            statistics, in training too.
+        norm: "batch" adds BatchNorm before each activation; "frozen" normalizes with the running
+            statistics, also in training.
         dtype: dtype of the hidden layers' computation, such as bfloat16; parameters, statistics
             and the output layer stay float32. None is that of input and parameters.
-        axis_name: mapped axis (`pmap`) over whose devices BatchNorm's statistics are taken.
 
     Raises:
         ConfigError: attributes that make no sense; an input without a batch axis.
@@ -110,9 +99,8 @@ class MLP(nn.Module):
     activation: str = "relu"
     dropout: float = 0.0
     kernel_init: KernelInit = "torch"
-    norm: Norm = "none"
+    norm: OptionalNorm = "none"
     dtype: Dtype | None = None
-    axis_name: str | None = None
 
     def __post_init__(self) -> None:
         if min(self.hidden, default=1) < 1:
@@ -125,24 +113,24 @@ class MLP(nn.Module):
         super().__post_init__()
 
     def setup(self) -> None:
-        self.body = MLPBody(
-            self.hidden,
-            self.activation,
-            self.dropout,
-            self.kernel_init,
-            self.norm,
-            self.dtype,
-            self.axis_name,
-        )
-        self.head = initialized_linear(self.kernel_init)(self.num_classes)
+        linear = initialized_linear(self.kernel_init)
+        hidden = partial(linear, use_bias=self.norm == "none", dtype=self.dtype)
+        norm = make_norm(self.norm, dtype=self.dtype)
+        self.body = MLPBody(self.hidden, self.activation, self.dropout, hidden, norm)
+        self.head = linear(self.num_classes)
 
     def features(self, x: Inputs, *, train: bool = False) -> dict[str, Hidden]:
         """The hidden layers' outputs, in forward order."""
         return self.body(x, train=train)
 
     def __call__(self, x: Inputs, *, train: bool = False) -> Float[Array, "batch outputs"]:
-        *_, last = (flatten(x), *self.body(x, train=train).values())
-        return self.head(last.astype(jnp.promote_types(last.dtype, jnp.float32)))
+        *_, last = (as_vectors(x), *self.body(x, train=train).values())
+        return self.head(at_least_float32(last))
+
+    @nn.nowrap
+    def feature_strides(self) -> dict[str, int]:
+        """Stride of each map of `features`, in pixels of the image; vectors have none."""
+        return {}
 
 
-register("mlp", MLP)
+register("mlp", MLP, MNIST)

@@ -3,56 +3,97 @@
 import difflib
 import fnmatch
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from flax import linen as nn
 
 from cnn_jax.errors import ConfigError
 
-_FACTORIES: dict[str, Callable[..., nn.Module]] = {}
+IMAGENET = (224, 224, 3)
+CIFAR = (32, 32, 3)
+MNIST = (28, 28, 1)
 
 
-def register(name: str, factory: Callable[..., nn.Module]) -> None:
-    """Make `create_model(name, **attributes)` call `factory(**attributes)`.
+@dataclass(frozen=True)
+class _Entry:
+    module: Callable[..., nn.Module]
+    example_shape: tuple[int, int, int]
+    defaults: Mapping[str, Any]
+    fixed: Mapping[str, Any]
 
-    The factory's keyword parameters are the attributes that a caller may set; bind with
-    `functools.partial` by position what the name decides, by keyword what it only suggests.
+
+_ENTRIES: dict[str, _Entry] = {}
+
+# Every linen module has these fields; they say where a module sits, not what it is.
+_LINEN_FIELDS = ("parent", "name")
+
+
+def register(
+    name: str,
+    module: Callable[..., nn.Module],
+    example_shape: tuple[int, int, int],
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    **fixed: Any,
+) -> None:
+    """Make `create_model(name, **attributes)` return `module(**attributes)`.
+
+    Args:
+        name: of the model.
+        module: its class.
+        example_shape: height, width and channels of an image that the model is made for.
+        defaults: attributes that `create_model` may change, where they differ from the class's.
+        fixed: attributes that the name stands for; `create_model` does not change them.
 
     Raises:
         ValueError: the name is taken.
     """
-    if name in _FACTORIES:
+    if name in _ENTRIES:
         raise ValueError(f"there is already a model named {name!r}")
-    _FACTORIES[name] = factory
+    _ENTRIES[name] = _Entry(module, example_shape, defaults or {}, fixed)
 
 
 def create_model(name: str, **attributes: Any) -> nn.Module:
     """The model of that name, with attributes such as `num_classes` where they differ.
 
     Raises:
-        ConfigError: unknown name (close ones are named) or attribute (all are named).
+        ConfigError: unknown name (close ones are listed) or attribute (all are listed).
     """
-    if name not in _FACTORIES:
-        close = difflib.get_close_matches(name, _FACTORIES, n=5)
-        hint = f"did you mean {', '.join(close)}?" if close else "see cnn_jax.models.list_models()"
-        raise ConfigError(f"unknown model {name!r}; {hint}")
-    known = [p for p in inspect.signature(_FACTORIES[name]).parameters if p not in _LINEN_FIELDS]
+    entry = _find(name)
+    parameters = inspect.signature(entry.module).parameters
+    known = [p for p in parameters if p not in entry.fixed and p not in _LINEN_FIELDS]
     if unknown := [attribute for attribute in attributes if attribute not in known]:
         raise ConfigError(
             f"unknown attribute {', '.join(map(repr, unknown))} of model {name!r}; "
             f"there are {', '.join(known)}"
         )
-    return _FACTORIES[name](**attributes)
+    return entry.module(**{**entry.defaults, **attributes, **entry.fixed})
+
+
+def example_shape(name: str) -> tuple[int, int, int]:
+    """Height, width and channels of an image that the model of that name is made for.
+
+    Most models also take images of other sizes.
+
+    Raises:
+        ConfigError: unknown name (close ones are listed).
+    """
+    return _find(name).example_shape
 
 
 def list_models(pattern: str = "*") -> list[str]:
     """Names of all models that match a shell pattern such as "resnet*", in order."""
-    return sorted(fnmatch.filter(_FACTORIES, pattern), key=_by_number)
+    return sorted(fnmatch.filter(_ENTRIES, pattern), key=_by_number)
 
 
-# Every linen module has these; they say where a module sits, not what it is.
-_LINEN_FIELDS = ("parent", "name")
+def _find(name: str) -> _Entry:
+    if name not in _ENTRIES:
+        close = difflib.get_close_matches(name, _ENTRIES, n=5)
+        hint = f"did you mean {', '.join(close)}?" if close else "see cnn_jax.models.list_models()"
+        raise ConfigError(f"unknown model {name!r}; {hint}")
+    return _ENTRIES[name]
 
 
 def _by_number(name: str) -> tuple[str, int]:

@@ -1,57 +1,41 @@
-"""A small convolutional network for small images: two convolutions, each pooled, and a classifier.
+"""A small convolutional network for small images: two convolutions with pooling and a classifier.
 
-With the defaults 50,282 parameters on 28x28 gray images: the class of "2 Conv, <100K parameters"
-in the benchmark of Fashion-MNIST (Xiao, Rasul, Vollgraf 2017, github.com/zalandoresearch).
+With the defaults it has 50,282 parameters for gray images of 28x28 pixels, as the entry "2 Conv,
+<100K parameters" in the benchmark of Fashion-MNIST (Xiao, Rasul, Vollgraf 2017,
+github.com/zalandoresearch).
 """
 
 import math
 from functools import partial
-from typing import Literal
 
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype
-from jaxtyping import Array, Float
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.layers import BatchNorm, Conv, Dropout, Linear, max_pool, relu
+from cnn_jax.layers import Conv, Dropout, Linear, max_pool, relu
+from cnn_jax.models.arrays import Feature, Images, Logits, at_least_float32
 from cnn_jax.models.checks import check_choice, check_images
-from cnn_jax.models.registry import register
-
-Images = Float[Array | np.ndarray, "batch height width channels"]
-Feature = Float[Array, "batch out_height out_width features"]
-Norm = Literal["none", "batch", "frozen"]
+from cnn_jax.models.conv_norm import MakeConv, MakeNorm, OptionalNorm, make_norm
+from cnn_jax.models.registry import MNIST, register
 
 
 class SimpleCNNBody(nn.Module):
-    """Everything before the classifier; gives the pooled maps `stem`, `stage1` and so on."""
+    """Everything before the classifier; returns the pooled maps `stem`, `stage1`, …."""
 
     widths: tuple[int, ...]
     kernel_size: int
-    norm: Norm
-    dtype: Dtype | None
-    axis_name: str | None
+    conv: MakeConv
+    norm: MakeNorm
 
     @nn.compact
     def __call__(self, images: Images, *, train: bool) -> dict[str, Feature]:
         check_images(images, 2 ** len(self.widths))
-        conv = partial(
-            Conv,
-            kernel_size=self.kernel_size,
-            padding=self.kernel_size // 2,
-            use_bias=self.norm == "none",
-            dtype=self.dtype,
-        )
-        norm = partial(
-            BatchNorm, frozen=self.norm == "frozen", axis_name=self.axis_name, dtype=self.dtype
-        )
-        x, features = jnp.asarray(images), {}
+        x, features, size = jnp.asarray(images), {}, self.kernel_size
         for number, width in enumerate(self.widths):
             stage = f"stage{number}" if number else "stem"
-            x = conv(width, name=f"{stage}_conv")(x)
-            if self.norm != "none":
-                x = norm(name=f"{stage}_norm")(x, train=train)
+            x = self.conv(width, size, padding=size // 2, name=f"{stage}_conv")(x)
+            x = self.norm(name=f"{stage}_norm")(x, train=train)
             x = features[stage] = max_pool(relu(x), 2)
         return features
 
@@ -59,33 +43,30 @@ class SimpleCNNBody(nn.Module):
 class SimpleCNN(nn.Module):
     """Images to logits [batch, num_classes], float32 or wider.
 
-    Each width is a convolution that keeps the size, BatchNorm, ReLU and 2x2 max pooling; then
-    dropout and a linear layer over all that is left. `features` gives the pooled maps `stem`,
-    `stage1`, ….
+    Each width is a convolution that keeps the size, BatchNorm, ReLU and 2x2 max pooling. Dropout
+    and a linear layer follow. `features` returns the pooled maps `stem`, `stage1`, ….
 
     Attributes:
         widths: number of channels of each convolution.
-        kernel_size: height and width of every convolution's kernel, odd.
-        dropout: probability of a zero among the classifier's inputs in training (rng "dropout").
+        kernel_size: height and width of the kernels; odd.
+        dropout: dropout rate before the linear layer (rng "dropout").
         num_classes: number of outputs.
-        norm: "none" leaves BatchNorm out; "frozen" normalizes with the running statistics, in
-            training too.
+        norm: "none" leaves BatchNorm out; "frozen" normalizes with the running statistics,
+            also in training.
         dtype: dtype of the body's computation, such as bfloat16; parameters, statistics and
             the classifier stay float32. None is that of input and parameters.
-        axis_name: mapped axis (`pmap`) over whose devices BatchNorm's statistics are taken.
 
     Raises:
         ConfigError: attributes that make no sense; images that are not [batch, height, width,
-            channels] or smaller than the pooling (4x4 for two convolutions).
+            channels] or that are too small for the pooling (4x4 for two convolutions).
     """
 
     widths: tuple[int, ...] = (32, 64)
     kernel_size: int = 3
     dropout: float = 0.25
     num_classes: int = 10
-    norm: Norm = "batch"
+    norm: OptionalNorm = "batch"
     dtype: Dtype | None = None
-    axis_name: str | None = None
 
     def __post_init__(self) -> None:
         check_choice("norm", self.norm, ("none", "batch", "frozen"))
@@ -99,9 +80,9 @@ class SimpleCNN(nn.Module):
         super().__post_init__()
 
     def setup(self) -> None:
-        self.body = SimpleCNNBody(
-            self.widths, self.kernel_size, self.norm, self.dtype, self.axis_name
-        )
+        conv = partial(Conv, use_bias=self.norm == "none", dtype=self.dtype)
+        norm = make_norm(self.norm, dtype=self.dtype)
+        self.body = SimpleCNNBody(self.widths, self.kernel_size, conv, norm)
         self.drop = Dropout(self.dropout)
         self.head = Linear(self.num_classes)
 
@@ -109,12 +90,17 @@ class SimpleCNN(nn.Module):
         """The pooled feature maps, in forward order."""
         return self.body(x, train=train)
 
-    def __call__(self, x: Images, *, train: bool = False) -> Float[Array, "batch classes"]:
+    def __call__(self, x: Images, *, train: bool = False) -> Logits:
         *_, last = self.body(x, train=train).values()
-        last = last.astype(jnp.promote_types(last.dtype, jnp.float32))
+        last = at_least_float32(last)
         flat = last.reshape(last.shape[0], math.prod(last.shape[1:]))
-        flat = self.drop(flat, train=train)
-        return self.head(flat)
+        return self.head(self.drop(flat, train=train))
+
+    @nn.nowrap
+    def feature_strides(self) -> dict[str, int]:
+        """Stride of each map of `features`, in pixels of the image."""
+        stages = ("stem", *(f"stage{number}" for number in range(1, len(self.widths))))
+        return {stage: 2**pools for pools, stage in enumerate(stages, start=1)}
 
 
-register("simple_cnn", SimpleCNN)
+register("simple_cnn", SimpleCNN, MNIST)

@@ -15,14 +15,14 @@ from cnn_jax.layers import Conv, ConvTranspose, Linear
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """One module of a model.
+    """A module of a model.
 
     Attributes:
-        path: of its parameters, such as "body/stem_conv"; "" is the model itself.
+        path: path of its parameters, such as "body/stem_conv"; "" is the model itself.
         kind: name of its class.
-        output_shape: for one image, without the batch; of the last one where it gives several.
-        parameters: numbers that are trained, its own and those of modules that are not listed.
-        macs: multiplications, each with an addition, of the same.
+        output_shape: shape of its last output for one image, without the batch.
+        parameters: number of its parameters, including modules that are not listed.
+        macs: number of its multiply-accumulate operations, including modules that are not listed.
     """
 
     path: str
@@ -35,20 +35,20 @@ class LayerSummary:
 def summarize(
     model: nn.Module, image_shape: tuple[int, ...], *, depth: int | None = None
 ) -> list[LayerSummary]:
-    """All modules of a model in the order of their calls, each before those that it calls.
+    """List all modules of a model in the order of their calls; a caller precedes its callees.
 
-    Parameters and MACs are listed once, so that a column's sum is the model's. Multiplications are
+    Every parameter and operation is counted once, so a column sums to the model's total. MACs are
     those of convolutions, transposed convolutions and linear layers for one image in evaluation,
-    with those by the zeros of a padding: what the papers and torchvision call FLOPs. Nothing is
-    computed and no parameter allocated, so that the largest model takes seconds.
+    including multiplications by padding zeros: what the papers and torchvision call FLOPs.
+    Nothing is computed and no parameter is allocated.
 
-    Layers are found by their modules: convolutions with a kernel that another module owns, such as
-    a tied decoder's, are not counted. Auxiliary classifiers count where the model has them.
+    Layers are found by their modules. A convolution whose kernel belongs to another module, such
+    as a tied decoder's, is not counted. Auxiliary classifiers are counted if the model has them.
 
     Args:
-        model: any of ours whose `__call__` takes images.
-        image_shape: of one image, (height, width, channels).
-        depth: levels of modules that are listed below the model; None lists all.
+        model: a model whose `__call__` takes images.
+        image_shape: height, width and channels of one image.
+        depth: number of levels of modules listed below the model; None lists all.
     """
     calls: dict[tuple[str, ...], tuple[str, tuple[int, ...], int]] = {}
 
@@ -58,7 +58,7 @@ def summarize(
         module, path = context.module, context.module.path
         if context.method_name != "__call__":
             return next_call(*args, **kwargs)
-        # Its place is before those of the modules that it calls.
+        # Reserves a place before the modules that it calls.
         calls.setdefault(path, ("", (), 0))
         output = next_call(*args, **kwargs)
         kind, macs = type(module).__name__, calls[path][2]
@@ -83,9 +83,29 @@ def summarize(
     ]
 
 
+def feature_shapes(model: nn.Module, image_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """Shape of every feature of one image, without the batch, in forward order.
+
+    The last axis is channels. Nothing is computed; for strides see a model's `feature_strides`.
+
+    Args:
+        model: a model with `features`.
+        image_shape: height, width and channels of one image.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def record(images: Any) -> None:
+        features: Any
+        features, _ = model.init_with_output(jax.random.key(0), images, method="features")
+        # The traced dict is in forward order, but `eval_shape` would return it sorted.
+        shapes.update({name: feature.shape[1:] for name, feature in features.items()})
+
+    jax.eval_shape(record, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))
+    return shapes
+
+
 def _macs(module: nn.Module, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
-    # A place of the output takes every number of the kernel once; one that is transposed is spread
-    # from every place of the input.
+    # The whole kernel is applied at every position of the output; of the input, if transposed.
     places = (input_shape if isinstance(module, ConvTranspose) else output_shape)[:-1]
     return math.prod(places) * int(module.variables["params"]["kernel"].size)
 
@@ -99,7 +119,7 @@ def _shape(output: Any) -> tuple[int, ...]:
 
 
 def _listed_above(path: tuple[str, ...], listed: Mapping[tuple[str, ...], int]) -> tuple[str, ...]:
-    """The innermost module that is listed and holds `path`."""
+    """The innermost listed module that contains `path`."""
     while path not in listed:
         path = path[:-1]
     return path

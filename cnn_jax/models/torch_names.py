@@ -1,7 +1,7 @@
-"""Paths in our variables by PyTorch's names, layer by layer, for a model's `torch_names`.
+"""PyTorch's names and the paths in our variables, layer by layer, for a model's `torch_names`.
 
-Each function gives the entries of one layer of a state dict, with its name there (`torch`) and the
-path of ours without the collection ("body/stem_conv").
+Each function returns the entries of one layer. `torch` is the layer's name in a state dict, and
+`path` is our path without the collection, such as "body/stem_conv".
 """
 
 

@@ -1,23 +1,21 @@
-"""VGG: very deep networks of 3x3 convolutions alone.
+"""VGG: very deep networks with 3x3 convolutions only.
 
 Source: Simonyan and Zisserman: "Very Deep Convolutional Networks for Large-Scale Image
 Recognition", 2014; table 1, columns A, B, D and E. Two 3x3 convolutions see 5x5 pixels, three see
 7x7, with fewer parameters and a ReLU after each (section 2.3). The networks are torchvision's, with
-its initialization, and take its weights: "_bn" has BatchNorm after each convolution, and adaptive
-pooling lets images of any size reach the classifier.
+its initialization and its weights. "_bn" has BatchNorm after each convolution. Adaptive pooling
+allows images of other sizes.
 """
 
 from functools import partial
-from typing import Literal
+from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from cnn_jax.layers import (
-    BatchNorm,
     Conv,
     Dropout,
     Linear,
@@ -28,63 +26,46 @@ from cnn_jax.layers import (
 )
 from cnn_jax.layers.initializers import he_kernel_init
 from cnn_jax.models import torch_names
+from cnn_jax.models.arrays import Feature, Images, Logits, at_least_float32
 from cnn_jax.models.checks import check_choice, check_images
-from cnn_jax.models.registry import register
-
-Images = Float[Array | np.ndarray, "batch height width channels"]
-Feature = Float[Array, "batch out_height out_width features"]
-Norm = Literal["none", "batch", "frozen"]
+from cnn_jax.models.conv_norm import MakeConv, MakeNorm, OptionalNorm, make_norm
+from cnn_jax.models.registry import CIFAR, IMAGENET, register
 
 zeros = nn.initializers.zeros_init()
 
 
 class VGGBody(nn.Module):
-    """The convolutions; gives `conv1_1` and so on after their ReLU, `stage1` and so on pooled."""
+    """Returns `conv1_1`, … after ReLU and `stage1`, … after pooling."""
 
     stage_sizes: tuple[int, ...]
     widths: tuple[int, ...]
-    norm: Norm
-    dtype: Dtype | None
-    axis_name: str | None
+    conv: MakeConv
+    norm: MakeNorm
 
     @nn.compact
     def __call__(self, images: Images, *, train: bool) -> dict[str, Feature]:
         check_images(images, 2 ** len(self.stage_sizes))
-        conv = partial(
-            Conv,
-            kernel_size=3,
-            padding=1,
-            dtype=self.dtype,
-            kernel_init=he_kernel_init,
-            bias_init=zeros,
-        )
-        norm = partial(
-            BatchNorm, frozen=self.norm == "frozen", axis_name=self.axis_name, dtype=self.dtype
-        )
         x, features = jnp.asarray(images), {}
         for stage, (size, width) in enumerate(
             zip(self.stage_sizes, self.widths, strict=True), start=1
         ):
             for number in range(1, size + 1):
-                x = conv(width, name=f"conv{stage}_{number}")(x)
-                if self.norm != "none":
-                    x = norm(name=f"norm{stage}_{number}")(x, train=train)
+                x = self.conv(width, 3, padding=1, name=f"conv{stage}_{number}")(x)
+                x = self.norm(name=f"norm{stage}_{number}")(x, train=train)
                 x = features[f"conv{stage}_{number}"] = relu(x)
             x = features[f"stage{stage}"] = max_pool(x, 2)
         return features
 
 
 class VGGHead(nn.Module):
-    """Three linear layers; in training dropout after the ReLU of the first two."""
+    """Three linear layers with dropout after the ReLU of the first two."""
 
     hidden: tuple[int, int]
     dropout: float
     num_classes: int
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "batch features"], *, train: bool
-    ) -> Float[Array, "batch classes"]:
+    def __call__(self, x: Float[Array, "batch features"], *, train: bool) -> Logits:
         linear = partial(Linear, kernel_init=nn.initializers.normal(0.01), bias_init=zeros)
         for name, width in zip(("fc6", "fc7"), self.hidden, strict=True):
             x = relu(linear(width, name=name)(x))
@@ -95,25 +76,24 @@ class VGGHead(nn.Module):
 class VGG(nn.Module):
     """Images to logits [batch, num_classes], float32 or wider.
 
-    `features` gives the map after every convolution's ReLU under the paper's name, `conv1_1`,
-    `conv1_2`, …, and between them the pooled maps `stage1`, `stage2`, ….
+    `features` returns the maps `conv1_1`, `conv1_2`, … after the ReLU of every convolution, and the
+    pooled map after each stage, `stage1`, `stage2`, ….
 
     Attributes:
         stage_sizes: number of convolutions of each stage.
         widths: number of channels of each stage.
-        hidden: number of neurons of the classifier's two hidden layers, after pooling to 7x7;
-            None is the CIFAR form: a linear layer alone, after global average pooling.
-        dropout: probability of a zero after each hidden layer in training (rng "dropout").
+        hidden: number of neurons of the classifier's two hidden layers, after pooling to 7x7. None
+            is the CIFAR form: global average pooling and one linear layer.
+        dropout: dropout rate after each hidden layer (rng "dropout").
         num_classes: number of outputs.
-        norm: "none" leaves BatchNorm out; "frozen" normalizes with the running statistics, in
-            training too.
+        norm: "none" leaves BatchNorm out; "frozen" normalizes with the running statistics,
+            also in training.
         dtype: dtype of the body's computation, such as bfloat16; parameters, statistics and
             the classifier stay float32. None is that of input and parameters.
-        axis_name: mapped axis (`pmap`) over whose devices BatchNorm's statistics are taken.
 
     Raises:
         ConfigError: attributes that make no sense; images that are not [batch, height, width,
-            channels] or smaller than the stride of the last stage (32 for five stages).
+            channels] or that are smaller than the stride of the last stage (32 for five stages).
     """
 
     stage_sizes: tuple[int, ...]
@@ -121,16 +101,17 @@ class VGG(nn.Module):
     hidden: tuple[int, int] | None = (4096, 4096)
     dropout: float = 0.5
     num_classes: int = 1000
-    norm: Norm = "none"
+    norm: OptionalNorm = "none"
     dtype: Dtype | None = None
-    axis_name: str | None = None
 
     def __post_init__(self) -> None:
         check_choice("norm", self.norm, ("none", "batch", "frozen"))
         super().__post_init__()
 
     def setup(self) -> None:
-        self.body = VGGBody(self.stage_sizes, self.widths, self.norm, self.dtype, self.axis_name)
+        conv = partial(Conv, dtype=self.dtype, kernel_init=he_kernel_init, bias_init=zeros)
+        norm = make_norm(self.norm, dtype=self.dtype)
+        self.body = VGGBody(self.stage_sizes, self.widths, conv, norm)
         head: nn.Module = Linear(self.num_classes)
         if self.hidden is not None:
             head = VGGHead(self.hidden, self.dropout, self.num_classes)
@@ -140,16 +121,25 @@ class VGG(nn.Module):
         """The feature maps, in forward order."""
         return self.body(x, train=train)
 
-    def __call__(self, x: Images, *, train: bool = False) -> Float[Array, "batch classes"]:
+    def __call__(self, x: Images, *, train: bool = False) -> Logits:
         *_, last = self.body(x, train=train).values()
-        last = last.astype(jnp.promote_types(last.dtype, jnp.float32))
+        last = at_least_float32(last)
         if self.hidden is None:
             return self.head(flatten(adaptive_avg_pool(last, 1)))
         return self.head(flatten(adaptive_avg_pool(last, 7)), train=train)
 
     @nn.nowrap
+    def feature_strides(self) -> dict[str, int]:
+        """Stride of each map of `features`, in pixels of the image."""
+        strides: dict[str, int] = {}
+        for stage, size in enumerate(self.stage_sizes, start=1):
+            strides |= {f"conv{stage}_{n}": 2 ** (stage - 1) for n in range(1, size + 1)}
+            strides[f"stage{stage}"] = 2**stage
+        return strides
+
+    @nn.nowrap
     def torch_names(self) -> dict[str, str]:
-        """Path in our variables of every parameter and statistic, by its name in torchvision."""
+        """Paths of all parameters and statistics in our variables, by torchvision's names."""
         names: dict[str, str] = {}
         position = 0
         for stage, size in enumerate(self.stage_sizes, start=1):
@@ -176,12 +166,13 @@ _STAGE_SIZES = {
     16: (2, 2, 3, 3, 3),
     19: (2, 2, 4, 4, 4),
 }
-_WIDTHS = (64, 128, 256, 512, 512)
-# Liu and Deng: "Very Deep Convolutional Neural Network Based Image Classification Using Small
-# Training Sample Size", 2015, put BatchNorm into VGG-16 for CIFAR; with a linear layer alone as
-# the classifier it is that of github.com/kuangliu/pytorch-cifar, with its names.
+# VGG-16 with BatchNorm for CIFAR is from Liu and Deng: "Very Deep Convolutional Neural Network
+# Based Image Classification Using Small Training Sample Size", 2015. The classifier with one linear
+# layer, and its names, are from github.com/kuangliu/pytorch-cifar.
 for _depth, _sizes in _STAGE_SIZES.items():
-    register(f"vgg{_depth}", partial(VGG, _sizes, _WIDTHS))
-    register(f"vgg{_depth}_bn", partial(VGG, _sizes, _WIDTHS, norm="batch"))
-    _cifar = partial(VGG, _sizes, _WIDTHS, None, 0.0, num_classes=10, norm="batch")
-    register(f"cifar_vgg{_depth}", _cifar)
+    _stages: dict[str, Any] = {"stage_sizes": _sizes, "widths": (64, 128, 256, 512, 512)}
+    register(f"vgg{_depth}", VGG, IMAGENET, **_stages)
+    register(f"vgg{_depth}_bn", VGG, IMAGENET, defaults={"norm": "batch"}, **_stages)
+    _defaults = {"num_classes": 10, "norm": "batch"}
+    _stages |= {"hidden": None, "dropout": 0.0}
+    register(f"cifar_vgg{_depth}", VGG, CIFAR, defaults=_defaults, **_stages)

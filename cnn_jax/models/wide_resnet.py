@@ -1,31 +1,26 @@
-"""Wide residual networks for CIFAR: fewer layers, more channels, normalization first.
+"""Wide residual networks for CIFAR: fewer layers, more channels, pre-activation.
 
 Source: Zagoruyko and Komodakis: "Wide Residual Networks", 2016, and the authors' code
 (github.com/szagoruyko/wide-residual-networks). WRN-d-k has d layers and k times the width of the
 CIFAR ResNet. The blocks are those of He et al.: "Identity Mappings in Deep Residual Networks",
-2016: BatchNorm and ReLU come before each convolution, so that nothing but additions lies on the
-path from block to block. The wide networks for ImageNet are in `resnet.py`.
+2016: BatchNorm and ReLU come before each convolution, so the path from block to block consists of
+additions only. The wide networks for ImageNet are in `resnet.py`.
 """
 
-from collections.abc import Callable
 from functools import partial
-from typing import Literal
 
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.layers import BatchNorm, Conv, Dropout, Linear, global_avg_pool, relu
+from cnn_jax.layers import Conv, Dropout, Linear, global_avg_pool, relu
 from cnn_jax.layers.initializers import he_kernel_init
+from cnn_jax.models.arrays import Feature, Images, Logits, at_least_float32
 from cnn_jax.models.checks import check_choice, check_images
-from cnn_jax.models.registry import register
-
-Images = Float[Array | np.ndarray, "batch height width channels"]
-Feature = Float[Array, "batch out_height out_width features"]
-Layer = Callable[..., nn.Module]
+from cnn_jax.models.conv_norm import MakeConv, MakeNorm, Norm, make_norm
+from cnn_jax.models.registry import CIFAR, register
 
 
 class WideBlock(nn.Module):
@@ -34,29 +29,29 @@ class WideBlock(nn.Module):
     width: int
     stride: int
     dropout: float
-    conv: Layer
-    norm: Layer
+    conv: MakeConv
+    norm: MakeNorm
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         activated = relu(self.norm(name="norm1")(x, train=train))
-        y = self.conv(self.width, 3, self.stride, padding=1, name="conv1")(activated)
+        y = self.conv(self.width, 3, stride=self.stride, padding=1, name="conv1")(activated)
         y = relu(self.norm(name="norm2")(y, train=train))
         y = Dropout(self.dropout)(y, train=train)
         y = self.conv(self.width, 3, padding=1, name="conv2")(y)
         if x.shape == y.shape:
             return x + y
-        return self.conv(self.width, 1, self.stride, name="shortcut_conv")(activated) + y
+        return self.conv(self.width, 1, stride=self.stride, name="shortcut_conv")(activated) + y
 
 
 class WideResNetBody(nn.Module):
-    """Everything before the classifier; gives the maps `stem`, `stage1`, `stage2`, `stage3`."""
+    """Everything before the classifier; returns the maps `stem`, `stage1`, `stage2`, `stage3`."""
 
     blocks: int
     widen: int
     dropout: float
-    conv: Layer
-    norm: Layer
+    conv: MakeConv
+    norm: MakeNorm
 
     @nn.compact
     def __call__(self, images: Images, *, train: bool) -> dict[str, Feature]:
@@ -65,10 +60,9 @@ class WideResNetBody(nn.Module):
         features = {"stem": x}
         for stage, width in enumerate((16, 32, 64), start=1):
             for number in range(1, self.blocks + 1):
-                stride = 2 if stage > 1 and number == 1 else 1
                 block = WideBlock(
                     width * self.widen,
-                    stride,
+                    2 if stage > 1 and number == 1 else 1,
                     self.dropout,
                     self.conv,
                     self.norm,
@@ -83,32 +77,30 @@ class WideResNetBody(nn.Module):
 class WideResNet(nn.Module):
     """Images to logits [batch, num_classes], float32 or wider.
 
-    `features` gives the maps `stem`, `stage1`, `stage2` and `stage3`: sums, not yet activated,
-    but for the last, which is the one after the last BatchNorm and ReLU.
+    `features` returns the maps `stem`, `stage1`, `stage2` and `stage3`. They are not activated,
+    except the last, which is taken after the final BatchNorm and ReLU.
 
     Attributes:
-        depth: number of convolutions on the longest path, and the classifier: 6n + 4.
+        depth: number of layers, 6n + 4.
         widen: factor of the widths 16, 32 and 64 of the three stages.
-        dropout: probability of a zero before each block's second convolution in training (rng
-            "dropout"); the paper's is 0, and 0.3 in section 3.3.
+        dropout: dropout rate before the second convolution of each block (rng "dropout"); 0 in
+            the paper, and 0.3 in its section 3.3.
         num_classes: number of outputs.
-        norm: "frozen" normalizes with the running statistics, in training too.
+        norm: "frozen" normalizes with the running statistics, also in training.
         dtype: dtype of the body's computation, such as bfloat16; parameters, statistics and
             the classifier stay float32. None is that of input and parameters.
-        axis_name: mapped axis (`pmap`) over whose devices BatchNorm's statistics are taken.
 
     Raises:
         ConfigError: attributes that make no sense; images that are not [batch, height, width,
-            channels] or smaller than 4x4.
+            channels] or that are smaller than 4x4.
     """
 
     depth: int
     widen: int
     dropout: float = 0.0
     num_classes: int = 10
-    norm: Literal["batch", "frozen"] = "batch"
+    norm: Norm = "batch"
     dtype: Dtype | None = None
-    axis_name: str | None = None
 
     def __post_init__(self) -> None:
         check_choice("norm", self.norm, ("batch", "frozen"))
@@ -119,9 +111,7 @@ class WideResNet(nn.Module):
 
     def setup(self) -> None:
         conv = partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=he_kernel_init)
-        norm = partial(
-            BatchNorm, frozen=self.norm == "frozen", axis_name=self.axis_name, dtype=self.dtype
-        )
+        norm = make_norm(self.norm, dtype=self.dtype)
         blocks = (self.depth - 4) // 6
         self.body = WideResNetBody(blocks, self.widen, self.dropout, conv, norm)
         self.head = Linear(self.num_classes)
@@ -130,12 +120,16 @@ class WideResNet(nn.Module):
         """The feature maps, in forward order."""
         return self.body(x, train=train)
 
-    def __call__(self, x: Images, *, train: bool = False) -> Float[Array, "batch classes"]:
+    def __call__(self, x: Images, *, train: bool = False) -> Logits:
         *_, last = self.body(x, train=train).values()
-        last = last.astype(jnp.promote_types(last.dtype, jnp.float32))
-        return self.head(global_avg_pool(last))
+        return self.head(global_avg_pool(at_least_float32(last)))
+
+    @nn.nowrap
+    def feature_strides(self) -> dict[str, int]:
+        """Stride of each map of `features`, in pixels of the image."""
+        return {"stem": 1, "stage1": 1, "stage2": 2, "stage3": 4}
 
 
-register("cifar_wrn16_4", partial(WideResNet, 16, 4))
-register("cifar_wrn28_10", partial(WideResNet, 28, 10))
-register("cifar_wrn40_2", partial(WideResNet, 40, 2))
+register("cifar_wrn16_4", WideResNet, CIFAR, depth=16, widen=4)
+register("cifar_wrn28_10", WideResNet, CIFAR, depth=28, widen=10)
+register("cifar_wrn40_2", WideResNet, CIFAR, depth=40, widen=2)

@@ -1,4 +1,4 @@
-"""Public weights for our models: one line loads them, and PyTorch's own files convert both ways."""
+"""Public weights for our models, and conversion of PyTorch's state dicts in both directions."""
 
 from cnn_jax.pretrained.catalog import Weights, find_weights, imagenet_classes, list_weights
 from cnn_jax.pretrained.classes import change_num_classes

@@ -1,4 +1,4 @@
-"""Which public weights there are for which model, where, and how good they are said to be."""
+"""The public weights of each model: where they are, and their published accuracy."""
 
 import difflib
 import fnmatch
@@ -18,11 +18,11 @@ class Weights:
     Attributes:
         model: a name for `create_model`.
         name: torchvision's, such as "IMAGENET1K_V1".
-        file: torchvision's; behind the last hyphen it has the first digits of its own sha256.
-        top1: accuracy on ImageNet's validation images in percent, as torchvision publishes it.
-        top5: percent of images whose class is among the five likeliest.
-        parameters: number of them as torchvision counts: with the auxiliary classifiers of
-            Inception v3, without those of GoogLeNet; both files have them.
+        file: torchvision's; its last part is the first eight digits of its sha256.
+        top1: accuracy on ImageNet's validation images in percent, as published by torchvision.
+        top5: percentage of images whose class is among the five most likely.
+        parameters: number of parameters as published by torchvision, which includes the auxiliary
+            classifier of Inception v3 but not those of GoogLeNet; both files have them.
     """
 
     model: str
@@ -44,7 +44,7 @@ class Weights:
 
     @property
     def hub(self) -> str | None:
-        """Repository on the Hugging Face hub with the same numbers as safetensors, by timm."""
+        """The repository of timm on the Hugging Face hub with the same weights as safetensors."""
         if self.model in ("alexnet", "googlenet", "inception_v3"):
             return None
         tag = {"IMAGENET1K_V1": "tv_in1k", "IMAGENET1K_V2": "tv2_in1k"}[self.name]
@@ -52,7 +52,7 @@ class Weights:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """What was done to the images that `top1` was measured with."""
+        """The preprocessing with which `top1` was measured."""
         if self.model == "inception_v3":
             return Preprocessing(resize=342, crop=299)
         return Preprocessing(resize=232 if self.name == "IMAGENET1K_V2" else 256)
@@ -64,10 +64,10 @@ def list_weights(pattern: str = "*") -> list[Weights]:
 
 
 def find_weights(model: str, name: str = "DEFAULT") -> Weights:
-    """The weights of that name, "DEFAULT" for a model's best.
+    """The weights of a model by name; "DEFAULT" are its best.
 
     Raises:
-        ConfigError: there are none; what there is, is named.
+        ConfigError: unknown model or weights (the known ones are listed).
     """
     there = [one for one in WEIGHTS if one.model == model]
     if not there:
@@ -89,7 +89,7 @@ def find_weights(model: str, name: str = "DEFAULT") -> Weights:
 
 
 def imagenet_classes() -> tuple[str, ...]:
-    """The names of ImageNet's 1,000 classes, by label, as torchvision words them."""
+    """The names of ImageNet's 1,000 classes, by label, in torchvision's wording."""
     text = resources.files("cnn_jax.pretrained").joinpath("imagenet_classes.txt").read_text("utf-8")
     return tuple(text.splitlines())
 

@@ -1,4 +1,4 @@
-"""A classifier for other classes: its body is kept, what depends on their number is new."""
+"""A classifier for other classes: its body is kept, its last layer is initialized anew."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,23 +15,23 @@ def change_num_classes(
     variables: Mapping[str, Any],
     num_classes: int,
     key: Key[Array, ""],
-    image_shape: tuple[int, int, int] = (224, 224, 3),
+    image_shape: tuple[int, int, int],
 ) -> tuple[nn.Module, dict[str, Any], tuple[str, ...]]:
     """A model and its variables for another number of classes.
 
-    What has another shape with another number of classes (the last linear layer, and those of
-    auxiliary classifiers) is drawn as the model itself initializes it; all else stays as it is.
+    Variables whose shape depends on the number of classes (the last linear layer, also of auxiliary
+    classifiers) are initialized as in the model. All others are kept.
 
     Args:
         model: a module with the attribute `num_classes`.
         variables: its variables.
         num_classes: the new number.
-        key: decides what is drawn.
-        image_shape: height, width and channels the model is made for.
+        key: random key of the initialization.
+        image_shape: height, width and channels of the images that the model is made for.
 
     Returns:
-        The model with `num_classes`, its variables, and the paths of what was drawn, such as
-        "params/head/kernel"; nothing is drawn where the number is the one there is.
+        The model with `num_classes`, its variables, and the paths of the initialized variables,
+        such as "params/head/kernel"; there are none if the number does not change.
     """
     images = jnp.zeros((1, *image_shape))
     changed = model.clone(num_classes=num_classes)
@@ -43,7 +43,7 @@ def change_num_classes(
         drawn = flatten_dict(changed.init(key, images), sep="/")
         return {path: drawn[path] for path in paths}
 
-    # Compiled, so that the whole model is not initialized for the sake of its last layer.
+    # Compiled, so that only the returned variables are computed, not the whole model.
     fresh = jax.jit(draw)(key) if paths else {}
     kept = flatten_dict(dict(variables), sep="/")
     return changed, unflatten_dict({**kept, **fresh}, sep="/"), paths

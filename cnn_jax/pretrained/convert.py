@@ -1,4 +1,4 @@
-"""Weights of PyTorch models as variables of ours, and back."""
+"""Conversion of PyTorch's state dicts to our variables and back."""
 
 import os
 from collections.abc import Mapping
@@ -11,7 +11,8 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.models import create_model
+from cnn_jax.models import create_model, example_shape
+from cnn_jax.models.registry import IMAGENET
 from cnn_jax.pretrained.renamed import torchvision_names
 from cnn_jax.pretrained.state_dict import as_state_dict
 
@@ -19,34 +20,35 @@ from cnn_jax.pretrained.state_dict import as_state_dict
 def from_torch(
     model: str | nn.Module,
     state_dict: Mapping[str, Any] | str | os.PathLike,
-    image_shape: tuple[int, int, int] = (224, 224, 3),
+    image_shape: tuple[int, int, int] | None = None,
 ) -> dict[str, Any]:
     """Variables (`params`, `batch_stats`) of a model from the state dict of its PyTorch original.
 
     Kernels change from OIHW to HWIO and from [out, in] to [in, out]. Values are float32, or float64
-    where they come as float64 and JAX has it enabled. The names are torchvision's; timm's, and
-    those that torchvision itself has given up, are understood too (see `torchvision_names`).
+    if they are stored as float64 and JAX has it enabled. The names are torchvision's; timm's and
+    older names of torchvision are also accepted (see `torchvision_names`).
 
     Args:
         model: a module, or a name for `create_model`.
-        state_dict: PyTorch's names to tensors or numpy arrays, or a file of them (see
-            `as_state_dict`). Counters of batches are left out, and so are auxiliary classifiers
-            where the model has `aux_logits=False`.
-        image_shape: height, width and channels the model is made for; only models without global
-            pooling depend on the size.
+        state_dict: tensors or numpy arrays by PyTorch's names, or a file of them (see
+            `as_state_dict`). Counters of batches are ignored, and so are auxiliary classifiers if
+            the model has `aux_logits=False`.
+        image_shape: height, width and channels of the images that the model is made for; only
+            models without global pooling depend on the size. The default is `example_shape` of
+            the name, and (224, 224, 3) for a module.
 
     Raises:
         TypeError: a model without a table of PyTorch's names (`torch_names`).
-        ConfigError: entries that are missing, unexpected or of another shape or kind, all in one
-            message; nothing is loaded.
+        ConfigError: entries that are missing, unexpected or of another shape or kind; all are
+            listed.
         UserError: a file that cannot be read.
     """
     if isinstance(model, str):
+        image_shape = image_shape or example_shape(model)
         model = create_model(model)
     names = _torch_names(model)
-    shapes = flatten_dict(
-        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *image_shape))), sep="/"
-    )
+    images = jnp.zeros((1, *(image_shape or IMAGENET)))
+    shapes = flatten_dict(jax.eval_shape(model.init, jax.random.key(0), images), sep="/")
     arrays = torchvision_names(as_state_dict(state_dict))
     unused = _auxiliary_names(model)
 
@@ -73,20 +75,20 @@ def from_torch(
 
 
 def to_torch(model: str | nn.Module, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The state dict of a model's PyTorch original; the inverse of `from_torch`, to the bit.
+    """The state dict of a model's PyTorch original; the exact inverse of `from_torch`.
 
-    It has all the names that torchvision's `state_dict()` has, in the order of our table. The
-    counters of batches, of which our variables know nothing, are zeros. In PyTorch:
-    `model.load_state_dict({name: torch.as_tensor(array) for name, array in state.items()})`; as a
-    file: `safetensors.numpy.save_file(state, "model.safetensors")`.
+    It has all names of torchvision's `state_dict()`, in the order of our table. Counters of
+    batches are zero. To load it in PyTorch:
+    `model.load_state_dict({name: torch.as_tensor(array) for name, array in state.items()})`. To
+    save it: `safetensors.numpy.save_file(state, "model.safetensors")`.
 
     Args:
         model: a module, or a name for `create_model`.
-        variables: `params` and `batch_stats`, as `init` and `from_torch` give them.
+        variables: `params` and `batch_stats`, as returned by `init` and `from_torch`.
 
     Raises:
         TypeError: a model without a table of PyTorch's names (`torch_names`).
-        ConfigError: variables that are missing or that the table does not have, all in one message.
+        ConfigError: variables that are missing or unexpected; all are listed.
     """
     if isinstance(model, str):
         model = create_model(model)
@@ -101,7 +103,7 @@ def to_torch(model: str | nn.Module, variables: Mapping[str, Any]) -> dict[str, 
         )
     state = {}
     for name, path in names.items():
-        # A copy: PyTorch shares an array's memory, and wants to write to it.
+        # A copy, because PyTorch shares the memory of an array and writes to it.
         state[name] = np.array(_torch_layout(np.asarray(flat[path])), order="C")
         if name.endswith("running_var"):
             counter = name.removesuffix("running_var") + "num_batches_tracked"
@@ -112,14 +114,14 @@ def to_torch(model: str | nn.Module, variables: Mapping[str, Any]) -> dict[str, 
 def _torch_names(model: nn.Module) -> dict[str, str]:
     if not hasattr(model, "torch_names"):
         raise TypeError(
-            f"{type(model).__name__} holds no table of PyTorch's names, so its weights cannot be "
-            "converted; give the class a method torch_names"
+            f"{type(model).__name__} has no table of PyTorch's names, so its weights cannot be "
+            "converted; add a method torch_names to the class"
         )
     return model.torch_names()
 
 
 def _auxiliary_names(model: nn.Module) -> dict[str, str]:
-    """The names of the auxiliary classifiers that a model was made without."""
+    """PyTorch's names with auxiliary classifiers, for a model without them."""
     if getattr(model, "aux_logits", True):
         return {}
     return _torch_names(model.clone(aux_logits=True))

@@ -1,4 +1,4 @@
-"""Files of public weights, from torchvision's server or the Hugging Face hub, unaltered."""
+"""Files of public weights, from torchvision's server or the Hugging Face hub, verified."""
 
 import json
 import os
@@ -13,20 +13,20 @@ from cnn_jax.pretrained.preprocessing import Preprocessing
 
 
 def weights_directory() -> Path:
-    """Where downloaded weights are kept: cnn_jax/weights in the user's cache directory."""
+    """The directory of downloaded weights: cnn_jax/weights in the user's cache directory."""
     user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return user_cache / "cnn_jax" / "weights"
 
 
 def weights_file(weights: Weights, directory: Path, server: str = TORCHVISION) -> Path:
-    """The file of public weights in a directory, downloaded if it is not there yet.
+    """The file of public weights in a directory, downloaded if it is missing.
 
-    timm's safetensors on the hub, which need no torch, come first; torchvision's own file if it
-    lies in the directory already, or if there is nothing on the hub, or it is out of reach.
+    timm's safetensors on the hub are preferred, because they do not need torch. torchvision's file
+    is used if it is already in the directory, or if the hub does not have the weights or cannot be
+    reached.
 
     Raises:
-        UserError: the weights are out of reach; the message says where they are, and where to put
-            them by hand.
+        UserError: the weights cannot be downloaded; the message says how to download them by hand.
     """
     by_hand = directory / weights.file
     failures = []
@@ -43,18 +43,19 @@ def weights_file(weights: Weights, directory: Path, server: str = TORCHVISION) -
         except UserError as error:
             failures.append(str(error))
     raise UserError(
-        f"the weights {weights.name} of {weights.model} cannot be had.\n  "
+        f"the weights {weights.name} of {weights.model} cannot be downloaded.\n  "
         + "\n  ".join(failures)
         + f"\nWithout network: download {weights.url} elsewhere, put it into {directory}, and run "
-        "the same again (it is read with torch)."
+        "the same command again (torch is needed to read it)."
     )
 
 
 def torchvision_file(weights: Weights, directory: Path, server: str = TORCHVISION) -> Path:
-    """The file of torchvision in a directory, downloaded if needed; its sha256 is always checked.
+    """The file of torchvision in a directory, downloaded if it is missing and always verified.
 
     Raises:
-        DownloadError: out of reach, broken off (what has arrived is kept) or altered (deleted).
+        DownloadError: the file cannot be reached, is incomplete (and kept, to be resumed) or has
+            another sha256 (and is deleted).
     """
     path = directory / weights.file
     if path.is_file():
@@ -63,20 +64,21 @@ def torchvision_file(weights: Weights, directory: Path, server: str = TORCHVISIO
             return path
         path.unlink()
         raise DownloadError(
-            f"{path} was not the published file, and is deleted: its sha256 is {actual}, expected "
-            f"{weights.sha256}…; the same command downloads it again"
+            f"{path} was not the published file and has been deleted: its sha256 is {actual}, "
+            f"expected {weights.sha256}…; run the same command to download it again"
         )
     size = published_size(server + weights.file, seconds=10.0)
     return download(PublishedFile(weights.file, size, weights.sha256, (server,)), directory)
 
 
 def hub_file(repository: str, filename: str, directory: Path) -> Path:
-    """A file of a repository on the Hugging Face hub, in the directory's folder "hub".
+    """A file of a repository on the Hugging Face hub, in the folder "hub" of the directory.
 
-    The hub names large files by their sha256, and so does the folder: it is checked each time.
+    The hub names large files by their sha256, which is checked each time.
 
     Raises:
-        DownloadError: out of reach, not there, or altered (deleted).
+        DownloadError: the file cannot be reached, does not exist, or has another sha256 (and is
+            deleted).
     """
     try:
         import huggingface_hub as hub
@@ -92,34 +94,33 @@ def hub_file(repository: str, filename: str, directory: Path) -> Path:
                 repository, filename, cache_dir=folder, local_files_only=True
             )
         except hub.errors.LocalEntryNotFoundError:
-            # One question without a second try, or it takes half a minute to find no network.
+            # A single request without retries, which would take half a minute without network.
             expected = hub.get_hf_file_metadata(hub.hf_hub_url(repository, filename)).etag or ""
             path = hub.hf_hub_download(repository, filename, cache_dir=folder)
-    # Its own errors, those of its HTTP library and OSError have no other base in common.
+    # The hub's errors, those of its HTTP library and OSError share no other base class.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DownloadError(f"{filename} of {repository} cannot be had: {reason}") from error
+        raise DownloadError(f"cannot download {filename} of {repository}: {reason}") from error
     stored = Path(path).resolve()
     expected = expected or stored.name
     if re.fullmatch("[0-9a-f]{64}", expected) and sha256(stored) != expected:
         stored.unlink()
         Path(path).unlink(missing_ok=True)
         raise DownloadError(
-            f"{filename} of {repository} was altered, and is deleted: its sha256 is not "
-            f"{expected}; the same command downloads it again"
+            f"{filename} of {repository} was altered and has been deleted: its sha256 is not "
+            f"{expected}; run the same command to download it again"
         )
     return Path(path)
 
 
 def hub_configuration(repository: str, directory: Path) -> tuple[Preprocessing, int]:
-    """Preprocessing and number of classes that timm states for a repository of its own.
+    """Preprocessing and number of classes in the config.json of a repository of timm.
 
-    The sizes are those of the published accuracy (timm's `test_input_size`), where they differ
-    from those of training.
+    Sizes are those of evaluation (timm's `test_input_size`) if they differ from those of training.
 
     Raises:
-        DownloadError: out of reach.
-        UserError: a repository without timm's config.json.
+        DownloadError: the file cannot be reached.
+        UserError: the repository has no config.json of timm.
     """
     path = hub_file(repository, "config.json", directory)
     try:
@@ -137,6 +138,7 @@ def hub_configuration(repository: str, directory: Path) -> tuple[Preprocessing, 
         return preprocessing, int(content.get("num_classes") or config["num_classes"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{repository} is not one of timm's repositories: its config.json says nothing of "
-            f"{error}; give its file to cnn_jax.pretrained.from_torch"
+            f"{repository} is not a repository of timm: its config.json cannot be used "
+            f"({type(error).__name__}: {error}); download its weights and pass the file to "
+            "cnn_jax.pretrained.from_torch"
         ) from error

@@ -1,4 +1,4 @@
-"""A model with public weights, and all that it takes to use it, in one line."""
+"""A model with public weights, its preprocessing and its class names, in one line."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ import jax
 from flax import linen as nn
 from jaxtyping import Array, Key
 
-from cnn_jax.models import create_model
+from cnn_jax.models import create_model, example_shape
 from cnn_jax.pretrained.catalog import find_weights, imagenet_classes
 from cnn_jax.pretrained.classes import change_num_classes
 from cnn_jax.pretrained.convert import from_torch
@@ -22,15 +22,15 @@ IMAGENET_CLASSES = 1000
 class Pretrained:
     """A model with public weights.
 
-    `model.apply(variables, preprocessing(image)[None])` gives the logits of one image.
+    `model.apply(variables, preprocessing(image)[None])` returns the logits of one image.
 
     Attributes:
         model: the module.
         variables: its `params` and `batch_stats`.
-        preprocessing: makes the model's input of a uint8 RGB image.
-        class_names: by label; empty where the weights are not for ImageNet's 1,000 classes, or the
-            number of classes was changed.
-        reinitialized: paths of what was drawn anew for another number of classes.
+        preprocessing: turns a uint8 RGB image into the model's input.
+        class_names: names of the classes by label; empty if the weights are not for ImageNet's
+            1,000 classes or the number of classes was changed.
+        reinitialized: paths of the variables initialized for another number of classes.
     """
 
     model: nn.Module
@@ -49,27 +49,27 @@ def load(
     key: Key[Array, ""] | None = None,
     **attributes: Any,
 ) -> Pretrained:
-    """A model with public weights; they are downloaded once, and checked by their sha256.
+    """A model with public weights, which are downloaded once and verified by their sha256.
 
-    GoogLeNet and Inception v3 get `transform_input=True`, as torchvision's weights for them expect
-    images in another scale. Their auxiliary classifiers are left out unless `aux_logits=True`.
+    GoogLeNet and Inception v3 get `transform_input=True`, because torchvision's weights for them
+    expect images in [-1, 1]. Their auxiliary classifiers are omitted unless `aux_logits=True`.
 
     Args:
         name: a name for `create_model`.
         weights: "IMAGENET1K_V1", "IMAGENET1K_V2" (torchvision's, see `list_weights`), "DEFAULT"
-            for the best of them, or one of timm's repositories on the Hugging Face hub, such as
+            for the best of them, or a repository of timm on the Hugging Face hub, such as
             "timm/resnet50.a1_in1k".
-        num_classes: where it is not the weights' own, the body is kept and the last layer is drawn
-            anew, see `change_num_classes`.
-        directory: where the files are kept; by default "cnn_jax/weights" in the user's cache
+        num_classes: if it is not that of the weights, the body is kept and the last layer is
+            initialized, see `change_num_classes`.
+        directory: directory of the files; by default "cnn_jax/weights" in the user's cache
             directory (`XDG_CACHE_HOME`, or ~/.cache).
-        key: decides what is drawn anew; by default `jax.random.key(0)`.
-        attributes: of the model, such as `norm="frozen"` or `dtype`.
+        key: random key of the initialization; by default `jax.random.key(0)`.
+        attributes: attributes of the model, such as `norm="frozen"` or `dtype`.
 
     Raises:
-        ConfigError: an unknown model, attribute or name of weights (close ones are named), or
-            weights that do not fit the model (every entry that does not is named).
-        UserError: weights that cannot be had; the message says how to bring them by hand.
+        ConfigError: unknown model, attribute or weights (close names are listed), or weights that
+            do not fit the model (all entries that do not fit are listed).
+        UserError: the weights cannot be downloaded; the message says how to do it by hand.
     """
     folder = Path(directory) if directory else weights_directory()
     if "/" in weights:
@@ -80,10 +80,10 @@ def load(
         if name in ("googlenet", "inception_v3"):
             attributes = {"transform_input": True} | attributes
         preprocessing, there = chosen.preprocessing, IMAGENET_CLASSES
-        create_model(name, **attributes)  # what is wrong is said before anything is downloaded
+        create_model(name, **attributes)  # raises before anything is downloaded
         file = weights_file(chosen, folder)
     model = create_model(name, num_classes=there, **attributes)
-    image_shape = (preprocessing.crop, preprocessing.crop, 3)
+    image_shape = example_shape(name)
     variables = from_torch(model, file, image_shape)
     reinitialized: tuple[str, ...] = ()
     if num_classes is not None:

@@ -1,4 +1,4 @@
-"""What public weights expect of an image: its size, its crop and its scale."""
+"""The preprocessing that public weights expect: size, crop and scale of an image."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -21,11 +21,11 @@ _FILTERS = {
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize the shorter side, crop the centre, and normalize: an image becomes a model's input.
+    """Resize the shorter side, crop the centre and normalize.
 
-    Equal to torchvision's `transforms.ImageClassification` of a Pillow image: the antialiased
-    filter is Pillow's, the longer side is rounded down, the crop's corner to the nearest even
-    number of halves, and an image that is smaller than the crop is padded with black.
+    Equal to torchvision's `transforms.ImageClassification` of a Pillow image: resizing is Pillow's,
+    with antialiasing, the longer side is rounded down, the corner of the crop is rounded half to
+    even, and an image that is smaller than the crop is padded with black.
 
     Attributes:
         resize: pixels of the shorter side.
@@ -47,7 +47,7 @@ class Preprocessing:
         return (pixels - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
 
     def resize_and_crop(self, image: Image) -> UInt8[np.ndarray, "{self.crop} {self.crop} 3"]:
-        """What the model sees of an RGB image, before it is normalized."""
+        """The part of an RGB image that the model sees, before normalization."""
         height, width = image.shape[:2]
         shorter = min(height, width)
         size = int(self.resize * width / shorter), int(self.resize * height / shorter)
@@ -59,6 +59,6 @@ def _centre(image: Image, crop: int) -> UInt8[np.ndarray, "{crop} {crop} 3"]:
     missing = [max(0, crop - size) for size in image.shape[:2]]
     if any(missing):
         image = np.pad(image, [*((gap // 2, (gap + 1) // 2) for gap in missing), (0, 0)])
-    # Python rounds halves to even, and so does torchvision.
+    # Python rounds half to even, as torchvision does.
     top, left = (round((size - crop) / 2) for size in image.shape[:2])
     return image[top : top + crop, left : left + crop]

@@ -1,29 +1,30 @@
-"""State dicts under other names than torchvision's of today."""
+"""State dicts with other names than torchvision's current ones."""
 
 import re
 
 import numpy as np
 
-# VGG's classifier in timm (vgg.py): its first two layers are convolutions there.
+# timm's VGG (vgg.py), where the first two layers of the classifier are convolutions.
 _TIMM_VGG = {
     "pre_logits.fc1": "classifier.0",
     "pre_logits.fc2": "classifier.3",
     "head.fc": "classifier.6",
 }
-# DenseNet's layers before 2018, as in the files that torchvision still publishes (densenet.py).
+# DenseNet's names before 2018, which torchvision's published files still have (densenet.py).
 _OLD_DENSENET = re.compile(r"(.*\.denselayer\d+\.(?:norm|conv))\.([12]\.\w+)")
 
 
 def torchvision_names(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same weights under torchvision's names, and in its shapes.
+    """The same weights with torchvision's names and shapes.
 
-    Known are timm's VGG, whose classifier is kept as 7x7 and 1x1 convolutions, and DenseNets
-    saved before torchvision renamed their layers ("norm.1", "conv.2"; its own published files are).
-    timm's ResNet, ResNeXt, Wide ResNet, DenseNet and Inception v3 have torchvision's names. All
-    others stay as they are.
+    This renames timm's VGG, whose classifier has 7x7 and 1x1 convolutions, and DenseNets saved
+    before torchvision renamed their layers ("norm.1", "conv.2"), such as its published files.
+    Other names are kept; timm's ResNet, ResNeXt, Wide ResNet, DenseNet and Inception v3 have
+    torchvision's names.
 
-    At other sizes than 224x224 timm's VGG differs from torchvision's, with the same weights: it
-    slides its classifier over the map, where torchvision first pools the map to 7x7.
+    For images of other sizes than 224x224, timm's VGG differs from torchvision's with the same
+    weights: it applies the classifier at every position of the map, while torchvision pools the
+    map to 7x7 first.
     """
     renamed = {}
     for name, array in state.items():

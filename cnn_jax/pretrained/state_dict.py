@@ -1,4 +1,4 @@
-"""State dicts: PyTorch's names and arrays, from memory or from a file, bare or wrapped."""
+"""Reading of PyTorch's state dicts, from memory or from a file."""
 
 import os
 from collections.abc import Mapping
@@ -11,23 +11,23 @@ from cnn_jax.errors import ConfigError, UserError
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".tar")
 CONTAINERS = ("state_dict", "model_state_dict", "model")
-"""Where training scripts keep the state dict, among epochs, optimizers and the like."""
+"""Keys under which training scripts store the state dict in a checkpoint."""
 
 
 def as_state_dict(source: Mapping[str, Any] | str | os.PathLike) -> dict[str, np.ndarray]:
-    """The arrays of a state dict by name, as they are stored; floating point at least float32.
+    """The arrays of a state dict by name; floating point is float32 or wider.
 
-    A checkpoint that holds the state dict as its "state_dict", "model_state_dict" or "model" is
-    unwrapped, and so are names that all begin with "module." (`torch.nn.DataParallel`). Counters
-    of batches (`num_batches_tracked`) are left out: nothing here reads them.
+    A checkpoint that stores the state dict as "state_dict", "model_state_dict" or "model" is
+    unwrapped. The prefix "module." of `torch.nn.DataParallel` is removed. Counters of batches
+    (`num_batches_tracked`) are omitted.
 
     Args:
-        source: names to tensors or numpy arrays; or a file, .safetensors (needs safetensors) or
+        source: tensors or numpy arrays by name; or a file, .safetensors (needs safetensors) or
             .pth, .pt, .bin, .pth.tar (needs torch; only tensors are loaded, no code is run).
 
     Raises:
-        ConfigError: what is no state dict.
-        UserError: a file that is missing, damaged or of another kind, or whose reader is missing.
+        ConfigError: the source is not a state dict.
+        UserError: the file is missing, damaged or of another kind, or its reader is not installed.
     """
     if isinstance(source, Mapping):
         where, loaded = "this", source
@@ -43,19 +43,19 @@ def as_state_dict(source: Mapping[str, Any] | str | os.PathLike) -> dict[str, np
     }
     if other := [name for name, value in entries.items() if not hasattr(value, "shape")]:
         raise ConfigError(
-            f"{where} is not a state dict, which has names and arrays only: "
-            f"{', '.join(map(str, other[:5]))} {'are' if other[1:] else 'is'} none; "
-            f"expected a state dict, or a dict with one as its {' or '.join(CONTAINERS)}"
+            f"{where} is not a state dict: {', '.join(map(str, other[:5]))} "
+            f"{'are not arrays' if other[1:] else 'is not an array'}; expected arrays by name, or "
+            f"a dict with them as {' or '.join(CONTAINERS)}"
         )
     if not entries:
-        raise ConfigError(f"{where} holds no weights")
+        raise ConfigError(f"{where} contains no weights")
     if all(name.startswith("module.") for name in entries):
         entries = {name.removeprefix("module."): value for name, value in entries.items()}
     return {name: to_numpy(value) for name, value in entries.items()}
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
-    """What a file holds; raises UserError where it cannot be read."""
+    """The content of a file; raises UserError if it cannot be read."""
     if not path.is_file():
         raise UserError(f"there is no file {path}")
     if path.suffix == ".safetensors":
@@ -68,15 +68,15 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
 
 
 def to_numpy(value: Any) -> np.ndarray:
-    """A tensor of PyTorch or an array; floating point in float32, float64 stays as it is."""
+    """A PyTorch tensor or an array as numpy array; half precision becomes float32."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
-        # NumPy knows no bfloat16, and float32 holds every 16-bit value.
+        # NumPy has no bfloat16, and float32 represents every 16-bit value exactly.
         value = (
             value.float() if value.is_floating_point() and value.itemsize < 4 else value
         ).numpy()
     array = np.asarray(value)
-    if array.dtype.kind in "iub":  # counters, masks: told apart from weights by their kind
+    if array.dtype.kind in "iub":  # counters and masks
         return array
     return array.astype(np.promote_types(array.dtype, np.float32), copy=False)
 
@@ -98,24 +98,23 @@ def _read_torch(path: Path) -> Mapping[str, Any]:
         import torch
     except ImportError as error:
         raise UserError(
-            f"{path} needs torch to be read: pip install 'cnn-jax[torch]', or take the weights as "
+            f"reading {path} needs torch: pip install 'cnn-jax[torch]', or use weights as "
             ".safetensors"
         ) from error
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    # What a damaged file raises depends on where torch stumbles over it: UnpicklingError,
-    # RuntimeError, EOFError, KeyError and others.
+    # A damaged file raises UnpicklingError, RuntimeError, EOFError, KeyError or others.
     except Exception as error:
         raise UserError(
-            _damaged(path, "PyTorch checkpoint of tensors alone", error)
-            + "\n(A file with other Python objects in it is never opened, as it could run code: "
-            "save model.state_dict() with torch.save.)"
+            _damaged(path, "PyTorch checkpoint of tensors", error)
+            + "\n(A file with other Python objects could run code and is not loaded: save "
+            "model.state_dict() with torch.save.)"
         ) from error
     if not isinstance(loaded, Mapping):
-        raise UserError(f"{path} holds a {type(loaded).__name__}, expected a state dict")
+        raise UserError(f"{path} contains a {type(loaded).__name__}, expected a state dict")
     return loaded
 
 
 def _damaged(path: Path, kind: str, error: Exception) -> str:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-    return f"{path} ({path.stat().st_size:,} bytes) is no whole {kind}: {reason}"
+    return f"{path} ({path.stat().st_size:,} bytes) is not a complete {kind}: {reason}"

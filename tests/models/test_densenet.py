@@ -5,6 +5,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from cnn_jax.models import DenseNet, create_model
+from cnn_jax.models.summary import feature_shapes
 from tests.tolerance import assert_close
 
 PARAMETERS = {121: 7_978_856, 161: 28_681_000, 169: 14_149_480, 201: 20_013_928}
@@ -28,13 +29,7 @@ def test_torch_names_are_all_of_the_variables():
 
 
 def test_features_are_named_from_stem_to_last_stage():
-    model, found = create_model("densenet121"), {}
-
-    def forward(variables):
-        features = model.apply(variables, jnp.zeros((1, 224, 224, 3)), method="features")
-        found.update({name: map.shape[1:] for name, map in features.items()})
-
-    jax.eval_shape(forward, shapes(model))
+    found = feature_shapes(create_model("densenet121"), (224, 224, 3))
     assert list(found.items()) == [
         ("stem", (112, 112, 64)),
         ("stage1", (56, 56, 256)),

@@ -8,6 +8,7 @@ from flax.traverse_util import flatten_dict
 from cnn_jax.layers import BatchNorm
 from cnn_jax.models import GoogLeNet, create_model
 from cnn_jax.models.googlenet import BLOCKS
+from cnn_jax.models.summary import feature_shapes
 from tests.tolerance import assert_close
 
 PARAMETERS = {
@@ -70,13 +71,7 @@ def test_torch_names_are_all_of_the_variables(name, aux_logits):
 
 def sizes_of_features(name, size):
     """Height of each feature by its name, in forward order."""
-    model, found = create_model(name), {}
-
-    def forward(variables):
-        features = model.apply(variables, jnp.zeros((1, size, size, 3)), method="features")
-        found.update({name: map.shape[1:] for name, map in features.items()})
-
-    jax.eval_shape(forward, shapes(model))
+    found = feature_shapes(create_model(name), (size, size, 3))
     assert all(height == width for height, width, _ in found.values())
     assert [channels for *_, channels in found.values()] == [192, *WIDTHS]
     return {name: height for name, (height, _, _) in found.items()}

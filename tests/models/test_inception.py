@@ -8,6 +8,7 @@ from flax.traverse_util import flatten_dict
 from cnn_jax.layers import BatchNorm
 from cnn_jax.models import create_model
 from cnn_jax.models.inception_blocks import InceptionA
+from cnn_jax.models.summary import feature_shapes
 from tests.tolerance import assert_close
 
 PARAMETERS = {False: 23_834_568, True: 27_161_264}
@@ -33,13 +34,7 @@ def test_torch_names_are_all_of_the_variables(aux_logits):
 @pytest.mark.parametrize(("size", "sizes"), [(299, (71, 35, 17, 8)), (75, (15, 7, 3, 1))])
 def test_features_are_named_from_stem_to_last_block(size, sizes):
     """Sizes as in torchvision's comments and, at the smallest, its model."""
-    model, found = create_model("inception_v3"), {}
-
-    def forward(variables):
-        features = model.apply(variables, jnp.zeros((1, size, size, 3)), method="features")
-        found.update({name: map.shape[1:] for name, map in features.items()})
-
-    jax.eval_shape(forward, shapes(model))
+    found = feature_shapes(create_model("inception_v3"), (size, size, 3))
     widths = {
         0: [("stem", 192)],
         1: [("mixed_5b", 256), ("mixed_5c", 288), ("mixed_5d", 288)],
@@ -67,7 +62,7 @@ def test_zeros_around_the_image_count_in_the_average_pools():
                 outputs.append(x)
             return jnp.zeros((*x.shape[:3], self.features))
 
-    InceptionA(2, Conv).apply({}, jnp.ones((1, 4, 4, 1)), train=False)
+    InceptionA(pool_features=2, conv_block=Conv).apply({}, jnp.ones((1, 4, 4, 1)), train=False)
     border, inside = 2 / 3, 1
     row = np.array([border, inside, inside, border])
     assert_close(outputs[0][0, :, :, 0], np.outer(row, row), rtol=1e-6)
@@ -146,7 +141,11 @@ def test_norms_that_there_are_not_are_refused():
         ({}, (299, 299, 3), r"expected images as \[batch, height, width, channels\], got"),
         ({}, (1, 3, 299, 299), r"looks like \[batch, channels, height, width\]; transpose"),
         ({}, (1, 74, 75, 3), "74x75 pixels are too small .* at least 75x75"),
-        ({"transform_input": True}, (1, 75, 75, 1), r"of 3 channels, got shape \(1, 75, 75, 1\)"),
+        (
+            {"transform_input": True},
+            (1, 75, 75, 1),
+            r"images of 3 channels, got shape \(1, 75, 75, 1\)",
+        ),
     ],
 )
 @pytest.mark.usefixtures("no_shape_hook")

@@ -65,7 +65,7 @@ def test_equals_pytorch_s_own_layers():
     x = torch.tanh(reference["fc1"](x.flatten(1)))
     expected = reference["fc3"](torch.tanh(reference["fc2"](x))).detach()
     with jax.enable_x64(True):
-        variables = from_torch("lenet5", reference.state_dict(), image_shape=(28, 28, 1))
+        variables = from_torch("lenet5", reference.state_dict())
         logits = LeNet().apply(variables, jnp.asarray(images))
     assert_close(logits, expected.numpy())
 

@@ -2,9 +2,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from cnn_jax.layers import BatchNorm
 from cnn_jax.models import ResNet, cifar_resnet, create_model
+from cnn_jax.models.summary import feature_shapes
 from tests.tolerance import assert_close
 
 CIFAR = {20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018, 110: 1_727_962}
@@ -64,17 +67,10 @@ def test_torch_names_are_all_of_the_variables(name):
     ],
 )
 def test_features_are_named_from_stem_to_last_stage(name, size, expected):
-    model = create_model(name, num_classes=3)
-    x = jnp.zeros((2, size, size, 3))
-    variables = shapes(model)
-    features = jax.eval_shape(lambda v: model.apply(v, x, method="features"), variables)
     stages = ["stem", *(f"stage{i}" for i in range(1, len(expected)))]
-    # A jitted dict would come back sorted by key; the order is part of the contract.
-    order = []
-    jax.eval_shape(lambda v: order.extend(model.apply(v, x, method="features")), variables)
-    assert order == stages
-    assert [features[s].shape for s in stages] == [(2, n, n, c) for n, c in expected]
-    assert jax.eval_shape(lambda v: model.apply(v, x), variables).shape == (2, 3)
+    found = feature_shapes(create_model(name), (size, size, 3))
+    expected = {stage: (n, n, c) for stage, (n, c) in zip(stages, expected, strict=True)}
+    assert list(found.items()) == list(expected.items())
 
 
 @pytest.fixture(scope="module")
@@ -174,16 +170,61 @@ def test_eight_devices_equal_one(images, variables):
         sharded = jax.device_put(images, NamedSharding(mesh, PartitionSpec("data")))
         assert_close(step(replicated, sharded), expected)
 
-        synchronized = cifar_resnet(8, axis_name="devices")
         mapped = jax.pmap(
             lambda v, x: loss_and_gradients(
-                synchronized, v, x, reduce=lambda tree: jax.lax.pmean(tree, "devices")
+                model, v, x, reduce=lambda tree: jax.lax.pmean(tree, "devices")
             ),
             "devices",
             in_axes=(None, 0),
             out_axes=None,
         )
         assert_close(mapped(variables, images[:, None]), expected)
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+def test_every_second_pixel_of_a_dilated_stage_is_that_of_the_strided_one(block):
+    """Holes in the kernels take the place of pixels left out, in the last of two stages twice."""
+    sizes, widths = (1, 2, 2), (2, 3, 4)
+    strided = ResNet("cifar", block, sizes, widths, num_classes=2)
+    dilated = strided.clone(dilated_stages=2)
+    with jax.enable_x64(True):
+        images = jax.random.normal(jax.random.key(1), (2, 13, 16, 3))
+        variables = jax.jit(strided.init)(jax.random.key(0), images)
+        expected, actual = (
+            jax.jit(lambda v, x, model=model: model.apply(v, x, method="features"))(
+                variables, images
+            )
+            for model in (strided, dilated)
+        )
+    assert actual["stage3"].shape == (2, 13, 16, expected["stage3"].shape[-1])
+    assert_close(actual["stage1"], expected["stage1"])
+    assert_close(actual["stage2"][:, ::2, ::2], expected["stage2"])
+    assert_close(actual["stage3"][:, ::4, ::4], expected["stage3"])
+    assert dilated.feature_strides() == {"stem": 1, "stage1": 1, "stage2": 1, "stage3": 1}
+
+
+def test_dilation_keeps_the_stride_of_the_stages_before():
+    """As in DeepLab and FCN."""
+    model = create_model("resnet50", dilated_stages=2)
+    strides = {"stem": 2, "stage1": 4, "stage2": 8, "stage3": 8, "stage4": 8}
+    assert model.feature_strides() == strides
+    found = feature_shapes(model, (64, 96, 3))
+    assert {name: (64 // height, 96 // width) for name, (height, width, _) in found.items()} == {
+        name: (stride, stride) for name, stride in strides.items()
+    }
+
+
+def test_norm_eps_is_that_of_every_norm():
+    model, found = cifar_resnet(8, shortcut="B", zero_init_residual=True, norm_eps=0.5), []
+
+    def keep(next_method, args, kwargs, context):
+        if isinstance(context.module, BatchNorm):
+            found.append(context.module.eps)
+        return next_method(*args, **kwargs)
+
+    with nn.intercept_methods(keep):
+        shapes(model)
+    assert found == [0.5] * (1 + 6 + 2)
 
 
 @pytest.mark.parametrize("depth", [2, 19, 21])
@@ -198,7 +239,8 @@ def test_a_depth_that_is_not_6n_plus_2_is_refused(depth):
         ({"shortcut": "C"}, "shortcut must be one of 'A', 'B', got 'C'"),
         ({"norm": "group"}, "norm must be one of 'batch', 'frozen', got 'group'"),
         ({"residual": False, "zero_init_residual": True}, "has no residual branch"),
-        ({"groups": 32}, "basic block has 1 and 64, got 32 and 64; set block='bottleneck'"),
+        ({"dilated_stages": 3}, "dilated_stages must be between 0 and 2, .* got 3"),
+        ({"groups": 32}, "a basic block has groups=1 .* got 32 and 64; set block='bottleneck'"),
     ],
 )
 @pytest.mark.usefixtures("no_shape_hook")

@@ -5,7 +5,7 @@ import pytest
 from flax import linen as nn
 
 from cnn_jax.layers import Conv, ConvTranspose, Linear
-from cnn_jax.models import create_model
+from cnn_jax.models import create_model, example_shape
 from cnn_jax.models.summary import summarize
 
 # torchvision's own figures (0.28, `num_params` and `_ops` of each model's weights); without the
@@ -33,8 +33,7 @@ COUNTS = {
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_counts_are_torchvisions(name):
-    size = 299 if name == "inception_v3" else 224
-    rows = summarize(create_model(name), (size, size, 3))
+    rows = summarize(create_model(name), example_shape(name))
     parameters, giga_macs = COUNTS[name]
     assert sum(row.parameters for row in rows) == parameters
     assert round(sum(row.macs for row in rows) / 1e9, 3) == giga_macs

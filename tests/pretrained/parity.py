@@ -6,7 +6,7 @@ import numpy as np
 import optax
 from flax.traverse_util import flatten_dict
 
-from cnn_jax.models import create_model
+from cnn_jax.models import create_model, example_shape
 from cnn_jax.pretrained import from_torch
 from tests.references.weights import NUMBER_OF_CLASSES, images_and_labels, weights
 
@@ -19,9 +19,10 @@ def our_model(classifier):
 
 
 def drawn_weights(classifier):
-    """A state dict for both models, drawn by PyTorch's names and shapes alone."""
+    """A random state dict for both models; PyTorch's names are the seeds."""
     model = our_model(classifier)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 224, 224, 3)))
+    images = jnp.zeros((1, *example_shape(classifier.name)))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
     flat = flatten_dict(shapes, sep="/")
     return weights(
         {name: _torch_shape(flat[path].shape) for name, path in model.torch_names().items()}
@@ -29,7 +30,7 @@ def drawn_weights(classifier):
 
 
 def ours(classifier, state_dict, batch, size, *, train, gradients, dtype=np.float64):
-    """What `tests.references.torchvision_models.reference` gives, of our model."""
+    """The results of our model, as in `tests.references.torchvision_models.reference`."""
     with jax.enable_x64(dtype == np.float64):
         model = our_model(classifier)
         variables = from_torch(model, state_dict)

@@ -5,24 +5,13 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.models import create_model, list_models
+from cnn_jax.models import create_model, example_shape, list_models
 from cnn_jax.pretrained import from_torch, to_torch
 from tests.references.torchvision_models import import_torchvision
 from tests.references.weights import weights
 
-# Models whose parameters depend on the size of the image, or that take other images.
-IMAGE_SHAPES = {
-    "cifar": (32, 32, 3),
-    "lenet": (32, 32, 1),
-    "inception": (299, 299, 3),
-    "": (224, 224, 3),
-}
-# One a family; all others run with --full.
+# One per family; all others run with --full.
 FAST = ("cifar_resnet20", "resnet18", "lenet5", "cifar_vgg16", "googlenet", "densenet121")
-
-
-def image_shape(name):
-    return next(shape for start, shape in IMAGE_SHAPES.items() if name.startswith(start))
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +110,9 @@ def test_renamed_missing_and_misshapen_are_all_named(model, state):
 
 
 def test_a_model_without_a_table_is_named():
-    with pytest.raises(TypeError, match="Dense holds no table of PyTorch's names"):
+    with pytest.raises(TypeError, match="Dense has no table of PyTorch's names"):
         from_torch(nn.Dense(3), {})
-    with pytest.raises(TypeError, match="Dense holds no table of PyTorch's names"):
+    with pytest.raises(TypeError, match="Dense has no table of PyTorch's names"):
         to_torch(nn.Dense(3), {})
 
 
@@ -136,14 +125,14 @@ def convertible():
 @pytest.mark.parametrize("name", convertible())
 def test_there_and_back_is_equal_to_the_bit(name):
     model, random = create_model(name), np.random.default_rng(0)
-    own = our_shapes(model, image_shape(name))
+    own = our_shapes(model, example_shape(name))
     state = {
         key: random.standard_normal(torch_shape(own[path]), np.float32)
         for key, path in model.torch_names().items()
     }
-    variables = from_torch(model, state, image_shape(name))
+    variables = from_torch(model, state, example_shape(name))
     converted = flatten_dict(variables, sep="/")
-    # Every variable is in the table, none twice.
+    # Every variable is in the table exactly once.
     assert {k: v.shape for k, v in converted.items()} == {k: v.shape for k, v in own.items()}
     back = to_torch(model, variables)
     counters = {key for key in back if key.endswith(".num_batches_tracked")}
@@ -156,7 +145,7 @@ def test_there_and_back_is_equal_to_the_bit(name):
 
 def test_auxiliary_classifiers_are_left_out_of_a_model_without_them():
     model = create_model("googlenet", num_classes=3, aux_logits=True)
-    own = our_shapes(model, (224, 224, 3))
+    own = our_shapes(model, example_shape("googlenet"))
     random = np.random.default_rng(0)
     state = {
         name: random.standard_normal(torch_shape(own[path]), np.float32)
@@ -166,7 +155,7 @@ def test_auxiliary_classifiers_are_left_out_of_a_model_without_them():
     assert complete.keys() == own.keys()
     plain = create_model("googlenet", num_classes=3)
     without = flatten_dict(from_torch(plain, state), sep="/")
-    assert without.keys() == our_shapes(plain, (224, 224, 3)).keys()
+    assert without.keys() == our_shapes(plain, example_shape("googlenet")).keys()
     assert len(without) < len(complete)
     for path, value in without.items():
         np.testing.assert_array_equal(value, complete[path])

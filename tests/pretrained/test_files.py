@@ -62,7 +62,9 @@ def test_an_altered_file_is_deleted(web_server, tmp_path):
     with pytest.raises(DownloadError, match="not the published file, and deleted: its sha256 is"):
         torchvision_file(ALEXNET, tmp_path, web_server.address)
     (tmp_path / ALEXNET.file).write_bytes(CONTENT[:-1])
-    with pytest.raises(DownloadError, match=f"is deleted: .* expected {DIGEST[:8]}…; the same"):
+    with pytest.raises(
+        DownloadError, match=f"has been deleted: .* expected {DIGEST[:8]}…; run the same"
+    ):
         torchvision_file(ALEXNET, tmp_path, web_server.address)
     assert list(tmp_path.iterdir()) == []
 
@@ -71,7 +73,7 @@ def test_without_network_there_is_a_way_out(tmp_path):
     with pytest.raises(UserError) as error:
         weights_file(ALEXNET, tmp_path, closed_address())
     message = str(error.value)
-    assert "IMAGENET1K_V1 of alexnet cannot be had" in message and "refused" in message
+    assert "IMAGENET1K_V1 of alexnet cannot be downloaded" in message and "refused" in message
     assert f"download {ALEXNET.url} elsewhere, put it into {tmp_path}, and run" in message
     (tmp_path / ALEXNET.file).write_bytes(CONTENT)
     assert weights_file(ALEXNET, tmp_path, closed_address()) == tmp_path / ALEXNET.file
@@ -111,18 +113,20 @@ def test_torchvision_helps_where_the_hub_does_not(web_server, hub, tmp_path):
     assert path == tmp_path / RESNET.file
     with pytest.raises(UserError) as error:
         weights_file(RESNET, tmp_path / "other", web_server.address + "nowhere/")
-    assert "model.safetensors of timm/resnet18.tv_in1k cannot be had: " in str(error.value)
+    assert "cannot download model.safetensors of timm/resnet18.tv_in1k: " in str(error.value)
     assert f"{RESNET.file} is out of reach: the server answers 404" in str(error.value)
 
 
 def test_an_altered_file_of_the_hub_is_deleted(hub, tmp_path):
     hub("model.safetensors", CONTENT[::-1], DIGEST)
-    with pytest.raises(DownloadError, match=f"altered, and is deleted: .* {DIGEST}; the same"):
+    with pytest.raises(
+        DownloadError, match=f"altered and has been deleted: .* {DIGEST}; run the same"
+    ):
         hub_file(REPOSITORY, "model.safetensors", tmp_path)
     hub("model.safetensors", CONTENT, DIGEST)
     path = hub_file(REPOSITORY, "model.safetensors", tmp_path)
     path.resolve().write_bytes(b"damaged since")
-    with pytest.raises(DownloadError, match="altered, and is deleted"):
+    with pytest.raises(DownloadError, match="altered and has been deleted"):
         hub_file(REPOSITORY, "model.safetensors", tmp_path)
     assert hub_file(REPOSITORY, "model.safetensors", tmp_path).read_bytes() == CONTENT
 
@@ -148,7 +152,7 @@ def test_the_preprocessing_that_timm_states(hub, tmp_path):
 
 def test_a_repository_of_someone_else(hub, tmp_path):
     hub("config.json", b'{"architectures": ["ResNet"]}', "a" * 40)
-    with pytest.raises(UserError, match="not one of timm's repositories: .* 'pretrained_cfg'"):
+    with pytest.raises(UserError, match="not a repository of timm: .* 'pretrained_cfg'"):
         hub_configuration(REPOSITORY, tmp_path)
 
 

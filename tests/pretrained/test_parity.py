@@ -1,4 +1,4 @@
-"""The same weights give torchvision's maps, logits, gradients and running statistics."""
+"""Maps, logits, gradients and running statistics equal torchvision's with the same weights."""
 
 import functools
 
@@ -19,7 +19,7 @@ def weights(name):
 
 @functools.cache
 def our_result(name):
-    """In evaluation and in training, in float64."""
+    """Results in evaluation and in training, in float64."""
     classifier, arrays = RECORDED[name], {}
     (size,) = classifier.sizes
     for mode, train in (("eval", False), ("train", True)):
@@ -35,7 +35,7 @@ def test_equals_the_record_of_torchvision(name):
 
 @pytest.mark.parametrize("name", ["resnet18"])
 def test_float32_equals_float64_in_evaluation(name):
-    """So, with the record, torchvision."""
+    """And with the record also torchvision."""
     classifier = RECORDED[name]
     (size,) = classifier.sizes
     options = {"train": False, "gradients": False, "dtype": np.float32}
@@ -80,7 +80,7 @@ def test_equals_torchvision_at_full_size(name, size):
         arrays = [f(classifier, state_dict, BATCH, size, **options) for f in (ours, reference)]
         assert_close(*arrays)
         print(f"{name} {size} train={train}: {worst(*arrays)}")
-    # PyTorch's own float32 gradients in training are further than this from those in float64.
+    # PyTorch's own float32 gradients in training miss this tolerance against float64.
     options = {"train": False, "gradients": False, "dtype": np.float32}
     arrays = [f(classifier, state_dict, BATCH, size, **options) for f in (ours, reference)]
     assert_close(*arrays, rtol=1e-4)
@@ -88,10 +88,10 @@ def test_equals_torchvision_at_full_size(name, size):
 
 
 def worst(actual, expected):
-    """The largest error relative to the largest value of its tensor, and of which one it is.
+    """The largest error relative to the largest value of its tensor, and the tensor's name.
 
-    Of those that are zero but for rounding (biases before BatchNorm have no gradient) it says
-    nothing; they are held to an absolute error.
+    Tensors that are zero except for rounding (gradients of biases before BatchNorm) are excluded;
+    they have to meet an absolute error.
     """
     errors = {
         key: np.max(np.abs(actual[key] - value)) / np.max(np.abs(value))

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from cnn_jax.models import create_model
+from cnn_jax.models import create_model, example_shape
 from cnn_jax.pretrained import from_torch
 from cnn_jax.pretrained.renamed import torchvision_names
 from tests.pretrained.test_convert import our_shapes, torch_shape
@@ -25,7 +25,7 @@ PARAMETERS = [
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_the_names_are_those_that_timm_has(name):
     model = create_model(name)
-    own = our_shapes(model, (224, 224, 3))
+    own = our_shapes(model, example_shape(name))
     shapes = {key: torch_shape(own[path]) for key, path in model.torch_names().items()}
     counters = {
         key.removesuffix("running_var") + "num_batches_tracked": ()
@@ -34,7 +34,7 @@ def test_the_names_are_those_that_timm_has(name):
     }
     timms = in_timms_names(shapes | counters)
     assert names_digest(timms) == json.loads(RECORDS.read_text())[name]
-    # Nothing of the size of a VGG: an array of strides 0 stands for its shape.
+    # Arrays with strides of 0 have the shapes of a VGG without its memory.
     arrays = {key: np.broadcast_to(np.float32(0), shape) for key, shape in timms.items()}
     back = {key: array.shape for key, array in torchvision_names(arrays).items()}
     assert back == shapes | counters

@@ -1,12 +1,12 @@
-"""Which classifiers are compared with torchvision's, at which sizes, and map by map.
+"""The classifiers that are compared with torchvision's.
 
-A model is an entry of `CLASSIFIERS`: its name (ours is torchvision's), the module of torchvision's
-whose output is each of our features, and what both are made with so that they are the same
-network. `pytest --full` compares every entry with torchvision itself, at each of its sizes.
+An entry of `CLASSIFIERS` has the name of a model (ours and torchvision's), the module of
+torchvision's for each of our features, and the attributes with which both are the same network.
+`pytest --full` compares every entry with torchvision itself, at each of its sizes.
 
-A family has an entry of `RECORDED`, small enough for every run of the suite: the same, at one small
-and odd size. `python -m tests.references.record_models NAME` writes its record, NAME.json; the
-tests in `tests/pretrained/test_parity.py` then compare with it, without torch.
+An entry of `RECORDED` is the same at one small odd size, for one model per family, in every run of
+the tests. `python -m tests.references.record_models NAME` writes its record, NAME.json, with which
+`tests/pretrained/test_parity.py` compares without torch.
 """
 
 from collections.abc import Callable
@@ -18,25 +18,25 @@ from cnn_jax.models import googlenet, inception
 
 @dataclass(frozen=True)
 class Classifier:
-    """A model of torchvision's and ours, made alike."""
+    """A model that torchvision and we have, and how both are created."""
 
     name: str
     features: dict[str, str]
-    """Torchvision's module, as `get_submodule` finds it, by the name of our feature."""
+    """Torchvision's module, as in `get_submodule`, by the name of our feature."""
     attributes: dict[str, Any] = field(default_factory=dict)
-    """Of ours. Dropout belongs here, as zero; torchvision's is taken out wherever it is."""
+    """Attributes of our model, including a dropout rate of zero; torchvision's is set to zero."""
     torch_attributes: dict[str, Any] = field(default_factory=dict)
     auxiliary_weight: float = 0.0
-    """Weight of the auxiliary classifiers' losses, where attributes ask for them."""
+    """Weight of the losses of the auxiliary classifiers."""
     edit: Callable[[Any], None] | None = None
-    """What is changed in torchvision's model before the weights are put in."""
+    """Changes torchvision's model before the weights are loaded."""
     sizes: tuple[int, ...] = (224, 257)
-    """Heights and widths of the images. 257 pixels leave a last map that the seven and six bins of
-    adaptive pooling do not divide: they overlap. 97 pixels leave one that they repeat."""
+    """Heights and widths of the images. With 257 pixels, the bins of adaptive pooling overlap. With
+    97 pixels, there are more bins than pixels in the last map."""
 
 
 def narrow_classifier(model: Any) -> None:
-    """Make the hidden layers of AlexNet's and VGG's classifier 32 wide: they hold most weights."""
+    """Reduce the hidden layers of AlexNet and VGG, which have most weights, to 32 neurons."""
     import torch
 
     linear = [i for i, layer in enumerate(model.classifier) if isinstance(layer, torch.nn.Linear)]
@@ -47,7 +47,7 @@ def narrow_classifier(model: Any) -> None:
 
 
 def vgg_features(stage_sizes: tuple[int, ...], norm: bool) -> dict[str, str]:
-    """Every convolution's ReLU, and every pooling, in torchvision's `features`."""
+    """The modules of all ReLUs and poolings in torchvision's `features`."""
     features, position = {}, -1
     for stage, size in enumerate(stage_sizes, start=1):
         for number in range(1, size + 1):
@@ -72,7 +72,7 @@ GOOGLENET = {"stem": "conv3"} | {name: name for name in googlenet.BLOCKS}
 INCEPTION = {"stem": "Conv2d_4a_3x3"} | {name.lower(): name for name in inception.BLOCKS}
 DENSENET = {"stem": "features.relu0"} | {
     **{f"stage{i}": f"features.denseblock{i}" for i in range(1, 4)},
-    # With the ReLU after it, which changes it in place.
+    # Its output includes the ReLU after it, which works in place.
     "stage4": "features.norm5",
 }
 WITH_AUXILIARY = {"aux_logits": True, "transform_input": True}
@@ -101,7 +101,7 @@ ENTRIES = [
     ),
     *(Classifier(f"densenet{depth}", DENSENET) for depth in (121, 161, 169, 201)),
 ]
-# They differ from smaller members of their families in depth or width alone, and take minutes at
+# They differ from smaller members of their families only in depth or width, and take minutes with
 # 257 pixels.
 LARGER = {f"vgg{depth}{norm}" for depth in (13, 16, 19) for norm in ("", "_bn")} | {
     *("vgg11_bn", "resnet152", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2"),
@@ -111,10 +111,17 @@ CLASSIFIERS = {
     entry.name: replace(entry, sizes=(224, 97)) if entry.name in LARGER else entry
     for entry in ENTRIES
 }
+CLASSIFIERS["resnet50_dilated"] = Classifier(
+    "resnet50",
+    RESNET,
+    {"dilated_stages": 2},
+    {"replace_stride_with_dilation": (False, True, True)},
+    sizes=(97,),
+)
 
 
 def small(name: str, size: int, **changes: Any) -> Classifier:
-    """The entry of that name at one size alone, with changes."""
+    """The entry of that name at a single size, with changes."""
     return replace(CLASSIFIERS[name], sizes=(size,), **changes)
 
 

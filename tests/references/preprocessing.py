@@ -1,4 +1,4 @@
-"""Images of odd sizes, and what is done to them: what a record of the preprocessing is made of."""
+"""Images of odd sizes and their preprocessing, for the record of torchvision's results."""
 
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ CASES = [
 
 
 def image(case):
-    """A uint8 image that is smooth in some places and rough in others."""
+    """A uint8 image with a smooth and a noisy half."""
     generator = np.random.default_rng(case.height * 1000 + case.width)
     noise = generator.integers(0, 256, (case.height, case.width, 3))
     rows, columns = np.mgrid[: case.height, : case.width]

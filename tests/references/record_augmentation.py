@@ -1,7 +1,7 @@
 """Records torchvision's augmentations: python -m tests.references.record_augmentation
 
 Needs torch and torchvision (see torchvision_models.py). Writes augmentation.json beside this file:
-shape, norm and eight values of what becomes of image, mask and boxes.
+shape, norm and eight values of the augmented image, mask and boxes.
 """
 
 import json

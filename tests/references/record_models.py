@@ -18,7 +18,7 @@ def main():
         classifier = RECORDED[name]
         (size,) = classifier.sizes
         state_dict, arrays = drawn_weights(classifier), {}
-        # The gradients in evaluation are left to the live comparison: half the record's size.
+        # Gradients in evaluation would double the record; the live comparison has them.
         for mode, train in (("eval", False), ("train", True)):
             values = reference(classifier, state_dict, BATCH, size, train=train, gradients=train)
             arrays |= {f"{mode}/{key}": value for key, value in values.items()}

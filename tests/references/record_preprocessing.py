@@ -1,4 +1,4 @@
-"""Records what torchvision's ImageClassification makes of images of odd sizes.
+"""Records the results of torchvision's ImageClassification for images of odd sizes.
 
 Run from the project's root, with torch and torchvision installed:
 python -m tests.references.record_preprocessing

@@ -1,4 +1,4 @@
-"""Records which names and shapes timm's state dicts have, as one number a model.
+"""Records the names and shapes of timm's state dicts, as one number per model.
 
 Run from the project's root, with torch, torchvision and timm installed:
 python -m tests.references.record_timm
@@ -26,7 +26,7 @@ VGG = {
 
 
 def in_timms_names(shapes):
-    """Shapes by torchvision's names, as timm has them."""
+    """Shapes by timm's names, from shapes by torchvision's names."""
     renamed = {}
     for name, shape in shapes.items():
         layer, _, kind = name.rpartition(".")
@@ -38,7 +38,7 @@ def in_timms_names(shapes):
 
 
 def names_digest(shapes):
-    """How many names there are, and a number that is another where any name or shape is."""
+    """The number of names, and a checksum of names and shapes."""
     text = "\n".join(sorted(f"{name} {shape}" for name, shape in shapes.items()))
     return [len(shapes), zlib.crc32(text.encode())]
 

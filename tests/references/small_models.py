@@ -1,7 +1,7 @@
-"""SimpleCNN and ConvAutoencoder out of PyTorch's own layers, with weights that all machines draw.
+"""SimpleCNN and ConvAutoencoder in PyTorch, with weights that are equal on every machine.
 
-What they give: a dict of float64 arrays, `outputs` and the gradient of every parameter under its
-path in our variables and in our layout.
+Results are a dict of float64 arrays: `outputs`, and the gradient of every parameter under its path
+in our variables and in our layout.
 """
 
 import jax
@@ -19,7 +19,7 @@ AUTOENCODER_IMAGES = np.random.default_rng(1).uniform(size=(3, 8, 12, 2))
 
 
 def drawn_params(model, image_shape):
-    """Parameters of one of our models, drawn by their paths alone, as a tree of float64 arrays."""
+    """Random float64 parameters of one of our models; their paths are the seeds."""
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *image_shape)))["params"]
     flat = {path: leaf.shape for path, leaf in flatten_dict(shapes, sep="/").items()}
     return unflatten_dict(weights(flat), sep="/")
@@ -32,7 +32,7 @@ def named(outputs, gradients):
 
 
 def torch_cnn(params):
-    """A step's outputs and gradients of `SimpleCNN(**CNN)` in training, with BatchNorm or not."""
+    """Outputs and gradients of `SimpleCNN(**CNN)` in training, with or without BatchNorm."""
     import torch
     from torch.nn import functional
 
@@ -53,7 +53,7 @@ def torch_cnn(params):
 def torch_conv_autoencoder(params):
     """Outputs and gradients of the squared error of `ConvAutoencoder(**AUTOENCODER)`.
 
-    A decoder without kernels is tied: it takes the encoder's.
+    A decoder without kernels is tied to the encoder.
     """
     import torch
     from torch.nn import functional

@@ -1,4 +1,4 @@
-"""torchvision, where it is installed, and what its classifiers give."""
+"""The results of torchvision's classifiers, if torchvision is installed."""
 
 import importlib
 import os
@@ -10,10 +10,10 @@ from tests.references.weights import NUMBER_OF_CLASSES, images_and_labels
 
 
 def import_torchvision():
-    """The module; a directory with `torchvision_cpu.py` may be named by CNN_JAX_TORCHVISION_CPU.
+    """The module torchvision.
 
-    There is no CPU build of torchvision; that module declares what the other builds' compiled
-    extension would, and has to be imported first.
+    Without a CPU build of torchvision, set CNN_JAX_TORCHVISION_CPU to a directory with a module
+    `torchvision_cpu.py`, which declares the operators of the compiled extension.
 
     Raises:
         ImportError: torch or torchvision is missing or cannot be loaded.
@@ -31,20 +31,20 @@ def import_torchvision():
 
 
 def reference(classifier, state_dict, batch, size, *, train, gradients, dtype=np.float64):
-    """What torchvision's model gives for the deterministic images.
+    """The results of torchvision's model for the deterministic images.
 
     Args:
         classifier: of `tests.references.classifiers`.
-        state_dict: PyTorch's names to arrays; all of its parameters and statistics.
-        batch, size: of the images.
-        train: as in training (without dropout), or as in evaluation.
-        gradients: whether those are taken.
-        dtype: of all computation.
+        state_dict: all parameters and statistics by PyTorch's names.
+        batch, size: number and height of the images.
+        train: training (without dropout) or evaluation.
+        gradients: whether to compute gradients.
+        dtype: dtype of all computation.
 
     Returns:
-        A dict of numpy arrays in PyTorch's layout: `features/…`, `logits`, `aux1`, … where there
-        are auxiliary classifiers, `loss` (softmax cross-entropy), `gradients/…` of all parameters
-        by PyTorch's names, and in training `statistics/…`, the running ones after the step.
+        A dict of numpy arrays in PyTorch's layout: `features/…`, `logits`, `aux1`, … of auxiliary
+        classifiers, `loss` (softmax cross-entropy), `gradients/…` of all parameters by PyTorch's
+        names, and in training `statistics/…`, the running statistics after the step.
     """
     import torch
     from torch.nn.functional import cross_entropy
@@ -53,7 +53,7 @@ def reference(classifier, state_dict, batch, size, *, train, gradients, dtype=np
     maps = {}
 
     def keep(name):
-        # Not copied: a map that a later ReLU changes in place is the one that all after it see.
+        # Not copied, because a later ReLU may change a map in place, as all later layers see it.
         return lambda module, inputs, output: maps.__setitem__(name, output)
 
     for name, module in classifier.features.items():
@@ -61,7 +61,7 @@ def reference(classifier, state_dict, batch, size, *, train, gradients, dtype=np
     images, labels = images_and_labels(batch, size)
     with torch.set_grad_enabled(gradients):
         outputs = model(torch.tensor(images.transpose(0, 3, 1, 2).astype(dtype)))
-        # GoogLeNet's named tuple has its second auxiliary output before its first.
+        # GoogLeNet's tuple has the second auxiliary output before the first.
         logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
         auxiliary.reverse()
         target = torch.tensor(labels, dtype=torch.long)
@@ -72,7 +72,7 @@ def reference(classifier, state_dict, batch, size, *, train, gradients, dtype=np
     result |= {f"aux{i}": output.detach() for i, output in enumerate(auxiliary, start=1)}
     if gradients:
         loss.backward()
-        # In evaluation nothing reaches the auxiliary classifiers.
+        # In evaluation auxiliary classifiers have no gradient.
         result |= {
             f"gradients/{name}": torch.zeros_like(value) if value.grad is None else value.grad
             for name, value in model.named_parameters()

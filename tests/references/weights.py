@@ -1,6 +1,6 @@
-"""Weights, images and labels that every machine draws alike, and what a record keeps of a tensor.
+"""Weights, images and labels that are equal on every machine, and the digest of a tensor.
 
-Shared by the script that records references and by the tests that compare with them.
+The scripts that record references and the tests that compare with them share this file.
 """
 
 import zlib
@@ -12,10 +12,10 @@ INDICES = 8
 
 
 def weights(shapes):
-    """An array for every name, of a PyTorch state dict's shapes; drawn by the name alone.
+    """A random array for every name of a PyTorch state dict; the name is the seed.
 
-    Scaled as an initialized network: kernels by fan-out (He), scales around one, variances
-    positive, so that activations keep their size through the depth.
+    The scales are those of an initialized network (kernels by He's fan-out, scales around one,
+    positive variances), so that activations keep their size through the depth.
     """
     return {name: _weight(name, shape) for name, shape in shapes.items()}
 
@@ -41,7 +41,7 @@ def images_and_labels(batch, size):
 
 
 def digest(array):
-    """Shape, norm and the values at eight indices spread over the flat array."""
+    """Shape, norm and the values at eight evenly spaced indices of the flat array."""
     array = np.asarray(array, np.float64)
     return {
         "shape": list(array.shape),
