@@ -24,9 +24,7 @@ class _Shuffled(Sized):
         """The number of whole batches in an epoch of training; the remainder is left out."""
         return len(self) // batch_size
 
-    def order(
-        self, seed: int, epoch: int, batch_size: int
-    ) -> Int32[np.ndarray, "places"]:
+    def order(self, seed: int, epoch: int, batch_size: int) -> Int32[np.ndarray, "places"]:
         """The places of the examples of an epoch of training, batch after batch."""
         used = self.steps_per_epoch(batch_size) * batch_size
         return epoch_order(seed, epoch, len(self))[:used]
@@ -145,9 +143,7 @@ class WindowSplit(_Shuffled):
         positions = places[:, None] * self._stride + jnp.arange(self.length)[None, :]
         return {"tokens": arrays["tokens"][positions].astype(jnp.int32)}
 
-    def order(
-        self, seed: int, epoch: int, batch_size: int
-    ) -> Int32[np.ndarray, "places"]:
+    def order(self, seed: int, epoch: int, batch_size: int) -> Int32[np.ndarray, "places"]:
         if self.contiguous:
             return contiguous_order(len(self), batch_size)
         return super().order(seed, epoch, batch_size)
