@@ -1,4 +1,4 @@
-"""The error for data that the user can mend."""
+"""The error for data that the user can fix."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from cnn_jax.errors import UserError
 
 
 class DataError(UserError):
-    """A problem with the data that the user can mend. The message is shown without a traceback."""
+    """A problem with the data that the user can fix. The message is shown without a traceback."""
 
 
 LISTED = 10

@@ -67,7 +67,7 @@ def load_dataset(config: DataConfig, *, default: str, augment: Sequence[Augment]
     is applied to the whole images, otherwise to the central squares.
 
     Raises:
-        DataError: a problem that the user can mend.
+        DataError: a problem that the user can fix.
     """
     if config.resize and not 0 < config.image_size <= config.resize:
         raise DataError(
@@ -199,7 +199,7 @@ def _decode(stored: Stored, expression: str) -> ArraySplit:
     except DataError as error:
         if not is_folder_name(stored.name):
             raise
-        hint = "mend or remove them, or leave them out with --data.skip-unreadable"
+        hint = "repair or remove them, or leave them out with --data.skip-unreadable"
         raise DataError(f"{error}\n{hint}") from None
     if len(parts) == 1:
         return parts[0]
