@@ -89,7 +89,7 @@ def test_a_network_without_maps_has_a_sheet_too():
     figure = inside.sheet(image, "gray.png")
     # Image and bars; gradient and occlusion with colour bars, guided gradient, the network's image.
     assert len(figure.axes) == 2 + 2 * 2 + 2
-    with pytest.raises(ValueError, match="the features of 'hidden1' are not maps; give one of none"):
+    with pytest.raises(ValueError, match="'hidden1' are not maps; give one of none"):
         Inside(network, Options(("some",), layer="hidden1"))
 
 
