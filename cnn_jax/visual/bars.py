@@ -40,7 +40,7 @@ def grouped_bars(groups: Mapping[str, Mapping[str, float]], *, ylabel: str, titl
             axes.bar_label(bar, fmt="%.4g", padding=2, fontsize=LABEL_SIZE, color=INK)
         ticks.append(start + (len(values) - 1) / 2)
         start += len(values) + 0.8
-    plain_axes(axes, xlabel="", ylabel=ylabel)
+    plain_axes(axes, ylabel=ylabel)
     axes.grid(False, axis="x")
     axes.margins(y=0.1)
     axes.set_xticks(ticks, list(groups), fontsize=LABEL_SIZE)

@@ -120,7 +120,7 @@ def accuracy_gaps(
             fontsize=TICK_SIZE,
             color=INK,
         )
-    plain_axes(axes, xlabel="accuracy (%)", ylabel="")
+    plain_axes(axes, xlabel="accuracy (%)")
     axes.margins(x=0.12)
     axes.set_yticks(rows, list(accuracies))
     axes.set_ylim(len(rows) - 0.5, -0.5)

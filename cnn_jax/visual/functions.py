@@ -17,6 +17,7 @@ from cnn_jax.visual.style import (
     new_figure,
     panel_grid,
     plain_axes,
+    shared_panels,
 )
 
 _COLUMNS = 4
@@ -47,18 +48,15 @@ def function_fits(
     figure = new_figure(_PANEL * columns, 0.8 * _PANEL * rows, title)
     low, high = target.min(), target.max()
     room = 0.25 * (high - low or 1.0)
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for index, (name, fit) in enumerate(values.items()):
-        axes = grid[index]
+    grid = shared_panels(figure, len(values), (rows, columns))
+    for index, (axes, (name, fit)) in enumerate(zip(grid, values.items(), strict=True)):
         axes.plot(x, target, color=GRAY, linewidth=2.5, label="function")
         axes.plot(x, fit, color=PALETTE[1], linewidth=1.3, label="fit")
-        plain_axes(axes, xlabel="", ylabel="")
+        plain_axes(axes)
         axes.tick_params(labelbottom=index + columns >= len(values))
         # Distant values of a fit would flatten the function.
         axes.set_ylim(low - room, high + room)
         axes.set_title(_with_error(name, fit, target), fontsize=LABEL_SIZE, color=INK)
-    for axes in grid[len(values) :]:
-        axes.set_axis_off()
     grid[0].legend(fontsize=TICK_SIZE, frameon=False, loc="upper right")
     return figure
 
@@ -85,13 +83,12 @@ def function_maps(
     values = _checked(target, fits)
     rows, columns = panel_grid(len(values) + 1, _COLUMNS)
     figure = new_figure(_PANEL * columns + 0.6, _PANEL * rows, title)
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     panels = {"function": target} | {
         _with_error(name, fit, target): fit for name, fit in values.items()
     }
     largest = np.abs(target).max() or 1.0
-    for index, (name, image) in enumerate(panels.items()):
-        axes = grid[index]
+    grid = shared_panels(figure, len(panels), (rows, columns))
+    for index, (axes, (name, image)) in enumerate(zip(grid, panels.items(), strict=True)):
         picture = axes.imshow(
             image,
             origin="lower",
@@ -107,9 +104,7 @@ def function_maps(
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(4))
         axes.set_title(name, fontsize=LABEL_SIZE, color=INK)
-    for axes in grid[len(panels) :]:
-        axes.set_axis_off()
-    bar = figure.colorbar(picture, ax=list(grid), shrink=0.8, aspect=30)
+    bar = figure.colorbar(picture, ax=figure.axes, shrink=0.8, aspect=30)
     bar.ax.tick_params(labelsize=TICK_SIZE, colors=INK)
     return figure
 

@@ -19,6 +19,7 @@ from cnn_jax.visual.style import (
     new_figure,
     panel_grid,
     plain_axes,
+    shared_panels,
 )
 
 _COLUMNS = 5
@@ -41,8 +42,9 @@ def gradients_by_layer(
         raise ValueError("nothing to draw: expected at least one moment")
     rows, columns = panel_grid(len(moments), 2)
     figure = new_figure(4.2 * columns + 1.2, 3.4 * rows, title)
-    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    for axes, (moment, runs) in zip(panels.ravel(), moments.items(), strict=False):
+    xlabel, ylabel = "layer, from input to output", "gradient norm"
+    panels = shared_panels(figure, len(moments), (rows, columns), xlabel=xlabel, ylabel=ylabel)
+    for axes, (moment, runs) in zip(panels, moments.items(), strict=True):
         for index, (name, norms) in enumerate(runs.items()):
             norms = _positive(norms)
             axes.plot(
@@ -55,16 +57,10 @@ def gradients_by_layer(
                 linewidth=1.6,
             )
         axes.set_yscale("log")
-        plain_axes(axes, xlabel="", ylabel="")
+        plain_axes(axes)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(moment, fontsize=LABEL_SIZE, color=INK)
-    for axes in panels.ravel()[len(moments) :]:
-        axes.set_axis_off()
-    for axes in panels[:, 0]:
-        axes.set_ylabel("gradient norm", fontsize=LABEL_SIZE, color=INK)
-    for axes in panels[-1]:
-        axes.set_xlabel("layer, from input to output", fontsize=LABEL_SIZE, color=INK)
-    legend_outside(figure, panels[0, 0].get_legend_handles_labels()[0], "right")
+    legend_outside(figure, panels[0].get_legend_handles_labels()[0], "right")
     return figure
 
 
@@ -97,8 +93,8 @@ def gradients_over_training(
 
     rows, columns = panel_grid(len(runs), _COLUMNS)
     figure = new_figure(max(2.2 * columns + 1.0, 4.5), 2.1 * rows, title)
-    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    for axes, (name, (steps, _)) in zip(panels.ravel(), runs.items(), strict=False):
+    panels = shared_panels(figure, len(runs), (rows, columns), xlabel="step", ylabel="layer")
+    for axes, (name, (steps, _)) in zip(panels, runs.items(), strict=True):
         # A column is the mean over the steps since the previous one.
         edges = np.concatenate([[0], np.asarray(steps, float)])
         layers = np.arange(norms[name].shape[1] + 1) + 0.5
@@ -107,13 +103,7 @@ def gradients_over_training(
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_title(name, fontsize=LABEL_SIZE, color=INK)
-    for axes in panels.ravel()[len(runs) :]:
-        axes.set_axis_off()
-    for axes in panels[:, 0]:
-        axes.set_ylabel("layer", fontsize=LABEL_SIZE, color=INK)
-    for axes in panels[-1]:
-        axes.set_xlabel("step", fontsize=LABEL_SIZE, color=INK)
-    bar = figure.colorbar(picture, ax=list(panels.ravel()), aspect=30)
+    bar = figure.colorbar(picture, ax=figure.axes, aspect=30)
     bar.set_label("gradient norm", fontsize=LABEL_SIZE, color=INK)
     bar.ax.tick_params(labelsize=TICK_SIZE, colors=INK)
     return figure

@@ -35,7 +35,7 @@ def learning_curve(
     Raises:
         ValueError: there is no size, or a different number of accuracies than of sizes.
     """
-    percent = {name: 100 * np.asarray(fractions) for name, fractions in accuracies.items()}
+    percent = {name: 100 * np.asarray(fractions, float) for name, fractions in accuracies.items()}
     figure, axes = _over_size(examples, percent, height=4.4, title=title, markers=MARKERS)
     lines = list(percent.values())
     for index, values in enumerate(lines):
@@ -72,7 +72,7 @@ def accuracy_over_batch_size(
     Raises:
         ValueError: there is no size, or a different number of accuracies than of sizes.
     """
-    percent = {name: 100 * np.asarray(fractions) for name, fractions in accuracies.items()}
+    percent = {name: 100 * np.asarray(fractions, float) for name, fractions in accuracies.items()}
     figure, axes = _over_size(batch_sizes, percent, title=title, base=2)
     plain_axes(axes, xlabel="batch size", ylabel="accuracy (%)")
     axes.legend(fontsize=TICK_SIZE, frameon=False, loc="lower right")

@@ -45,7 +45,7 @@ def accuracies_of_runs(
             fontsize=LABEL_SIZE,
             color=INK,
         )
-    plain_axes(axes, xlabel="accuracy (%)", ylabel="")
+    plain_axes(axes, xlabel="accuracy (%)")
     axes.set_yticks(range(len(accuracies)), list(accuracies), fontsize=LABEL_SIZE)
     # The first name is at the top, and there is room for the last mean.
     axes.set_ylim(len(accuracies) - 0.3, -0.5)

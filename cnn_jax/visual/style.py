@@ -54,10 +54,26 @@ def panel_grid(count: int, most_columns: int) -> tuple[int, int]:
     return rows, math.ceil(count / rows)
 
 
-def plain_axes(axes: Axes, *, xlabel: str, ylabel: str) -> None:
+def shared_panels(
+    figure: Figure, count: int, shape: tuple[int, int], *, xlabel: str = "", ylabel: str = ""
+) -> list[Axes]:
+    """Add this many panels with common axes, labelled at the bottom and at the left."""
+    grid = figure.subplots(*shape, squeeze=False, sharex=True, sharey=True)
+    for axes in grid[-1]:
+        axes.set_xlabel(xlabel, fontsize=LABEL_SIZE, color=INK)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(ylabel, fontsize=LABEL_SIZE, color=INK)
+    for axes in grid.ravel()[count:]:
+        axes.set_axis_off()
+    return list(grid.ravel()[:count])
+
+
+def plain_axes(axes: Axes, *, xlabel: str = "", ylabel: str = "") -> None:
     """Label axes of curves, and give them a faint grid and no frame above and to the right."""
-    axes.set_xlabel(xlabel, fontsize=LABEL_SIZE, color=INK)
-    axes.set_ylabel(ylabel, fontsize=LABEL_SIZE, color=INK)
+    if xlabel:
+        axes.set_xlabel(xlabel, fontsize=LABEL_SIZE, color=INK)
+    if ylabel:
+        axes.set_ylabel(ylabel, fontsize=LABEL_SIZE, color=INK)
     axes.tick_params(labelsize=TICK_SIZE, colors=INK, which="both")
     axes.grid(True, color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)

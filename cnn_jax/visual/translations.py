@@ -61,7 +61,7 @@ def change_over_shift(
             if len(changes) != len(shifts):
                 raise ValueError(f"{name!r} has {len(changes)} changes for {len(shifts)} shifts")
             axes.plot(shifts, 100 * np.asarray(changes, dtype=float), **looks[name])
-        plain_axes(axes, xlabel="shift of the image (pixels)", ylabel="")
+        plain_axes(axes, xlabel="shift of the image (pixels)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(panel, fontsize=LABEL_SIZE, color=INK)
     figure.axes[0].set_ylabel("relative change (%)", fontsize=LABEL_SIZE, color=INK)
