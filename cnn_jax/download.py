@@ -1,4 +1,4 @@
-"""Downloads published files: short time-outs, resumable, with progress and a checked sha256."""
+"""Download published files with short time-outs, resumption, progress and a sha256 check."""
 
 import hashlib
 import os
@@ -25,32 +25,33 @@ from cnn_jax.errors import UserError
 TIMEOUTS = (3.0, 10.0)
 """Seconds to connect, and to wait for the next bytes."""
 PROBE_SECONDS = 4.0
-"""In this time it is decided whether any mirror can be reached, name look-up included."""
+"""Seconds to find out whether a server can be reached, including the DNS lookup."""
 BLOCK = 1 << 14
-"""Bytes; the rest of a block is lost where a connection ends."""
+"""Bytes per block. An incomplete block is lost when the connection ends."""
 
 
 class DownloadError(UserError):
-    """A file did not arrive whole and unaltered; the message says why, and what can be done."""
+    """A download failed; the message gives the reason and the way out."""
 
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file as it was published: the mirrors that hold it, its bytes and their sha256."""
+    """A published file: its mirrors, size and sha256."""
 
     filename: str
     size: int
+    """Size in bytes."""
     sha256: str
-    """Hexadecimal; the first digits where no more are published."""
+    """Hexadecimal digits, or only the first ones if no more are published."""
     mirrors: tuple[str, ...]
-    """Addresses of folders, with a slash at the end; the official one first."""
+    """Addresses of folders with a trailing slash, the official one first."""
 
 
 def reachable_mirrors(published: PublishedFile, seconds: float = PROBE_SECONDS) -> tuple[str, ...]:
-    """The mirrors that answer with a file of the right size, within `seconds` all together.
+    """The mirrors that answer within `seconds` with a file of the right size.
 
-    Every mirror is asked in a thread of its own, as looking up a name can hang for minutes and
-    knows no time-out. The first good answer ends the waiting.
+    Each mirror is asked in its own thread, because a DNS lookup can hang for minutes and has no
+    time-out. The function returns at the first good answer.
     """
     good: list[str] = []
     open_questions = len(published.mirrors)
@@ -78,7 +79,11 @@ def reachable_mirrors(published: PublishedFile, seconds: float = PROBE_SECONDS) 
 
 
 def published_size(url: str, seconds: float = PROBE_SECONDS) -> int:
-    """The size in bytes that a server gives for a file; raises DownloadError if it gives none."""
+    """The size of a file in bytes as the server states it.
+
+    Raises:
+        DownloadError: the server does not state a size.
+    """
     answers: queue.SimpleQueue[int | str] = queue.SimpleQueue()
 
     def ask() -> None:
@@ -92,7 +97,7 @@ def published_size(url: str, seconds: float = PROBE_SECONDS) -> int:
         except (requests.RequestException, ValueError) as error:
             answers.put(_reason(error))
 
-    # In a thread, for the look-up of names.
+    # In a thread, because a DNS lookup has no time-out.
     threading.Thread(target=ask, daemon=True).start()
     try:
         size = answers.get(timeout=seconds)
@@ -113,11 +118,13 @@ def _head(url: str, seconds: float) -> requests.Response:
 
 
 def download(published: PublishedFile, folder: Path, mirrors: Sequence[str] = ()) -> Path:
-    """Brings a file into a folder and returns its path; checks it if it is already there.
+    """Download a file to a folder and return its path. An existing file is checked.
 
-    What has arrived is kept in "<filename>.part", so that a later call continues there. Every
-    mirror is tried in turn, and again as long as it brings more. Raises DownloadError where none of
-    them gives the whole, unaltered file.
+    Received bytes are kept in "<filename>.part", where a later call continues. The mirrors are
+    tried in order, each as long as it delivers more bytes.
+
+    Raises:
+        DownloadError: no mirror delivers the whole, unaltered file, or writing fails.
     """
     target = folder / published.filename
     if is_complete(published, folder):
@@ -137,20 +144,20 @@ def download(published: PublishedFile, folder: Path, mirrors: Sequence[str] = ()
     message = f"the download of {published.filename} failed.\n  " + "\n  ".join(failures)
     if _size(part):
         message += (
-            f"\nWhat has arrived is kept in {part} ({_size(part):,} of {published.size:,} bytes):"
+            f"\nReceived bytes are kept in {part} ({_size(part):,} of {published.size:,} bytes):"
             " the same command continues there."
         )
     raise DownloadError(message)
 
 
 def is_complete(published: PublishedFile, folder: Path) -> bool:
-    """Whether the whole, unaltered file lies in a folder."""
+    """Whether a folder contains the whole, unaltered file."""
     target = folder / published.filename
     return _size(target) == published.size and sha256(target).startswith(published.sha256)
 
 
 def _fetch(url: str, published: PublishedFile, part: Path) -> str:
-    """Downloads or continues; returns "" or what went wrong. Raises OSError from writing."""
+    """Download or continue. Returns the reason of a failure, or ""."""
     failure = ""
     if _size(part) > published.size:
         part.unlink()
@@ -166,13 +173,13 @@ def _fetch(url: str, published: PublishedFile, part: Path) -> str:
 
 
 def _receive(url: str, published: PublishedFile, part: Path) -> str:
-    """One request for what is missing; returns "" or what went wrong."""
+    """Request the missing bytes once. Returns the reason of a failure, or ""."""
     size = _size(part)
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={size}-"} if size else {})
     try:
         with requests.get(url, headers=headers, timeout=TIMEOUTS, stream=True) as answer:
             if answer.status_code == 200:
-                size = 0  # the whole file, also from servers that know no ranges
+                size = 0  # the whole file: the server does not support ranges
             elif answer.status_code != 206 or not answer.headers.get(
                 "Content-Range", ""
             ).startswith(f"bytes {size}-"):
@@ -205,7 +212,7 @@ def _reason(error: Exception) -> str:
         return "time-out"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the connection ended"
-    # urllib3 wraps the cause several times; its last sentence says what it was.
+    # urllib3 wraps the cause several times; the last part of the message names it.
     return re.sub(r"[()'\"]+$", "", str(error).rsplit(": ", 1)[-1]) or type(error).__name__
 
 

@@ -1,4 +1,4 @@
-"""A trained model as one StableHLO program, which runs with JAX alone."""
+"""Export a trained model to a StableHLO program that runs with JAX alone."""
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -23,25 +23,26 @@ def export_stablehlo(
     *,
     platforms: Sequence[str] = PLATFORMS,
 ) -> bytes:
-    """The model in evaluation, its variables included, for batches of any size.
+    """The model in evaluation mode with its variables, for any batch size.
 
-    Wherever JAX is installed, `jax.export.deserialize(bytearray(program)).call(images)` takes
-    float32 images [batch, *image_shape], normalized as for the model, and gives its logits, also
-    without this package. The first call with each batch size compiles it, and XLA takes its time
-    over large constants (AlexNet: 20 s on two cores). JAX keeps such a program usable for six
-    months at least, and its content is StableHLO, which other tools read (`.mlir_module()`).
+    `jax.export.deserialize(bytearray(program)).call(images)` computes the logits of float32 images
+    [batch, *image_shape], normalized as for the model, without this package. The first call with
+    each batch size compiles the program, which is slow for large constants (AlexNet: 20 s on two
+    cores). JAX guarantees compatibility for at least six months. Other tools can read the StableHLO
+    (`.mlir_module()`).
 
     Args:
-        model: a module whose `__call__` takes images.
-        variables: `params` and statistics; they become constants of the program, which has their
+        model: module whose `__call__` takes images.
+        variables: `params` and statistics. They become constants of the program and decide its
             size.
-        image_shape: of one image, such as (224, 224, 3).
-        platforms: where it shall run; the machine that exports need not have them.
+        image_shape: shape of one image, such as (224, 224, 3).
+        platforms: platforms on which the program can run. The exporting machine need not have
+            them.
 
     Raises:
-        UserError: flatbuffers, which JAX writes programs with, is not installed.
+        UserError: flatbuffers, which JAX uses to write programs, is not installed.
     """
-    # jax.export would say so only after it has traced the model.
+    # jax.export would fail only after tracing the model.
     if find_spec("flatbuffers") is None:
         raise UserError("export needs flatbuffers: pip install flatbuffers")
     constants = jax.tree.map(jnp.asarray, variables)

@@ -1,1 +1,1 @@
-"""Many processes: on this machine, and on clusters."""
+"""Start jobs of many processes, on this machine and on clusters."""

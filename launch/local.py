@@ -2,8 +2,8 @@
 
     python -m launch.local --processes 2 --devices 2 -m experiments.resnet_cifar --smoke
 
-Each process gets CPU devices of its own and joins the others through ``jax.distributed``. It is
-how multi-host code is tried without hosts. When one process fails the others are ended.
+Each process has its own CPU devices and joins the others through ``jax.distributed``, to test
+multi-host code on one machine. If one process fails, the others are stopped.
 """
 
 import os
@@ -26,11 +26,11 @@ class Launch:
     devices: int = 1
     """Virtual CPU devices of each process."""
     grace: float = 10.0
-    """Seconds that the other processes get to end after one has failed."""
+    """Seconds until the other processes are killed after one has failed."""
 
 
 def launch(options: Launch, words: list[str]) -> int:
-    """Start the processes and wait for them; the first bad exit status, or 0."""
+    """Start the processes and wait for them. Returns the first nonzero exit status, or 0."""
     address = f"127.0.0.1:{_free_port()}"
     processes = [
         subprocess.Popen([sys.executable, *words], env=_environment(options, address, index))
@@ -52,7 +52,7 @@ def launch(options: Launch, words: list[str]) -> int:
             for process in processes:
                 process.kill()
         time.sleep(0.1)
-    # Not the status of those that were ended because of it.
+    # Not the status of processes that were killed.
     return failed or _first_bad(processes)
 
 
@@ -79,12 +79,12 @@ def _free_port() -> int:
 
 
 def main() -> None:
-    """Read the command line: options, then what Python is to run."""
+    """Parse the options, then run the rest of the command line with Python."""
     words = sys.argv[1:]
     cut = next((i for i, word in enumerate(words) if word in ("-m", "-c")), len(words))
     options = tyro.cli(Launch, prog="python -m launch.local", args=words[:cut])
     if cut == len(words):
-        raise SystemExit("error: nothing to run; end with -m MODULE and its arguments")
+        raise SystemExit("error: nothing to run; add -m MODULE and its arguments")
     raise SystemExit(launch(options, words[cut:]))
 
 

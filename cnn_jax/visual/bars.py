@@ -5,27 +5,34 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from cnn_jax.visual.style import INK, LABEL_SIZE, PALETTE, TICK_SIZE, new_figure, plain_axes
+from cnn_jax.visual.style import (
+    INK,
+    LABEL_SIZE,
+    color_of,
+    legend_outside,
+    new_figure,
+    plain_axes,
+)
 
 
 def grouped_bars(groups: Mapping[str, Mapping[str, float]], *, ylabel: str, title: str) -> Figure:
-    """A group of bars for each name, from zero, the value above each bar.
+    """Groups of bars with their values above them.
 
     Args:
-        groups: by the group's name, values by the name of the method. A method has the same colour
-            in every group, and may be absent from some.
+        groups: values by the name of the group and the name of the method. A method has the same
+            colour in every group, and may be missing in some.
         ylabel: what the values are.
         title: names the data set and the split.
 
     Raises:
-        ValueError: no group, or one without values.
+        ValueError: there is no group, or a group has no values.
     """
     if not groups or not all(groups.values()):
         raise ValueError("nothing to draw: expected groups with at least one value each")
     methods = list(dict.fromkeys(name for values in groups.values() for name in values))
     figure = new_figure(max(5.0, 1.2 + 1.1 * sum(map(len, groups.values()))), 4.0, title)
     axes = figure.add_subplot()
-    colors = {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(methods)}
+    colors = {name: color_of(index) for index, name in enumerate(methods)}
     start, ticks = 0.0, []
     for values in groups.values():
         for place, (name, value) in enumerate(values.items()):
@@ -33,16 +40,11 @@ def grouped_bars(groups: Mapping[str, Mapping[str, float]], *, ylabel: str, titl
             axes.bar_label(bar, fmt="%.4g", padding=2, fontsize=LABEL_SIZE, color=INK)
         ticks.append(start + (len(values) - 1) / 2)
         start += len(values) + 0.8
-    plain_axes(axes, xlabel="", ylabel=ylabel)
+    plain_axes(axes, ylabel=ylabel)
     axes.grid(False, axis="x")
     axes.margins(y=0.1)
     axes.set_xticks(ticks, list(groups), fontsize=LABEL_SIZE)
     axes.tick_params(axis="x", length=0)
-    figure.legend(
-        handles=[Patch(color=color, label=name) for name, color in colors.items()],
-        loc="outside lower center",
-        ncols=3,
-        fontsize=TICK_SIZE,
-        frameon=False,
-    )
+    handles = [Patch(color=color, label=name) for name, color in colors.items()]
+    legend_outside(figure, handles, "lower")
     return figure

@@ -1,4 +1,4 @@
-"""Codes of two numbers, as points in the plane."""
+"""Two-dimensional codes as points in the plane."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -7,10 +7,8 @@ import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
-from matplotlib.textpath import text_to_path
 
 from cnn_jax.visual.style import (
     CAPTION_SIZE,
@@ -18,9 +16,10 @@ from cnn_jax.visual.style import (
     LABEL_SIZE,
     TICK_SIZE,
     AnyArray,
+    legend_outside,
     new_figure,
-    text_height,
 )
+from cnn_jax.visual.text import text_height, text_width
 
 _SIDE = 5.0
 _NAMES_UP_TO = 20
@@ -34,20 +33,20 @@ def code_scatter(
     *,
     title: str,
 ) -> Figure:
-    """Codes of the same examples as points, coloured by class, a panel a way to code them.
+    """Codes of the same examples as points coloured by class, one panel for each encoder.
 
-    Each class's name stands where the median of its points is, or as near as other names allow.
-    Of each axis the middle 99% are shown. Above 20 classes colours are shared and the names are
+    The name of a class is written at the median of its points, moved where names would overlap.
+    Axes show the middle 99% of the points. With more than 20 classes, colours repeat and names are
     left out.
 
     Args:
-        codes: by name, the two numbers of each example.
-        labels: the class of each example.
+        codes: by the name of the encoder, two numbers for each example.
+        labels: class of each example.
         class_names: one for each class.
         title: names the data set and the split.
 
     Raises:
-        ValueError: nothing to draw, or codes of another shape.
+        ValueError: there is nothing to draw, or codes have another shape.
     """
     if not codes or not len(labels):
         raise ValueError("nothing to draw: expected at least one code of at least one example")
@@ -55,7 +54,7 @@ def code_scatter(
     named = len(class_names) <= _NAMES_UP_TO
     colors = mpl.colormaps["tab10" if len(class_names) <= 10 else "tab20"]
     figure = new_figure(_SIDE * len(codes) + 1.2, _SIDE, title)
-    # As much ink for a few points as for thousands.
+    # Few points are drawn larger than thousands.
     size = float(np.clip(20_000 / len(labels), 3, 20))
     panels = figure.subplots(1, len(codes), squeeze=False)[0]
     for axes, (name, points) in zip(panels, codes.items(), strict=True):
@@ -65,7 +64,7 @@ def code_scatter(
                 f"the codes {name!r} have shape {points.shape}, expected {(len(labels), 2)}: two "
                 "numbers for each label"
             )
-        # One call for all, so that no class lies on top of the others.
+        # One call for all points, so that no class is drawn on top of the others.
         axes.scatter(*points.T, s=size, c=colors(labels % colors.N), alpha=0.5, linewidths=0)
         low, high = np.quantile(points, (0.005, 0.995), axis=0)
         room = 0.06 * (high - low) + 1e-6
@@ -98,26 +97,25 @@ def code_scatter(
         Line2D([], [], color=colors(index), marker="o", linestyle="", markersize=5, label=name)
         for index, name in enumerate(class_names)
     ]
-    figure.legend(handles=handles, loc="outside right center", fontsize=TICK_SIZE, frameon=False)
+    legend_outside(figure, handles, "right")
     return figure
 
 
 def _apart(
     places: Mapping[str, Float[np.ndarray, "2"]], inch: Float[np.ndarray, "2"]
 ) -> dict[str, np.ndarray]:
-    """Texts at their places, those that would overlap moved up and down until they do not.
+    """Move texts up and down until they do not overlap.
 
-    `inch` is the length of about an inch in the units of each axis.
+    `inch` is the length of about one inch in the units of each axis.
     """
     texts = list(places)
     x, y = (np.array(list(places.values())) / inch).T
-    font = FontProperties(size=CAPTION_SIZE)
-    widths = [text_to_path.get_text_width_height_descent(t, font, ismath=False)[0] for t in texts]
+    widths = [text_width(text, size=CAPTION_SIZE) for text in texts]
     height = text_height("x", size=CAPTION_SIZE)
     for _ in range(_MOVES):
         moved = False
         for first, second in combinations(np.argsort(y, kind="stable"), 2):
-            beside = abs(x[first] - x[second]) > (widths[first] + widths[second]) / 144 + height / 2
+            beside = abs(x[first] - x[second]) > (widths[first] + widths[second] + height) / 2
             missing = height - (y[second] - y[first])
             if not beside and missing > 1e-3:
                 y[first] -= missing / 2

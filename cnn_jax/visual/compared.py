@@ -1,4 +1,4 @@
-"""Several runs in one figure: their curves over the steps, and how far they overfit."""
+"""Several runs in one figure: curves over the steps, and overfitting."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -7,7 +7,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from cnn_jax.visual.curves import PANELS, Rows, marker, read_curve, step_axes
 from cnn_jax.visual.style import (
@@ -15,31 +14,32 @@ from cnn_jax.visual.style import (
     INK,
     PALETTE,
     TICK_SIZE,
+    color_of,
+    legend_outside,
     new_figure,
     plain_axes,
 )
 
 Quantity = Literal["loss", "accuracy", "learning_rate", "grad_norm"]
-# A rate that goes to zero would take the axis with it.
+# Limits the axis of a rate that goes to zero.
 _RATE_DECADES = 4
 
 
 def compared_curves(
     runs: Mapping[str, Rows], quantities: Sequence[Quantity], *, title: str
 ) -> Figure:
-    """Curves of several runs over the steps, a panel a quantity: validation bold, train dashed.
+    """Curves of several runs over the steps, one panel for each quantity.
 
-    The axes of loss and accuracy leave out the first steps, where the values are far from what they
-    become. A quantity that only training has, such as the learning rate, is bold.
+    Validation is bold and train dashed. Quantities of training alone, such as the learning rate,
+    are bold. The axes of loss and accuracy leave out extreme values of the first steps.
 
     Args:
-        runs: for each run's name its rows, as `training_curves` takes them. More than six runs
-            share colours.
-        quantities: what is drawn, from left to right; accuracies are fractions.
+        runs: rows by the name of the run, see `training_curves`. Colours repeat after six runs.
+        quantities: quantities from left to right; accuracies are fractions.
         title: names the data set.
 
     Raises:
-        ValueError: no run, no quantity, or a run without any value of one.
+        ValueError: there is no run or quantity, or a run has no value of a quantity.
     """
     if not runs or not quantities:
         raise ValueError("nothing to draw: expected at least one run and one quantity")
@@ -64,7 +64,7 @@ def compared_curves(
                     steps,
                     values,
                     label=f"{name} {split}",
-                    color=PALETTE[index % len(PALETTE)],
+                    color=color_of(index),
                     linewidth=0.9 if thin else 2.0,
                     linestyle="--" if thin else "-",
                     marker="" if thin or quantity == "learning_rate" else marker(steps),
@@ -74,35 +74,30 @@ def compared_curves(
         step_axes(axes, ylabel=PANELS[quantity])
         _limit(axes, quantity, drawn)
     keys: list[tuple[str, dict[str, Any]]] = [
-        (name, {"color": PALETTE[index % len(PALETTE)]}) for index, name in enumerate(runs)
+        (name, {"color": color_of(index)}) for index, name in enumerate(runs)
     ]
     if dashed:
         keys += [
             ("validation", {"color": GRAY}),
             ("train", {"color": GRAY, "linestyle": "--", "linewidth": 0.9}),
         ]
-    figure.legend(
-        handles=[Line2D([], [], label=name, **{"linewidth": 2.0} | look) for name, look in keys],
-        loc="outside lower center",
-        ncols=min(len(keys), 3),
-        fontsize=TICK_SIZE,
-        frameon=False,
-    )
+    handles = [Line2D([], [], label=name, **{"linewidth": 2.0} | look) for name, look in keys]
+    legend_outside(figure, handles, "lower")
     return figure
 
 
 def accuracy_gaps(
     accuracies: Mapping[str, tuple[float, float]], ends: tuple[str, str], *, title: str
 ) -> Figure:
-    """Two accuracies of each run as points with a bar between them: how far it overfits.
+    """Two accuracies of each run as points with a bar between them, to show overfitting.
 
     Args:
-        accuracies: for each run's name its two accuracies, as fractions; drawn from top to bottom.
-        ends: what the two are, such as ("train", "test"). The second one is also written.
+        accuracies: two fractions by the name of the run, drawn from top to bottom.
+        ends: names of the two, such as ("train", "test"). The second value is also written.
         title: names the data set.
 
     Raises:
-        ValueError: no run.
+        ValueError: there is no run.
     """
     if not accuracies:
         raise ValueError("nothing to draw: expected at least one run")
@@ -125,57 +120,17 @@ def accuracy_gaps(
             fontsize=TICK_SIZE,
             color=INK,
         )
-    plain_axes(axes, xlabel="accuracy (%)", ylabel="")
+    plain_axes(axes, xlabel="accuracy (%)")
     axes.margins(x=0.12)
     axes.set_yticks(rows, list(accuracies))
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.yaxis.grid(False)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=TICK_SIZE, frameon=False)
-    return figure
-
-
-def accuracy_over_batch_size(
-    batch_sizes: Sequence[int], accuracies: Mapping[str, Sequence[float]], *, title: str
-) -> Figure:
-    """Accuracies over the batch size, which is logarithmic, a line a name.
-
-    Args:
-        batch_sizes: examples a step.
-        accuracies: one a batch size, as fractions.
-        title: names the data set and the split.
-
-    Raises:
-        ValueError: no batch size, or another number of accuracies.
-    """
-    if not len(batch_sizes):
-        raise ValueError("nothing to draw: expected at least one batch size")
-    figure = new_figure(6.5, 4.2, title)
-    axes = figure.add_subplot()
-    for index, (name, values) in enumerate(accuracies.items()):
-        if len(values) != len(batch_sizes):
-            raise ValueError(
-                f"{name!r} has {len(values)} accuracies for {len(batch_sizes)} batch sizes"
-            )
-        axes.plot(
-            batch_sizes,
-            100 * np.asarray(values, dtype=float),
-            color=PALETTE[index % len(PALETTE)],
-            linewidth=2.0,
-            marker="o",
-            markersize=6,
-            label=name,
-        )
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_locator(FixedLocator(list(batch_sizes)))
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_locator(NullLocator())
-    plain_axes(axes, xlabel="batch size", ylabel="accuracy (%)")
-    axes.legend(fontsize=TICK_SIZE, frameon=False, loc="lower right")
+    legend_outside(figure, axes.get_legend_handles_labels()[0], "lower")
     return figure
 
 
 def _limit(axes: Axes, quantity: str, curves: Sequence[np.ndarray]) -> None:
-    """Give the room to the end of the training, not to its first steps."""
+    """Set limits that suit the end of the training, not its first steps."""
     finite = [values[np.isfinite(values)] for values in curves]
     finite = [values for values in finite if len(values)]
     if not finite:

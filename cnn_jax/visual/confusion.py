@@ -1,4 +1,4 @@
-"""Which classes are taken for which."""
+"""Confusion matrices."""
 
 from collections.abc import Sequence
 
@@ -20,19 +20,18 @@ def confusion_matrix(
     *,
     title: str,
 ) -> Figure:
-    """The confusion matrix: a row for each true class, a column for each predicted class.
+    """The confusion matrix, with a row for each true class and a column for each predicted class.
 
-    A cell's colour is its share of its row, on a scale that keeps small shares visible; rows
-    without examples stay white. Up to 20 classes the counts stand in the cells; above 200 classes
-    the names are left out.
+    The colour of a cell is its share of the row, on a scale that shows small shares. Rows without
+    examples are white. Counts are written for up to 20 classes, class names for up to 200.
 
     Args:
-        counts: `counts[i, j]` examples of class i were taken for class j.
+        counts: `counts[i, j]` examples of class i are predicted as class j.
         class_names: one for each class.
-        title: names the data set and the split. The accuracy is added in a line below.
+        title: names the data set and the split. The accuracy is added on a second line.
 
     Raises:
-        ValueError: counts that are not a square matrix or are negative, or too few or many names.
+        ValueError: counts are negative or not a square matrix, or there is a wrong number of names.
     """
     counts = np.asarray(counts)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
@@ -58,7 +57,7 @@ def confusion_matrix(
     axes.set_xlabel("predicted class", fontsize=LABEL_SIZE, color=INK)
     axes.set_ylabel("true class", fontsize=LABEL_SIZE, color=INK)
     if classes <= _NAMES_UP_TO:
-        # A row is about this many points high; the names must not be higher.
+        # The names must not be higher than a row.
         size = min(TICK_SIZE, max(3.0, 0.7 * 72 * (side - 1.5) / max(classes, 1)))
         axes.set_yticks(range(classes), class_names, fontsize=size)
         short = classes <= _COUNTS_UP_TO and all(len(name) <= 3 for name in class_names)

@@ -1,4 +1,4 @@
-"""Curves over the steps of a training."""
+"""Curves over the training steps."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from cnn_jax.visual.style import GRAY, PALETTE, TICK_SIZE, new_figure, plain_axes
+from cnn_jax.visual.style import GRAY, PALETTE, TICK_SIZE, color_of, new_figure, plain_axes
 
 Rows = Sequence[Mapping[str, Any]]
 _Curve = tuple[np.ndarray, np.ndarray]
@@ -26,21 +26,21 @@ _SPLIT_LINES: dict[str, dict[str, Any]] = {
     "validation": {"color": PALETTE[1], "linewidth": 2.0},
     "test": {"color": PALETTE[2], "linewidth": 2.0},
 }
-# With fewer points than this each is marked: a line of one point would not be seen.
+# Points are marked if there are fewer: a line of one point would be invisible.
 _MARKED_BELOW = 25
 
 
 def training_curves(history: Rows, *, title: str) -> Figure:
-    """Loss, accuracy, learning rate and gradient norm over the steps, a line for each split.
+    """Loss, accuracy, learning rate and gradient norm over the steps, one line for each split.
 
     Args:
-        history: rows as in `metrics.csv`: `step`, `split` and any of `loss`, `accuracy` (a
-            fraction), `learning_rate`, `grad_norm`. Values are numbers or their text; one that is
-            absent, None or empty is skipped, and so is the panel of a quantity without values.
+        history: rows of `metrics.csv`: `step`, `split` and any of `loss`, `accuracy` (a fraction),
+            `learning_rate`, `grad_norm`. Values are numbers or text. Missing values, None and empty
+            text are skipped, as are the panels of quantities without values.
         title: names the data set.
 
     Raises:
-        ValueError: no value to draw, a row without `step` or `split`, text that is no number.
+        ValueError: there is no value, a row has no `step` or `split`, or a text is not a number.
     """
     splits = dict.fromkeys(str(row.get("split")) for row in history)
     curves = {
@@ -82,19 +82,18 @@ def training_curves(history: Rows, *, title: str) -> Figure:
 
 
 def error_curves(runs: Mapping[str, Rows], *, title: str) -> Figure:
-    """Error over the steps of several runs: train thin and dashed, validation bold.
+    """Errors of several runs over the steps, with train dashed and validation bold.
 
-    The form of He et al. 2015 (arXiv:1512.03385), Figure 6. The legend gives each run's last
-    validation error. As in the paper, the error axis leaves out the first steps, where the error is
-    several times what it becomes.
+    The format is that of He et al. 2015 (arXiv:1512.03385), Figure 6. The legend gives the last
+    validation error of each run. As in the paper, the axis leaves out the large errors of the first
+    steps.
 
     Args:
-        runs: for each run's name its rows, as `training_curves` takes them. More than six runs
-            share colours.
+        runs: rows by the name of the run, see `training_curves`. Colours repeat after six runs.
         title: names the data set.
 
     Raises:
-        ValueError: no run, or one without accuracies on `train` and `validation`.
+        ValueError: there is no run, or a run has no accuracies on `train` and `validation`.
     """
     if not runs:
         raise ValueError("nothing to draw: expected at least one run")
@@ -102,7 +101,7 @@ def error_curves(runs: Mapping[str, Rows], *, title: str) -> Figure:
     axes = figure.add_subplot()
     handles, errors = [], []
     for index, (name, history) in enumerate(runs.items()):
-        color = PALETTE[index % len(PALETTE)]
+        color = color_of(index)
         train = read_curve(history, "train", "accuracy")
         validation = read_curve(history, "validation", "accuracy")
         if train is None and validation is None:
@@ -142,7 +141,7 @@ def error_curves(runs: Mapping[str, Rows], *, title: str) -> Figure:
 
 
 def read_curve(history: Rows, split: str, name: str) -> _Curve | None:
-    """Steps and values of one quantity on one split, in the order of the steps."""
+    """Steps and values of a quantity on a split, sorted by step; None without values."""
     points = []
     for row in history:
         for needed in ("step", "split"):
@@ -163,19 +162,19 @@ def read_curve(history: Rows, split: str, name: str) -> _Curve | None:
 
 
 def step_axes(axes: Axes, *, ylabel: str) -> None:
-    """Give axes whose abscissa is the step their labels, with ticks at whole steps."""
+    """Label axes over the steps, with ticks at integers."""
     plain_axes(axes, xlabel="step", ylabel=ylabel)
     whole_steps = MaxNLocator(7, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
     axes.xaxis.set_major_locator(whole_steps)
 
 
 def marker(steps: np.ndarray) -> str:
-    """The marker of a curve's points: none where they are many."""
+    """The marker of the points of a curve: none if there are many points."""
     return "o" if len(steps) < _MARKED_BELOW else ""
 
 
 def _logarithmic_if_wide(axes: Axes, curves: Sequence[np.ndarray]) -> None:
-    """A logarithmic axis where a linear one would show the end of training as a flat line."""
+    """Make the axis logarithmic if a linear one would flatten the end of the training."""
     values = np.concatenate(curves)
     values = values[np.isfinite(values)]
     if len(values) and values.min() > 0 and values.max() / values.min() > 100:
@@ -183,7 +182,7 @@ def _logarithmic_if_wide(axes: Axes, curves: Sequence[np.ndarray]) -> None:
 
 
 def _upper_limit(errors: Sequence[np.ndarray]) -> float:
-    """Three times the largest last error, or whatever less holds every point."""
+    """Three times the largest last error, or less if that shows all points."""
     finite = [error[np.isfinite(error)] for error in errors]
     finite = [error for error in finite if len(error)]
     if not finite:

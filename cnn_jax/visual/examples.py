@@ -1,4 +1,4 @@
-"""Named rows of images, with the boxes and the mask that belong to each drawn over it."""
+"""Named rows of images with their boxes and masks drawn over them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,35 +9,27 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from cnn_jax.visual.style import (
-    CAPTION_SIZE,
-    INK,
-    LABEL_SIZE,
-    PALETTE,
-    TITLE_SIZE,
-    AnyArray,
-    text_height,
-    wrap,
-)
+from cnn_jax.visual.pixels import draw_pixels
+from cnn_jax.visual.sheet import Sheet, write_below
+from cnn_jax.visual.style import CAPTION_SIZE, LABEL_SIZE, PALETTE, AnyArray
+from cnn_jax.visual.text import text_height, wrap
 
 _NAME_WIDTH = 1.9
 _CELL_WIDTH = 1.5
 _GAP = 0.08
 _MARGIN = 0.15
 _BOX, _MASK = PALETTE[5], PALETTE[4]
-# Smaller images are shown as the pixels they are, larger ones are resampled smoothly.
-_PIXELS_UP_TO = 64
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One image of a row, and what is drawn over and below it.
+    """One image of a row, with what is drawn over and below it.
 
     Attributes:
-        image: floating point in [0, 1] (what lies outside is clipped); one channel or three.
-        boxes: (x0, y0, x1, y1) in pixels; those without area are left out.
-        mask: classes; each but 0 is outlined.
-        caption: a few words; long ones are wrapped.
+        image: floating point, clipped to [0, 1]; gray or RGB.
+        boxes: (x0, y0, x1, y1) in pixels. Boxes without area are not drawn.
+        mask: class of each pixel. The outlines of all classes except 0 are drawn.
+        caption: wrapped to the width of the image.
     """
 
     image: Float[AnyArray, "height width channels"]
@@ -49,29 +41,26 @@ class Picture:
 def example_rows(
     rows: Mapping[str, Sequence[Picture]], *, title: str, ignored: int = 255
 ) -> Figure:
-    """A row of pictures for each name, all cells of the shape of the first picture.
+    """A row of pictures for each name. All cells have the shape of the first picture.
 
     Args:
-        rows: the pictures of each row by its name, which is written at the left.
+        rows: pictures by the name of their row, which is written to the left of them.
         title: names the data set.
-        ignored: the class of a mask's pixels that are not outlined either.
+        ignored: another class of masks without an outline.
 
     Raises:
-        ValueError: no row, or a row without a picture.
+        ValueError: there is no row, or a row has no picture.
     """
     if not rows or not all(rows.values()):
         raise ValueError(
-            "expected at least one row, and a picture in each, got "
+            "expected at least one row with at least one picture each, got "
             f"{ {name: len(row) for name, row in rows.items()} }"
         )
     height, width = next(iter(rows.values()))[0].image.shape[:2]
     cell_height = _CELL_WIDTH * height / width
     columns = max(len(row) for row in rows.values())
-    figure_width = 2 * _MARGIN + _NAME_WIDTH + columns * (_CELL_WIDTH + _GAP)
-    title = wrap(title, width=figure_width - 2 * _MARGIN, size=TITLE_SIZE)
     names = [wrap(name, width=_NAME_WIDTH - _GAP, size=LABEL_SIZE) for name in rows]
-    top = _MARGIN + text_height(title, size=TITLE_SIZE) + (_GAP if title else 0)
-    # A row is as high as its images with their captions, or as the lines of its name.
+    # The images with their captions, or the name, whichever is higher.
     heights = [
         max(
             cell_height + max(text_height(_caption(one), size=CAPTION_SIZE) for one in row),
@@ -80,70 +69,39 @@ def example_rows(
         + _GAP
         for name, row in zip(names, rows.values(), strict=True)
     ]
-    tops = top + np.cumsum([0.0, *heights])
-    figure_height = tops[-1] + _MARGIN
-    # Axes are placed by hand: a constrained layout of a hundred axes takes seconds.
-    figure = Figure(figsize=(figure_width, figure_height), facecolor="white")
-    figure.text(
-        0.5, 1 - _MARGIN / figure_height, title, ha="center", va="top", size=TITLE_SIZE, color=INK
-    )
-    for name, row, y in zip(names, rows.values(), tops, strict=False):
-        middle = 1 - (y + cell_height / 2) / figure_height
-        figure.text(
-            _MARGIN / figure_width, middle, name, ha="left", va="center", size=LABEL_SIZE, color=INK
-        )
+    tops = np.cumsum([0.0, *heights])
+    sheet_width = _NAME_WIDTH + columns * (_CELL_WIDTH + _GAP)
+    sheet = Sheet(sheet_width, tops[-1], title, margin=_MARGIN, gap=_GAP)
+    for name, row, top in zip(names, rows.values(), tops, strict=False):
+        sheet.text(0, top + cell_height / 2, name, va="center", size=LABEL_SIZE)
         for column, picture in enumerate(row):
-            x = _MARGIN + _NAME_WIDTH + column * (_CELL_WIDTH + _GAP)
-            axes = figure.add_axes(
-                (
-                    x / figure_width,
-                    1 - (y + cell_height) / figure_height,
-                    _CELL_WIDTH / figure_width,
-                    cell_height / figure_height,
-                )
-            )
-            _draw(axes, picture, ignored)
-    return figure
+            left = _NAME_WIDTH + column * (_CELL_WIDTH + _GAP)
+            _draw(sheet.axes(left, top, _CELL_WIDTH, cell_height), picture, ignored)
+    return sheet.figure
 
 
 def _draw(axes: Axes, picture: Picture, ignored: int) -> None:
-    pixels = np.clip(np.asarray(picture.image, np.float32), 0, 1)
-    height, width, channels = pixels.shape
-    axes.imshow(
-        pixels[..., 0] if channels == 1 else pixels,
-        cmap="gray",
-        vmin=0,
-        vmax=1,
-        interpolation="nearest" if max(height, width) <= _PIXELS_UP_TO else "antialiased",
-    )
+    image = np.asarray(picture.image)
+    height, width, _ = image.shape
+    draw_pixels(axes, image)
     axes.set_axis_off()
     if picture.mask is not None:
         mask = np.asarray(picture.mask)
         for number in np.setdiff1d(mask, [0, ignored]):
-            # Bordered by nothing, so that the outline closes at the image's border.
+            # Padding closes the outline at the border of the image.
             inside = np.pad(mask == number, 1)
             places = np.arange(-1, width + 1), np.arange(-1, height + 1)
             axes.contour(*places, inside, levels=[0.5], colors=[_MASK], linewidths=1.0)
-    # Matplotlib has the centre of the first pixel at 0, we have its corner there.
+    # Boxes have the corner of the first pixel at 0, Matplotlib its centre.
     for x0, y0, x1, y1 in np.asarray(picture.boxes if picture.boxes is not None else []):
         if x1 > x0 and y1 > y0:
             axes.add_patch(
                 Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, ec=_BOX, lw=1.2)
             )
-    # Contours widen the limits; an image of another shape keeps the cell.
+    # Contours widen the limits.
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)
-    axes.annotate(
-        _caption(picture),
-        (0.5, 0),
-        xytext=(0, -2),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        ha="center",
-        va="top",
-        size=CAPTION_SIZE,
-        color=INK,
-    )
+    write_below(axes, _caption(picture))
 
 
 def _caption(picture: Picture) -> str:

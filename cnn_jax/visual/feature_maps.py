@@ -1,4 +1,4 @@
-"""Feature maps as pictures."""
+"""Feature maps as images."""
 
 import numpy as np
 from jaxtyping import Float
@@ -12,13 +12,13 @@ _LINE = 1 / 28  # between the tiles, in units of their height
 def strongest_maps(
     maps: Float[AnyArray, "height width channels"], *, count: int = 16
 ) -> Float[np.ndarray, "mosaic_height mosaic_width 1"]:
-    """The maps of largest mean absolute value as one gray image, the strongest first.
+    """The maps of largest mean absolute value as one gray image, in descending order.
 
-    Each is scaled by its own range from black to white; one that is the same everywhere is black.
+    Each map is scaled to the range from black to white. A constant map is black.
 
     Args:
-        maps: of one image.
-        count: the most maps shown.
+        maps: feature maps of one image.
+        count: largest number of maps.
     """
     maps = np.asarray(maps, np.float32)
     order = np.argsort(-np.mean(np.abs(maps), axis=(0, 1)), kind="stable")[:count]

@@ -1,4 +1,4 @@
-"""What a network looks for in an image, as images."""
+"""The kernels of first layers as images."""
 
 import numpy as np
 from jaxtyping import Float
@@ -13,14 +13,14 @@ _WIDTH = 6.0
 def first_layer_filters(
     kernel: Float[AnyArray, "height width in_channels out_channels"], *, title: str
 ) -> Figure:
-    """The kernels of a first layer, a tile for each output channel, as `filter_mosaic` has them.
+    """The kernels of a first layer as a figure; see `filter_mosaic`.
 
     Args:
         kernel: HWIO.
         title: names the model and the data set.
 
     Raises:
-        ValueError: a kernel that has not four dimensions, or has none of one kind of channel.
+        ValueError: the kernel does not have four dimensions, or one of them is 0.
     """
     shown = filter_mosaic(kernel)
     figure = new_figure(_WIDTH, _WIDTH * shown.shape[0] / shown.shape[1], title)
@@ -35,15 +35,14 @@ def filter_mosaic(
 ) -> Float[np.ndarray, "mosaic_height mosaic_width 3"]:
     """The kernels of a first layer as one RGB image in [0, 1], a tile for each output channel.
 
-    Every filter is scaled by its own largest absolute weight, and zero is middle gray. With three
-    input channels a filter is a colour image; otherwise its input channels stand side by side in
-    gray.
+    Each filter is scaled by its largest absolute weight, and zero is middle gray. A filter with
+    three input channels is a colour image; otherwise its input channels are gray, side by side.
 
     Args:
         kernel: HWIO.
 
     Raises:
-        ValueError: a kernel that has not four dimensions, or has none of one kind of channel.
+        ValueError: the kernel does not have four dimensions, or one of them is 0.
     """
     kernel = np.asarray(kernel, dtype=np.float32)
     if kernel.ndim != 4 or 0 in kernel.shape:

@@ -1,12 +1,11 @@
-"""Functions that a network learns: what it fits, and how the error falls with its size."""
+"""Functions that a network learns, beside the functions it should learn."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import MaxNLocator
 
 from cnn_jax.visual.style import (
     GRAY,
@@ -16,7 +15,9 @@ from cnn_jax.visual.style import (
     TICK_SIZE,
     AnyArray,
     new_figure,
+    panel_grid,
     plain_axes,
+    shared_panels,
 )
 
 _COLUMNS = 4
@@ -30,35 +31,32 @@ def function_fits(
     *,
     title: str,
 ) -> Figure:
-    """A function of one variable and each fit of it, a panel a fit.
+    """A function of one variable and its fits, one panel for each fit.
 
     Args:
-        x: where the functions are given, ascending.
+        x: arguments of the functions, ascending.
         target: values of the function.
-        fits: values of each fit, by its name.
+        fits: values of the fits by name.
         title: names the function and the split.
 
     Raises:
-        ValueError: no fit, or one with another number of points.
+        ValueError: there is no fit, or a fit has a different number of points.
     """
     x, target = np.asarray(x), np.asarray(target)
     values = _checked(target, fits)
-    rows, columns = _rows_and_columns(len(values))
+    rows, columns = panel_grid(len(values), _COLUMNS)
     figure = new_figure(_PANEL * columns, 0.8 * _PANEL * rows, title)
     low, high = target.min(), target.max()
     room = 0.25 * (high - low or 1.0)
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for index, (name, fit) in enumerate(values.items()):
-        axes = grid[index]
+    grid = shared_panels(figure, len(values), (rows, columns))
+    for index, (axes, (name, fit)) in enumerate(zip(grid, values.items(), strict=True)):
         axes.plot(x, target, color=GRAY, linewidth=2.5, label="function")
         axes.plot(x, fit, color=PALETTE[1], linewidth=1.3, label="fit")
-        plain_axes(axes, xlabel="", ylabel="")
+        plain_axes(axes)
         axes.tick_params(labelbottom=index + columns >= len(values))
-        # A fit far outside would flatten the function itself.
+        # Distant values of a fit would flatten the function.
         axes.set_ylim(low - room, high + room)
         axes.set_title(_with_error(name, fit, target), fontsize=LABEL_SIZE, color=INK)
-    for axes in grid[len(values) :]:
-        axes.set_axis_off()
     grid[0].legend(fontsize=TICK_SIZE, frameon=False, loc="upper right")
     return figure
 
@@ -70,28 +68,27 @@ def function_maps(
     *,
     title: str,
 ) -> Figure:
-    """A function of two variables and each fit of it as images with one scale of colours.
+    """A function of two variables and its fits as images with a common colour scale.
 
     Args:
         target: values of the function; rows are the second variable, ascending.
-        fits: values of each fit, by its name.
-        extent: least and largest first variable, least and largest second one.
+        fits: values of the fits by name.
+        extent: smallest and largest first variable, smallest and largest second variable.
         title: names the function and the split.
 
     Raises:
-        ValueError: no fit, or one of another shape.
+        ValueError: there is no fit, or a fit has another shape.
     """
     target = np.asarray(target)
     values = _checked(target, fits)
-    rows, columns = _rows_and_columns(len(values) + 1)
+    rows, columns = panel_grid(len(values) + 1, _COLUMNS)
     figure = new_figure(_PANEL * columns + 0.6, _PANEL * rows, title)
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     panels = {"function": target} | {
         _with_error(name, fit, target): fit for name, fit in values.items()
     }
     largest = np.abs(target).max() or 1.0
-    for index, (name, image) in enumerate(panels.items()):
-        axes = grid[index]
+    grid = shared_panels(figure, len(panels), (rows, columns))
+    for index, (axes, (name, image)) in enumerate(zip(grid, panels.items(), strict=True)):
         picture = axes.imshow(
             image,
             origin="lower",
@@ -107,55 +104,13 @@ def function_maps(
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(4))
         axes.set_title(name, fontsize=LABEL_SIZE, color=INK)
-    for axes in grid[len(panels) :]:
-        axes.set_axis_off()
-    bar = figure.colorbar(picture, ax=list(grid), shrink=0.8, aspect=30)
+    bar = figure.colorbar(picture, ax=figure.axes, shrink=0.8, aspect=30)
     bar.ax.tick_params(labelsize=TICK_SIZE, colors=INK)
     return figure
 
 
-def error_over_size(
-    sizes: Sequence[int],
-    errors: Mapping[str, Sequence[float]],
-    *,
-    xlabel: str,
-    ylabel: str,
-    title: str,
-) -> Figure:
-    """Errors over the size of a model, both logarithmic, a line for each name.
-
-    Args:
-        sizes: such as the number of neurons.
-        errors: one a size, by what they are errors of.
-        xlabel: what the size is.
-        ylabel: what the error is.
-        title: names the data set and the split.
-
-    Raises:
-        ValueError: no size, or another number of errors than sizes.
-    """
-    if not len(sizes):
-        raise ValueError("nothing to draw: expected at least one size")
-    figure = new_figure(6.5, 4.2, title)
-    axes = figure.add_subplot()
-    for index, (name, values) in enumerate(errors.items()):
-        if len(values) != len(sizes):
-            raise ValueError(f"{name!r} has {len(values)} errors for {len(sizes)} sizes")
-        color = PALETTE[index % len(PALETTE)]
-        axes.plot(sizes, values, color=color, linewidth=2.0, marker="o", markersize=5, label=name)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(list(sizes)))
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_locator(NullLocator())
-    plain_axes(axes, xlabel=xlabel, ylabel=ylabel)
-    if len(errors) > 1:
-        axes.legend(fontsize=TICK_SIZE, frameon=False, loc="upper right")
-    return figure
-
-
 def _checked(target: np.ndarray, fits: Mapping[str, AnyArray]) -> dict[str, np.ndarray]:
-    """The fits as arrays of the target's shape."""
+    """The fits as arrays, checked to have the shape of the target."""
     if not fits:
         raise ValueError("nothing to draw: expected at least one fit")
     values = {name: np.asarray(fit) for name, fit in fits.items()}
@@ -170,9 +125,3 @@ def _checked(target: np.ndarray, fits: Mapping[str, AnyArray]) -> dict[str, np.n
 
 def _with_error(name: str, fit: np.ndarray, target: np.ndarray) -> str:
     return f"{name}: RMSE {np.sqrt(np.mean(np.square(fit - target))):.2g}"
-
-
-def _rows_and_columns(count: int) -> tuple[int, int]:
-    """Full rows where there is a way, of four panels at most."""
-    rows = math.ceil(count / _COLUMNS)
-    return rows, math.ceil(count / rows)

@@ -6,22 +6,15 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from matplotlib.figure import Figure
 
-from cnn_jax.visual.style import (
-    CAPTION_SIZE,
-    INK,
-    TITLE_SIZE,
-    AnyArray,
-    new_figure,
-    text_height,
-    wrap,
-)
+from cnn_jax.visual.pixels import draw_pixels
+from cnn_jax.visual.sheet import Sheet, write_below
+from cnn_jax.visual.style import CAPTION_SIZE, INK, TITLE_SIZE, AnyArray, new_figure
+from cnn_jax.visual.text import text_height, wrap_and_cut
 
 _CELL_WIDTH = 1.35
 _GAP = 0.12
 _MARGIN = 0.15
 _CAPTION_LINES = 4
-# Smaller images are shown as the pixels they are, larger ones are resampled smoothly.
-_PIXELS_UP_TO = 64
 
 
 def image_grid(
@@ -31,17 +24,16 @@ def image_grid(
     title: str,
     columns: int = 8,
 ) -> Figure:
-    """Images from left to right and top to bottom, each with its caption below.
+    """Images from left to right and top to bottom, with captions below them.
 
     Args:
-        images: uint8, or floating point in [0, 1] (what lies outside is clipped); one channel
-            (gray) or three (RGB).
-        captions: one for each image; long ones are wrapped, and cut after four lines.
+        images: uint8, or floating point clipped to [0, 1]; gray or RGB.
+        captions: one for each image, wrapped to at most four lines.
         title: names the data set and the split.
-        columns: images in a row.
+        columns: images per row.
 
     Raises:
-        ValueError: no image, another number of channels or captions, or no column.
+        ValueError: there is no image or column, or a wrong number of channels or captions.
     """
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[-1] not in (1, 3):
@@ -53,11 +45,13 @@ def image_grid(
     if columns < 1:
         raise ValueError(f"expected at least one column, got {columns}")
 
-    count, height, width, channels = images.shape
+    count, height, width, _ = images.shape
     columns = min(columns, count)
-    captions = [_caption(caption) for caption in captions]
+    captions = [
+        wrap_and_cut(caption, width=_CELL_WIDTH, size=CAPTION_SIZE, lines=_CAPTION_LINES)
+        for caption in captions
+    ]
     cell_height = _CELL_WIDTH * height / width
-    # For each row of images the distance of its top from that of the row before it.
     tops = np.cumsum(
         [0.0]
         + [
@@ -67,49 +61,17 @@ def image_grid(
             for i in range(0, count, columns)
         ]
     )
-
-    # Axes are placed by hand: a constrained layout of a hundred axes takes seconds.
     grid_width = columns * (_CELL_WIDTH + _GAP) - _GAP
-    figure_width = max(grid_width, 4.0) + 2 * _MARGIN
-    left = (figure_width - grid_width) / 2
-    title = wrap(title, width=figure_width - 2 * _MARGIN, size=TITLE_SIZE)
-    top = _MARGIN + text_height(title, size=TITLE_SIZE) + (_GAP if title else 0)
-    figure_height = top + tops[-1] + _MARGIN - _GAP
-    figure = Figure(figsize=(figure_width, figure_height), facecolor="white")
-    figure.text(
-        0.5, 1 - _MARGIN / figure_height, title, ha="center", va="top", size=TITLE_SIZE, color=INK
-    )
+    width = max(grid_width, 4.0)
+    sheet = Sheet(width, tops[-1] - _GAP, title, margin=_MARGIN, gap=_GAP)
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
         row, column = divmod(index, columns)
-        axes = figure.add_axes(
-            (
-                (left + column * (_CELL_WIDTH + _GAP)) / figure_width,
-                1 - (top + tops[row] + cell_height) / figure_height,
-                _CELL_WIDTH / figure_width,
-                cell_height / figure_height,
-            )
-        )
-        pixels = image if image.dtype == np.uint8 else np.clip(image.astype(np.float32), 0, 1)
-        axes.imshow(
-            pixels[..., 0] if channels == 1 else pixels,
-            cmap="gray",
-            vmin=0,
-            vmax=255 if pixels.dtype == np.uint8 else 1,
-            interpolation="nearest" if max(height, width) <= _PIXELS_UP_TO else "antialiased",
-        )
+        left = (width - grid_width) / 2 + column * (_CELL_WIDTH + _GAP)
+        axes = sheet.axes(left, tops[row], _CELL_WIDTH, cell_height)
+        draw_pixels(axes, image)
         axes.set_axis_off()
-        axes.annotate(
-            caption,
-            (0.5, 0),
-            xytext=(0, -2),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            ha="center",
-            va="top",
-            size=CAPTION_SIZE,
-            color=INK,
-        )
-    return figure
+        write_below(axes, caption)
+    return sheet.figure
 
 
 def worst_mistakes(
@@ -121,22 +83,21 @@ def worst_mistakes(
     title: str,
     count: int = 25,
 ) -> Figure:
-    """The wrongly classified images whose true class was given the least probability, worst first.
+    """Misclassified images, starting with the lowest probability of the true class.
 
-    The caption is the true class, below it the predicted one with its probability. Without any
-    mistake the figure says so. `images` may be a selection, as long as the worst are in it.
+    The caption gives the true class, then the predicted class with its probability.
 
     Args:
-        images: as for `image_grid`.
+        images: see `image_grid`.
         labels: true classes.
-        probabilities: the model's, softmax already taken.
+        probabilities: outputs of the model after softmax.
         class_names: one for each class.
         title: names the data set and the split.
-        count: the most images shown.
+        count: largest number of images.
 
     Raises:
-        ValueError: lengths that do not fit together, a label outside the classes, rows of
-            `probabilities` that do not sum to 1.
+        ValueError: the lengths differ, a label is not a class, or a row of `probabilities` does
+            not sum to 1.
     """
     images, labels, probabilities = map(np.asarray, (images, labels, probabilities))
     if probabilities.ndim != 2 or probabilities.shape[1] != len(class_names):
@@ -147,7 +108,7 @@ def worst_mistakes(
     if not len(images) == len(labels) == len(probabilities):
         raise ValueError(
             f"{len(images)} images, {len(labels)} labels and {len(probabilities)} rows of "
-            f"probabilities: expected as many of each"
+            f"probabilities: expected the same number of each"
         )
     if len(labels) and not (labels.min() >= 0 and labels.max() < len(class_names)):
         raise ValueError(
@@ -183,12 +144,3 @@ def worst_mistakes(
         title=f"{title}\nworst mistakes first",
         columns=5,
     )
-
-
-def _caption(text: str) -> str:
-    lines = wrap(text, width=_CELL_WIDTH, size=CAPTION_SIZE).split("\n")
-    if len(lines) > _CAPTION_LINES:
-        last = lines[_CAPTION_LINES - 1]
-        # The ellipsis needs about the room of two letters.
-        lines = [*lines[: _CAPTION_LINES - 1], last[: max(1, len(last) - 2)].rstrip() + "…"]
-    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Kernels beside what they make of an image."""
+"""Kernels and their responses to an image."""
 
 import math
 from collections.abc import Mapping
@@ -8,12 +8,13 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cnn_jax.visual.pixels import draw_pixels
 from cnn_jax.visual.style import INK, LABEL_SIZE, AnyArray, new_figure
 
 _RESPONSE_WIDTH = 3.0
 _KERNEL_WIDTH = 1.5
 _NUMBER_SIZE = 7.0
-# Strong edges are few: the strongest would leave the others gray.
+# A few strong edges would make all others gray.
 _SHOWN_QUANTILE = 0.995
 
 
@@ -23,23 +24,23 @@ def kernel_responses(
     *,
     title: str,
 ) -> Figure:
-    """Two columns of kernels with their numbers, blue below zero and red above, and responses.
+    """Kernels with their numbers, blue below zero and red above, beside their responses.
 
-    Responses of three channels are images in [0, 1] (what lies outside is clipped). Those of one
-    channel have both signs: zero is middle gray, and the strongest half per cent are black or
-    white.
+    Responses with three channels are images, clipped to [0, 1]. In responses with one channel zero
+    is middle gray, and the strongest 0.5% are black or white.
 
     Args:
-        kernels: by name.
-        responses: one a kernel, by the same names.
+        kernels: kernels by name.
+        responses: responses by the same names.
         title: names the image.
 
     Raises:
-        ValueError: no kernel, other names, or a response of another number of channels.
+        ValueError: there is no kernel, the names differ, or a response does not have one or three
+            channels.
     """
     if not kernels or kernels.keys() != responses.keys():
         raise ValueError(
-            f"expected at least one kernel and as many responses of the same names, got "
+            f"expected at least one kernel and responses of the same names, got "
             f"{list(kernels)} and {list(responses)}"
         )
     height, width, _ = next(iter(responses.values())).shape
@@ -60,10 +61,10 @@ def kernel_responses(
 
 def _draw_kernel(axes: Axes, kernel: np.ndarray) -> None:
     largest = np.abs(kernel).max() or 1.0
-    # Twice the range keeps the colours light enough for the numbers.
+    # Twice the range keeps the colours light enough to read the numbers.
     axes.imshow(kernel, cmap="RdBu_r", vmin=-2 * largest, vmax=2 * largest)
     for (row, column), value in np.ndenumerate(kernel):
-        # Four letters at most below 1, or those of a 5x5 kernel would touch.
+        # With more than four letters the numbers of a 5x5 kernel would touch.
         text = f"{round(float(value), 3):g}"
         text = text.replace("0.", ".") if abs(value) < 1 else text
         axes.text(column, row, text, ha="center", va="center", fontsize=_NUMBER_SIZE, color=INK)
@@ -72,7 +73,7 @@ def _draw_kernel(axes: Axes, kernel: np.ndarray) -> None:
 def _draw_response(axes: Axes, response: np.ndarray, name: str) -> None:
     channels = response.shape[-1]
     if channels == 3:
-        axes.imshow(np.clip(response, 0, 1))
+        draw_pixels(axes, response)
     elif channels == 1:
         largest = float(np.quantile(np.abs(response), _SHOWN_QUANTILE)) or 1.0
         axes.imshow(response[..., 0], cmap="gray", vmin=-largest, vmax=largest)

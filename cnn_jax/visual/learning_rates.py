@@ -1,4 +1,4 @@
-"""A sweep of learning rates: the curves of each rate, and what each one ends with."""
+"""The curves and final metrics of several learning rates."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from cnn_jax.visual.curves import PANELS, Rows, marker, read_curve, step_axes
-from cnn_jax.visual.style import GRAY, INK, LABEL_SIZE, TICK_SIZE, new_figure, plain_axes
+from cnn_jax.visual.style import (
+    GRAY,
+    INK,
+    LABEL_SIZE,
+    legend_outside,
+    new_figure,
+    plain_axes,
+)
 
 
 def learning_rate_curves(
@@ -23,25 +30,26 @@ def learning_rate_curves(
     metric: str,
     title: str,
 ) -> Figure:
-    """Training loss and validation metric over the steps, and the metric at the end over the rate.
+    """Training loss and validation metric over the steps, and the final metric over the rate.
 
-    A line a rate, dark to bright as it grows; the chosen one's lines are bold. Accuracies are drawn
-    as errors, and axes are logarithmic where rates that fail would flatten the others. Losses far
-    above those of the beginning are left out.
+    Lines go from dark to bright with the rate, and the chosen rate is bold. Accuracies are drawn as
+    errors. Axes are logarithmic where failed rates would flatten the others. Losses far above the
+    initial ones are left out.
 
     Args:
-        runs: for each rate its rows, as `training_curves` takes them.
-        ends: for each rate the validation metric at the end; None where the rate diverged.
-        chosen: one of the rates.
+        runs: rows by learning rate, see `training_curves`.
+        ends: final validation metric by learning rate; None if the run diverged.
+        chosen: one of the learning rates.
         metric: name of the validation metric; accuracies are fractions.
         title: names the data set.
 
     Raises:
-        ValueError: no rate, other ones in `ends` than in `runs`, or a chosen one that is neither.
+        ValueError: there is no rate, `runs` and `ends` differ in rates, or `chosen` is not one of
+            them.
     """
     if not runs or runs.keys() != ends.keys() or chosen not in runs:
         raise ValueError(
-            f"expected rows and ends of the same rates, the chosen one among them, got "
+            f"expected runs and ends of the same rates, including the chosen one, got "
             f"{sorted(runs)}, {sorted(ends)} and {chosen}"
         )
     rates = sorted(runs)
@@ -77,7 +85,7 @@ def learning_rate_curves(
     step_axes(losses, ylabel="training loss")
     step_axes(metrics, ylabel=label)
     if drawn_losses:
-        # A rate that is too high begins with a loss many times the others'.
+        # If the rate is too high, the first losses are many times the others.
         _fit_axis(losses, drawn_losses, top=1.5 * float(np.median(first_losses)))
     _fit_axis(metrics, drawn_metrics)
 
@@ -95,29 +103,23 @@ def learning_rate_curves(
     _fit_axis(over_rate, [ends_shown])
     over_rate.set_title("at the end", fontsize=LABEL_SIZE, color=INK)
 
-    figure.legend(
-        handles=[
-            Line2D(
-                [],
-                [],
-                color=colors[rate],
-                linewidth=2.6 if rate == chosen else 1.3,
-                linestyle=":" if ends[rate] is None else "-",
-                label=f"{rate:g}" + _remark(ends[rate], chosen=rate == chosen),
-            )
-            for rate in rates
-        ],
-        title="learning rate",
-        title_fontsize=TICK_SIZE,
-        loc="outside right center",
-        fontsize=TICK_SIZE,
-        frameon=False,
-    )
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=colors[rate],
+            linewidth=2.6 if rate == chosen else 1.3,
+            linestyle=":" if ends[rate] is None else "-",
+            label=f"{rate:g}" + _remark(ends[rate], chosen=rate == chosen),
+        )
+        for rate in rates
+    ]
+    legend_outside(figure, handles, "right", title="learning rate")
     return figure
 
 
 def _fit_axis(axes: Axes, curves: Sequence[np.ndarray], top: float = math.inf) -> None:
-    """Room for all values up to a top; logarithmic where they differ by more than three times."""
+    """Show all values up to `top`; logarithmic if their ratio is larger than 3."""
     values = np.concatenate(curves) if curves else np.array([])
     values = values[np.isfinite(values) & (values <= top)]
     if not len(values):

@@ -1,4 +1,4 @@
-"""Many small pictures as one."""
+"""Many small images as one."""
 
 import math
 
@@ -9,11 +9,11 @@ from jaxtyping import Float
 def mosaic(
     tiles: Float[np.ndarray, "n height width channels"], *, gap: int = 1
 ) -> Float[np.ndarray, "mosaic_height mosaic_width channels"]:
-    """Tiles from left to right and top to bottom, in a rectangle of about 3 : 2, white between.
+    """Tiles from left to right and top to bottom, in a rectangle of about 3:2 on white.
 
     Args:
-        tiles: at least one, in [0, 1].
-        gap: pixels between them.
+        tiles: at least one image in [0, 1].
+        gap: pixels between the tiles.
     """
     count, height, width, channels = tiles.shape
     columns = _columns(count, width / height)
@@ -27,7 +27,7 @@ def mosaic(
 
 
 def _columns(count: int, aspect: float) -> int:
-    """Columns for which tiles of this width / height fill a rectangle of about 3 : 2 best."""
+    """The number of columns that best fills a rectangle of 3:2; `aspect` is width / height."""
 
     def badness(columns: int) -> float:
         rows = math.ceil(count / columns)

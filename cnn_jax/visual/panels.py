@@ -1,4 +1,4 @@
-"""A sheet of pictures of one image: what a network says of it, and why."""
+"""A sheet of panels about one image: the prediction of a network and its reasons."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,28 +8,16 @@ from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cnn_jax.visual.predictions import (
-    BARS_WIDTH,
-    Prediction,
-    cut,
-    draw_class_bars,
-    draw_image,
-)
-from cnn_jax.visual.style import (
-    CAPTION_SIZE,
-    INK,
-    LABEL_SIZE,
-    TITLE_SIZE,
-    AnyArray,
-    text_height,
-    wrap,
-)
+from cnn_jax.visual.predictions import BARS_WIDTH, Prediction, draw_class_bars, draw_image
+from cnn_jax.visual.sheet import Sheet
+from cnn_jax.visual.style import CAPTION_SIZE, INK, LABEL_SIZE, AnyArray
+from cnn_jax.visual.text import text_height, wrap_and_cut
 
 _HEIGHT = 2.3  # of a picture, in inches
 _WIDEST = 3.5
 _GAP = 0.2
 _MARGIN = 0.2
-_BAR_WIDTH = 0.1  # of a colour bar, whose numbers need more
+_BAR_WIDTH = 0.1  # of a colour bar without its numbers
 _BAR_ROOM = 0.75
 _TITLE_LINES = 2
 _OPACITY = 0.6
@@ -37,14 +25,14 @@ _OPACITY = 0.6
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture.
+    """An image, optionally with a heat map over it.
 
     Attributes:
-        title: written above, in two lines at most.
-        image: gray or RGB, uint8 or in [0, 1]. Under a map it is shown in gray.
-        heat: a map that is laid over the image, as high and as wide.
-        label: of the colour bar of `heat`: the quantity and its unit.
-        from_zero: whether the colours begin at zero rather than at the map's least value.
+        title: written above the image in at most two lines.
+        image: gray or RGB, uint8 or in [0, 1]. It is drawn in gray below a heat map.
+        heat: heat map of the same size as the image.
+        label: quantity and unit of `heat`, for its colour bar.
+        from_zero: whether the colours start at zero or at the smallest value of the map.
     """
 
     title: str
@@ -55,12 +43,12 @@ class Panel:
 
 
 def panel_sheet(prediction: Prediction, rows: Sequence[Sequence[Panel]], *, title: str) -> Figure:
-    """An image with its likeliest classes, and beside and below it rows of panels.
+    """An image with its most probable classes, and rows of panels beside and below it.
 
     Args:
-        prediction: stands first in the first row.
-        rows: what the first row goes on with, and the rows below it; rows without panels are left
-            out.
+        prediction: first in the first row.
+        rows: panels of the first row after the prediction, and of the rows below. Empty rows are
+            left out.
         title: names the network and the image.
     """
     first, *others = [list(row) for row in rows] or [[]]
@@ -68,36 +56,15 @@ def panel_sheet(prediction: Prediction, rows: Sequence[Sequence[Panel]], *, titl
     start = _width(prediction.image) + _GAP / 2 + BARS_WIDTH
     widths = [start + sum(_GAP + _room(panel) for panel in first)]
     widths += [sum(_GAP + _room(panel) for panel in row) - _GAP for row in others]
-    figure_width = max(widths) + 2 * _MARGIN
-    title = wrap(title, width=figure_width - 2 * _MARGIN, size=TITLE_SIZE)
-    top = _MARGIN + text_height(title, size=TITLE_SIZE) + (_GAP / 2 if title else 0)
     head = text_height("x" + "\nx" * (_TITLE_LINES - 1), size=LABEL_SIZE)
     row_height = head + _HEIGHT + _GAP
-    figure_height = top + (1 + len(others)) * row_height - _GAP + _MARGIN
-    # Axes are placed by hand: those of pictures of different shapes are no grid.
-    figure = Figure(figsize=(figure_width, figure_height), facecolor="white")
-    figure.text(
-        _MARGIN / figure_width,
-        1 - _MARGIN / figure_height,
-        title,
-        ha="left",
-        va="top",
-        size=TITLE_SIZE,
-        color=INK,
-    )
+    height = (1 + len(others)) * row_height - _GAP
+    sheet = Sheet(max(widths), height, title, margin=_MARGIN, gap=_GAP / 2, align="left")
 
     def place(left: float, row: int, width: float) -> Axes:
-        bottom = figure_height - top - row * row_height - head - _HEIGHT
-        return figure.add_axes(
-            (
-                left / figure_width,
-                bottom / figure_height,
-                width / figure_width,
-                _HEIGHT / figure_height,
-            )
-        )
+        return sheet.axes(left, row * row_height + head, width, _HEIGHT)
 
-    left = _MARGIN
+    left = 0.0
     axes = place(left, 0, _width(prediction.image))
     draw_image(axes, np.asarray(prediction.image))
     _write_above(axes, prediction.name, _width(prediction.image))
@@ -106,7 +73,7 @@ def panel_sheet(prediction: Prediction, rows: Sequence[Sequence[Panel]], *, titl
     draw_class_bars(bars, prediction.classes, np.asarray(prediction.probabilities))
     left += BARS_WIDTH + _GAP
     for row, panels in enumerate([first, *others]):
-        left = left if row == 0 else _MARGIN
+        left = left if row == 0 else 0.0
         for panel in panels:
             width = _width(panel.image)
             axes = place(left, row, width)
@@ -114,17 +81,18 @@ def panel_sheet(prediction: Prediction, rows: Sequence[Sequence[Panel]], *, titl
             _draw(axes, bar, panel)
             _write_above(axes, panel.title, _room(panel))
             left += _room(panel) + _GAP
-    return figure
+    return sheet.figure
 
 
 def signed_image(
     gradient: Float[AnyArray, "height width channels"], *, quantile: float = 0.999
 ) -> Float[np.ndarray, "height width channels"]:
-    """Numbers of both signs as an image in [0, 1]: zero is middle gray.
+    """Positive and negative numbers as an image in [0, 1], with zero as middle gray.
 
     Args:
-        gradient: such as one by an image.
-        quantile: of the absolute values; the others are clipped, as a few leave all others gray.
+        gradient: for example a gradient with respect to an image.
+        quantile: absolute values above this quantile are clipped. Otherwise a few large values
+            would make all others gray.
     """
     gradient = np.asarray(gradient, np.float32)
     largest = float(np.quantile(np.abs(gradient), quantile)) or float(np.abs(gradient).max())
@@ -141,12 +109,8 @@ def _room(panel: Panel) -> float:
 
 
 def _write_above(axes: Axes, text: str, width: float) -> None:
-    lines = wrap(text, width=width, size=LABEL_SIZE).split("\n")
-    if len(lines) > _TITLE_LINES:
-        rest = " ".join(lines[_TITLE_LINES - 1 :])
-        lines = [*lines[: _TITLE_LINES - 1], cut(rest, width=width, size=LABEL_SIZE)]
     axes.annotate(
-        "\n".join(lines),
+        wrap_and_cut(text, width=width, size=LABEL_SIZE, lines=_TITLE_LINES),
         (0, 1),
         xytext=(0, 2),
         xycoords="axes fraction",
@@ -163,7 +127,7 @@ def _draw(axes: Axes, bar: Axes | None, panel: Panel) -> None:
     if panel.heat is None or bar is None:
         draw_image(axes, image)
         return
-    # Colours of the image's own would mix with the map's.
+    # The colours of the image would mix with those of the map.
     draw_image(axes, np.mean(image, axis=-1, keepdims=True).astype(image.dtype))
     heat = np.asarray(panel.heat, np.float32)
     low, high = (0.0 if panel.from_zero else float(heat.min())), float(heat.max())
@@ -173,7 +137,7 @@ def _draw(axes: Axes, bar: Axes | None, panel: Panel) -> None:
     axes.set_anchor("NW")
     figure = axes.get_figure()
     assert isinstance(figure, Figure)
-    # Else the powers of ten would stand above the bar, in the title.
+    # Without this format, powers of ten would be written above the bar, in the title.
     colors = figure.colorbar(shown, cax=bar, format="%.3g")
     colors.outline.set_visible(False)
     bar.tick_params(labelsize=CAPTION_SIZE, colors=INK, length=2)

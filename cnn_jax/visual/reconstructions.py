@@ -1,4 +1,4 @@
-"""Images beside what is left of them when they have gone through a small code."""
+"""Images and their reconstructions from small codes."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,6 +7,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cnn_jax.visual.pixels import draw_pixels
 from cnn_jax.visual.style import CAPTION_SIZE, INK, LABEL_SIZE, AnyArray, new_figure
 
 _CELL = 0.85
@@ -23,19 +24,19 @@ def reconstructions(
     *,
     title: str,
 ) -> Figure:
-    """Images in a row, and below them a row for each way to reconstruct them.
+    """A row of images, and below it a row of reconstructions for each method.
 
-    Below each reconstruction stands its squared error, the sum over pixels and channels.
+    Each reconstruction has its squared error, summed over pixels and channels, below it.
 
     Args:
-        images: the originals in [0, 1], gray or RGB.
-        rows: their reconstructions by name; what lies outside [0, 1] is shown as 0 or 1.
+        images: originals in [0, 1], gray or RGB.
+        rows: reconstructions by the name of the method, drawn clipped to [0, 1].
         captions: one above each image.
         title: names the data set and the split.
 
     Raises:
-        ValueError: no image, another number of channels or captions, or reconstructions of
-            another shape.
+        ValueError: there is no image, a wrong number of channels or captions, or reconstructions
+            of a different shape.
     """
     images = np.asarray(images)
     if images.ndim != 4 or not len(images) or images.shape[-1] not in (1, 3):
@@ -72,11 +73,7 @@ def reconstructions(
 
 
 def _show(axes: Axes, image: np.ndarray) -> None:
-    pixels = np.clip(image, 0, 1)
-    gray = pixels.shape[-1] == 1
-    axes.imshow(
-        pixels[..., 0] if gray else pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest"
-    )
+    draw_pixels(axes, image)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)

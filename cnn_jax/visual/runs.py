@@ -1,25 +1,25 @@
-"""Accuracies of many runs of one recipe, each run a point."""
+"""Accuracies of many runs of one configuration."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from cnn_jax.visual.style import GRAY, INK, LABEL_SIZE, PALETTE, new_figure, plain_axes
+from cnn_jax.visual.style import GRAY, INK, LABEL_SIZE, color_of, new_figure, plain_axes
 
 
 def accuracies_of_runs(
     accuracies: Mapping[str, Sequence[float]], *, target: float | None = None, title: str
 ) -> Figure:
-    """A row of points for each name, one a run, with their mean and standard deviation.
+    """A row of points for each name, one point per run, with mean and standard deviation.
 
     Args:
-        accuracies: fractions, one a run, by what they are accuracies of.
-        target: an accuracy to be reached, drawn as a dashed line; None: there is none.
+        accuracies: by name, a fraction for each run.
+        target: accuracy drawn as a dashed line; None draws no line.
         title: names the data set and the split.
 
     Raises:
-        ValueError: no name, or one without runs.
+        ValueError: there is no name, or a name has no runs.
     """
     if not accuracies or not all(len(values) for values in accuracies.values()):
         raise ValueError("nothing to draw: expected at least one run for every name")
@@ -28,8 +28,8 @@ def accuracies_of_runs(
     if target is not None:
         axes.axvline(100 * target, color=GRAY, linestyle="--", linewidth=1.0)
     for row, (name, fractions) in enumerate(accuracies.items()):
-        values, color = 100 * np.asarray(fractions), PALETTE[row % len(PALETTE)]
-        # Equal accuracies stand one above the other.
+        values, color = 100 * np.asarray(fractions), color_of(row)
+        # Equal accuracies are drawn above each other.
         order = [int(np.sum(values[:place] == value)) for place, value in enumerate(values)]
         axes.plot(values, row - 0.06 * np.array(order), "o", color=color, alpha=0.5, label=name)
         mean = values.mean()
@@ -45,9 +45,9 @@ def accuracies_of_runs(
             fontsize=LABEL_SIZE,
             color=INK,
         )
-    plain_axes(axes, xlabel="accuracy (%)", ylabel="")
+    plain_axes(axes, xlabel="accuracy (%)")
     axes.set_yticks(range(len(accuracies)), list(accuracies), fontsize=LABEL_SIZE)
-    # The first name at the top, and room for the last mean.
+    # The first name is at the top, and there is room for the last mean.
     axes.set_ylim(len(accuracies) - 0.3, -0.5)
     axes.grid(False, axis="y")
     axes.margins(x=0.1)

@@ -1,4 +1,4 @@
-"""Writing a figure to a file."""
+"""Save figures to files."""
 
 import os
 from pathlib import Path
@@ -9,14 +9,14 @@ DOTS_PER_INCH = 150
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Writes `figure` to `path`, in the format of its suffix, at 150 dots an inch.
+    """Write `figure` to `path` at 150 dots per inch, in the format of the suffix.
 
-    The file appears whole or not at all: a run that is killed while it draws leaves the earlier
-    figure. Missing folders are made.
+    The file is replaced atomically: a run that is killed while it draws keeps the earlier figure.
+    Missing folders are created.
 
     Raises:
-        ValueError: matplotlib knows no format of that suffix.
-        OSError: the place cannot be written.
+        ValueError: matplotlib does not know the format.
+        OSError: the file cannot be written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,18 +1,24 @@
-"""What all figures have in common: colours, sizes, titles."""
+"""Colours, sizes, titles and legends that all figures share."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
 
 import jax
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.textpath import text_to_path
+
+from cnn_jax.visual.text import text_height, wrap
 
 AnyArray = np.ndarray | jax.Array
 
-# Okabe and Ito's palette, which is told apart with any colour vision; its yellow is too pale for
-# lines and its black is kept for text.
+# Okabe and Ito's palette, which is distinguishable with any colour vision. Its yellow is too pale
+# for lines, and its black is the colour of text.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+MARKERS = "osD^vP"
 
 TITLE_SIZE = 12.0
 LABEL_SIZE = 10.0
@@ -21,46 +27,16 @@ CAPTION_SIZE = 8.0
 INK = "#222222"
 GRAY = "#888888"
 
-_LINE_HEIGHT = 1.35  # in units of the font size
-_PAD = 0.09  # around every axes, in inches
+_PAD = 0.09  # around all axes, in inches
 
 
-def wrap(text: str, *, width: float, size: float) -> str:
-    """Breaks every line of `text` so that it fits into `width` inches at `size` points.
-
-    Lines break between words; only a word that is wider than a line is broken itself.
-    """
-    font = FontProperties(size=size)
-
-    def fits(line: str) -> bool:
-        return text_to_path.get_text_width_height_descent(line, font, ismath=False)[0] <= 72 * width
-
-    lines = []
-    for paragraph in text.split("\n"):
-        line = ""
-        for word in paragraph.split():
-            if line and fits(f"{line} {word}"):
-                line = f"{line} {word}"
-                continue
-            if line:
-                lines.append(line)
-            line = ""
-            for character in word:
-                if line and not fits(line + character):
-                    lines.append(line)
-                    line = ""
-                line += character
-        lines.append(line)
-    return "\n".join(lines)
-
-
-def text_height(text: str, *, size: float) -> float:
-    """Height of the lines of `text` at `size` points, in inches."""
-    return (text.count("\n") + 1) * size * _LINE_HEIGHT / 72 if text else 0.0
+def color_of(index: int) -> str:
+    """The colour of the line or bar of this index; colours repeat after six."""
+    return PALETTE[index % len(PALETTE)]
 
 
 def new_figure(width: float, height: float, title: str) -> Figure:
-    """A figure with room for axes of `width` x `height` inches in all, and `title` above them."""
+    """A figure with room for axes of `width` x `height` inches in total, below its title."""
     lines = wrap(title, width=width - 0.3, size=TITLE_SIZE)
     figure = Figure(
         figsize=(width, height + text_height(lines, size=TITLE_SIZE)),
@@ -72,11 +48,48 @@ def new_figure(width: float, height: float, title: str) -> Figure:
     return figure
 
 
-def plain_axes(axes: Axes, *, xlabel: str, ylabel: str) -> None:
-    """Gives axes of curves their labels, a faint grid and no frame above and to the right."""
-    axes.set_xlabel(xlabel, fontsize=LABEL_SIZE, color=INK)
-    axes.set_ylabel(ylabel, fontsize=LABEL_SIZE, color=INK)
+def panel_grid(count: int, most_columns: int) -> tuple[int, int]:
+    """Rows and columns for this many panels, with rows as full as possible."""
+    rows = math.ceil(count / most_columns)
+    return rows, math.ceil(count / rows)
+
+
+def shared_panels(
+    figure: Figure, count: int, shape: tuple[int, int], *, xlabel: str = "", ylabel: str = ""
+) -> list[Axes]:
+    """Add this many panels with common axes, labelled at the bottom and at the left."""
+    grid = figure.subplots(*shape, squeeze=False, sharex=True, sharey=True)
+    for axes in grid[-1]:
+        axes.set_xlabel(xlabel, fontsize=LABEL_SIZE, color=INK)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(ylabel, fontsize=LABEL_SIZE, color=INK)
+    for axes in grid.ravel()[count:]:
+        axes.set_axis_off()
+    return list(grid.ravel()[:count])
+
+
+def plain_axes(axes: Axes, *, xlabel: str = "", ylabel: str = "") -> None:
+    """Label axes of curves, and give them a faint grid and no frame above and to the right."""
+    if xlabel:
+        axes.set_xlabel(xlabel, fontsize=LABEL_SIZE, color=INK)
+    if ylabel:
+        axes.set_ylabel(ylabel, fontsize=LABEL_SIZE, color=INK)
     axes.tick_params(labelsize=TICK_SIZE, colors=INK, which="both")
     axes.grid(True, color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def legend_outside(
+    figure: Figure, handles: Sequence[Artist], side: Literal["lower", "right"], *, title: str = ""
+) -> None:
+    """Add a legend below the axes, in up to three columns, or to the right of them."""
+    figure.legend(
+        handles=handles,
+        loc="outside lower center" if side == "lower" else "outside right center",
+        ncols=min(len(handles), 3) if side == "lower" else 1,
+        title=title or None,
+        title_fontsize=TICK_SIZE,
+        fontsize=TICK_SIZE,
+        frameon=False,
+    )

@@ -1,4 +1,4 @@
-"""How much features change when the image is moved."""
+"""The change of features under translations of the image."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +8,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from cnn_jax.visual.style import INK, LABEL_SIZE, PALETTE, TICK_SIZE, new_figure, plain_axes
+from cnn_jax.visual.style import (
+    INK,
+    LABEL_SIZE,
+    PALETTE,
+    color_of,
+    legend_outside,
+    new_figure,
+    plain_axes,
+)
 
 _MARKERS = "os^Dv*"
 
@@ -19,24 +27,25 @@ def change_over_shift(
     *,
     title: str,
 ) -> Figure:
-    """Relative changes of features over the shift of the image, a panel a way to compare them.
+    """Relative changes of features over the shift of the image.
 
     Args:
-        shifts: in pixels, ascending.
-        panels: by the panel's name, changes by the name of the features, one a shift; features
-            have the same colour in every panel, and may be absent from some.
+        shifts: shifts in pixels, ascending.
+        panels: by the name of the panel and of the features, a change for each shift. Features
+            have the same colour in every panel, and may be missing in some.
         title: names the images.
 
     Raises:
-        ValueError: no panel, an empty one, or another number of changes than shifts.
+        ValueError: there is no panel, a panel is empty, or the numbers of changes and shifts
+            differ.
     """
     if not panels or not all(panels.values()):
         raise ValueError("nothing to draw: expected panels with at least one curve each")
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
     looks: dict[str, dict[str, Any]] = {
         name: {
-            "color": PALETTE[index % len(PALETTE)],
-            # Beyond the palette colours come back, dashed.
+            "color": color_of(index),
+            # Colours repeat after the palette, dashed.
             "linestyle": "-" if index < len(PALETTE) else "--",
             "marker": _MARKERS[index % len(_MARKERS)],
             "markersize": 5,
@@ -52,16 +61,11 @@ def change_over_shift(
             if len(changes) != len(shifts):
                 raise ValueError(f"{name!r} has {len(changes)} changes for {len(shifts)} shifts")
             axes.plot(shifts, 100 * np.asarray(changes, dtype=float), **looks[name])
-        plain_axes(axes, xlabel="shift of the image (pixels)", ylabel="")
+        plain_axes(axes, xlabel="shift of the image (pixels)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(panel, fontsize=LABEL_SIZE, color=INK)
     figure.axes[0].set_ylabel("relative change (%)", fontsize=LABEL_SIZE, color=INK)
     figure.axes[0].set_ylim(bottom=0)
-    figure.legend(
-        handles=[Line2D([], [], label=name, **look) for name, look in looks.items()],
-        loc="outside lower center",
-        ncols=min(len(names), 3),
-        fontsize=TICK_SIZE,
-        frameon=False,
-    )
+    handles = [Line2D([], [], label=name, **look) for name, look in looks.items()]
+    legend_outside(figure, handles, "lower")
     return figure

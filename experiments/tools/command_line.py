@@ -1,14 +1,21 @@
-"""The command line of every experiment: its Config, recipes, and the options of a run."""
+"""The command lines of experiments and tools."""
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
+from rich.console import Console
 
+from cnn_jax.errors import UserError
 from cnn_jax.training import Mode, SweepConfig
+from experiments.tools.messages import user_errors
 
 Config = TypeVar("Config")
+Output = TypeVar("Output")
 
 
 @dataclass(frozen=True)
@@ -99,3 +106,40 @@ def choose_defaults(
 class _Choice:
     recipe: str = ""
     smoke: bool = False
+
+
+def run_tool(
+    name: str,
+    options_class: type[Config],
+    run: Callable[[Config, Console], Output],
+    *,
+    description: str | None,
+    argv: Sequence[str] | None,
+) -> Output:
+    """Parse the command line of a tool and run it. A UserError ends the process with its message.
+
+    Args:
+        name: name of the tool in ``python -m experiments.name``.
+        options_class: frozen dataclass whose fields are the flags.
+        run: the tool, a function of the options and the console it prints to.
+        description: first part of the help text.
+        argv: the arguments; None means those of the process.
+    """
+    options = tyro.cli(
+        options_class, prog=f"python -m experiments.{name}", description=description, args=argv
+    )
+    # Tables in a file or a pipe need not fit into the default of 80 columns.
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    with user_errors(console):
+        return run(options, console)
+
+
+@contextmanager
+def writing(output: Path) -> Iterator[None]:
+    """Turn an OSError about the value of ``--output`` into a UserError."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {output}: {error.strerror}; give another place with --output"
+        ) from None

@@ -1,15 +1,14 @@
-"""How good is a classifier? Accuracy on a data set, beside what was published.
+"""Evaluate classifiers on a data set, beside their published accuracies.
 
     python -m experiments.evaluate --models 'resnet*' vgg16 --data.name ./imagenet
     python -m experiments.evaluate --models resnet50        TFDS's imagenet2012
     python -m experiments.evaluate --run runs/finetune/1234abcd/all --data.name ./flowers
 
-Each network sees the images as its weights want them: resized, cropped and normalized. The data
-set's classes must be the network's; a folder of ImageNet has its classes in the order of their
-WordNet numbers, as the public weights do.
+Images are resized, cropped and normalized as the weights of each network need them. The classes of
+the data set must be those of the network. In a folder, ImageNet's classes are in the order of their
+WordNet numbers, as in the public weights.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,7 +17,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from PIL import Image as PillowImage
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -32,7 +30,7 @@ from cnn_jax.models import list_models
 from cnn_jax.pretrained import find_weights
 from cnn_jax.tasks.losses import softmax_cross_entropy
 from cnn_jax.tasks.metrics import accuracy, mean, top_k_accuracy, weighted_sums
-from experiments.tools.messages import user_errors
+from experiments.tools.command_line import run_tool
 from experiments.tools.networks import ImagePreprocessing, Network, NetworkConfig, load_network
 from experiments.tools.run import set_up_jax
 
@@ -41,21 +39,21 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Options:
-    """Which networks, and on which images."""
+    """Networks and images."""
 
     models: tuple[str, ...] = ()
-    """Models with public weights, by name or pattern such as 'resnet*'; one table for all."""
+    """Models with public weights, by name or pattern such as 'resnet*', in one table."""
     network: OmitArgPrefixes[NetworkConfig] = field(default_factory=NetworkConfig)
     data: DataConfig = field(default_factory=lambda: DataConfig(name="imagenet2012"))
     split: str = "validation"
-    """Which examples: train, validation or test, as --data.validation and the others say."""
+    """Examples to evaluate: train, validation or test; see --data.validation."""
     batch_size: int = 64
-    """Images that the network sees at once."""
+    """Images per call of the network."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one network; the published figures are None where there are none."""
+    """Measurements of one network. Published figures are None if there are none."""
 
     title: str
     examples: int
@@ -67,7 +65,7 @@ class Row:
 
 
 def as_seen_by(split: StreamSplit, preprocessing: ImagePreprocessing) -> StreamSplit:
-    """The split with its images as a network wants them, before they are normalized."""
+    """The split with images resized and cropped for a network, not yet normalized."""
     shape = preprocessing.resize_and_crop(np.zeros((64, 64, 3), np.uint8)).shape
     examples: Any = split.examples
     crop = partial(_crop, preprocessing)
@@ -80,7 +78,7 @@ def _crop(preprocessing: ImagePreprocessing, image: PillowImage.Image) -> Pillow
 
 
 def evaluate(network: Network, split: StreamSplit, *, batch_size: int, progress: Progress) -> Row:
-    """Loss and accuracies of a network on all examples of a split."""
+    """Loss and accuracies of a network on a split."""
 
     @jax.jit
     def sums(variables: Any, batch: dict[str, Any]) -> dict[str, Any]:
@@ -114,10 +112,10 @@ def evaluate(network: Network, split: StreamSplit, *, batch_size: int, progress:
 
 
 def networks(options: Options) -> list[NetworkConfig]:
-    """The networks that the options name.
+    """The networks to evaluate.
 
     Raises:
-        ConfigError: a pattern that no model with public weights has.
+        ConfigError: a pattern matches no model with public weights.
     """
     if not options.models:
         return [options.network]
@@ -127,7 +125,7 @@ def networks(options: Options) -> list[NetworkConfig]:
     for pattern in options.models:
         found = [name for name in list_models(pattern) if _has_weights(name)]
         if not found:
-            find_weights(pattern, options.network.weights)  # says what there is
+            find_weights(pattern, options.network.weights)  # raises with the known names
         names += found
     return [replace(options.network, model=name) for name in dict.fromkeys(names)]
 
@@ -141,7 +139,7 @@ def _has_weights(name: str) -> bool:
 
 
 def table(rows: Sequence[Row], data: str) -> Table:
-    """A row a network, the published accuracies last."""
+    """A table with one row per network, published accuracies last."""
     shown = Table(title=data, title_justify="left")
     shown.add_column("network", overflow="fold")
     for heading in ("loss", "top-1", "top-5", "published top-1", "published top-5"):
@@ -159,19 +157,14 @@ def table(rows: Sequence[Row], data: str) -> Table:
 
 
 def main(argv: Sequence[str] | None = None) -> list[Row]:
-    """Evaluate the networks, print the table."""
-    options = tyro.cli(
-        Options, prog="python -m experiments.evaluate", description=__doc__, args=argv
-    )
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    with user_errors(console):
-        return _run(options, console)
+    """Run the tool."""
+    return run_tool("evaluate", Options, _run, description=__doc__, argv=argv)
 
 
 def _run(options: Options, console: Console) -> list[Row]:
     set_up_jax()
     configs = networks(options)
-    # One size for all is only for the data set's own sake: each network cuts its own.
+    # The data set needs a size, but each network resizes the original images.
     data = replace(options.data, storage="stream", image_size=options.data.image_size or 64)
     dataset = load_dataset(data, default="imagenet2012")
     if options.split not in dataset.splits:
@@ -208,7 +201,7 @@ def _run(options: Options, console: Console) -> list[Row]:
 
 
 def _with_published(row: Row, config: NetworkConfig) -> Row:
-    """The row beside torchvision's own figures, which are for ImageNet's validation images."""
+    """The row with torchvision's figures, which are for ImageNet's validation split."""
     if not config.model or config.checkpoint or "/" in config.weights:
         return row
     weights = find_weights(config.model, config.weights)

@@ -1,11 +1,11 @@
-"""A network as one file that runs wherever JAX is, without this package.
+"""Export a network to one file that runs with JAX alone.
 
     python -m experiments.export --model resnet50 --output exported/
     python -m experiments.export --run runs/resnet_cifar/1234abcd --platforms cpu
 
-Writes model.stablehlo, the network in evaluation with its weights, for batches of any size; and
-model.json, which says what it expects of an image and what its outputs are called. Both are then
-tried in a fresh process that has JAX alone; the logits have to be those that they are here.
+Writes model.stablehlo, the network in evaluation mode with its weights, for any batch size, and
+model.json, which describes its preprocessing and classes. The exported program is then checked in a
+new process without this package: its logits must equal those of the network.
 """
 
 import os
@@ -19,22 +19,21 @@ from typing import Any
 
 import jax
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.markup import escape
 from tyro.conf import OmitArgPrefixes
 
 from cnn_jax.errors import UserError
 from cnn_jax.export import PLATFORMS, export_stablehlo
-from experiments.tools.messages import user_errors
+from experiments.tools.command_line import run_tool, writing
 from experiments.tools.networks import Network, NetworkConfig, load_network
 from experiments.tools.run import set_up_jax
 from experiments.tools.run_directory import write_json
 
 TOLERANCE = 1e-4
-"""Greatest difference of logits between the two processes, in units of the largest logit."""
+"""Largest difference of logits between the two processes, relative to the largest logit."""
 
-# In isolation (-I) nothing of the checkout is on the path; an installed package cannot be imported.
+# -I removes the checkout from the path. The assignments hide installed packages.
 FRESH_PROCESS = """
 import sys
 for name in ("cnn_jax", "experiments", "flax"):
@@ -57,11 +56,11 @@ logits = program.call(images)  # float32 [batch, {shape}], as about["preprocessi
 
 @dataclass(frozen=True)
 class Options:
-    """Which network, and where it goes."""
+    """Network and output."""
 
     network: OmitArgPrefixes[NetworkConfig] = field(default_factory=NetworkConfig)
     platforms: tuple[str, ...] = PLATFORMS
-    """Where the program shall run."""
+    """Platforms on which the program can run."""
     output: str = "exported"
     """Folder for model.stablehlo and model.json."""
 
@@ -69,7 +68,7 @@ class Options:
 def description(
     network: Network, image_shape: Sequence[int], platforms: Sequence[str]
 ) -> dict[str, Any]:
-    """What the program expects and gives, for model.json."""
+    """The content of model.json: inputs and outputs of the program."""
     preprocessing: Any = network.preprocessing
     return {
         "network": network.title,
@@ -86,13 +85,13 @@ def description(
 
 
 def check(folder: Path, network: Network, image_shape: Sequence[int]) -> float:
-    """The greatest difference between logits here and in a fresh process, of the largest logit.
+    """The largest difference of logits between this process and a new one, relative to the largest.
 
     Raises:
-        UserError: the program does not run there.
+        UserError: the program does not run in the new process.
     """
     images = np.random.default_rng(0).standard_normal((3, *image_shape), np.float32)
-    # Both on the CPU: an accelerator has its own precision, and belongs to this process already.
+    # Both run on the CPU: an accelerator has another precision and is occupied by this process.
     variables: Any = jax.device_put(network.variables, jax.local_devices(backend="cpu")[0])
     here = np.asarray(jax.jit(network.model.apply)(variables, images))
     with tempfile.TemporaryDirectory() as scratch:
@@ -111,40 +110,33 @@ def check(folder: Path, network: Network, image_shape: Sequence[int]) -> float:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Export, check, and print how to use it."""
-    options = tyro.cli(Options, prog="python -m experiments.export", description=__doc__, args=argv)
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    with user_errors(console):
-        _run(options, console)
+    """Run the tool."""
+    run_tool("export", Options, _run, description=__doc__, argv=argv)
 
 
 def _run(options: Options, console: Console) -> None:
     set_up_jax()
     network = load_network(options.network)
-    # What the preprocessing makes of any image has the shape that the program is made for.
+    # The preprocessing gives every image the shape that the network needs.
     image_shape = network.preprocessing(np.zeros((64, 64, 3), np.uint8)).shape
     folder = Path(options.output)
     program = export_stablehlo(
         network.model, network.variables, image_shape, platforms=options.platforms
     )
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "model.stablehlo").write_bytes(program)
         write_json(folder / "model.json", description(network, image_shape, options.platforms))
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {folder}: {error.strerror}; give another folder with --output"
-        ) from None
     if "cpu" in options.platforms:
         difference = check(folder, network, image_shape)
         if not difference <= TOLERANCE:
             raise UserError(
-                f"in a fresh process the logits differ by {difference:.1e} of the largest, "
-                f"expected {TOLERANCE:.0e} at most"
+                f"in a new process the logits differ by {difference:.1e} of the largest, "
+                f"expected at most {TOLERANCE:.0e}"
             )
-        checked = f"the same logits in a fresh process with JAX alone, to {difference:.0e}"
+        checked = f"checked in a new process with JAX alone, to {difference:.0e}"
     else:
-        checked = "not tried, as it does not run on the CPU"
+        checked = "not checked: not exported for the CPU"
     console.print(
         f"{escape(network.title)}: {len(program) / 2**20:.1f} MiB in "
         f"{escape(str(folder))}/model.stablehlo ({checked})\n",

@@ -1,4 +1,4 @@
-"""The named feature maps of a network, the logits that follow from them, and its first kernel."""
+"""The named features of a network, its logits and its first kernel."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ Images = Float[Array, "batch height width channels"]
 def logits_and_features(
     model: nn.Module, variables: Any, images: Images
 ) -> tuple[Float[Array, "batch classes"], dict[str, Array]]:
-    """Logits, and the features by name that they were computed from, in one pass."""
+    """Logits and the features by name from which they are computed, in one pass."""
 
     def is_body(module: nn.Module, method: str) -> bool:
         return module.path == ("body",) and method == "__call__"
@@ -31,12 +31,12 @@ def logits_and_features(
 def feature_shapes(
     model: nn.Module, variables: Any, image_shape: tuple[int, ...]
 ) -> dict[str, tuple[int, ...]]:
-    """Shape of every feature of one image, in forward order."""
+    """Shapes of the features of one image, in forward order."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def note(variables: Any, images: Any) -> None:
         features: Any = model.apply(variables, images, method="features")
-        # What is traced is a dict in forward order; what tracing returns is sorted.
+        # Recorded while tracing, because eval_shape returns a dict sorted by key.
         shapes.update({name: feature.shape[1:] for name, feature in features.items()})
 
     jax.eval_shape(note, variables, jax.ShapeDtypeStruct((1, *image_shape), np.float32))
@@ -44,7 +44,7 @@ def feature_shapes(
 
 
 def check_feature(name: str, shapes: dict[str, tuple[int, ...]]) -> None:
-    """Raise ConfigError, which names those there are, unless there is a feature of that name."""
+    """Raise a ConfigError with the known names if there is no feature of this name."""
     if name not in shapes:
         raise ConfigError(f"there is no layer {name!r}; there are {', '.join(shapes)}")
 
@@ -52,7 +52,7 @@ def check_feature(name: str, shapes: dict[str, tuple[int, ...]]) -> None:
 def first_kernel(
     model: nn.Module, variables: Any, image_shape: tuple[int, ...]
 ) -> Float[np.ndarray, "height width channels features"] | None:
-    """The kernel of the first convolution, whatever it is called; None where there is none."""
+    """The kernel of the first convolution; None if there is no convolution."""
     for layer in summarize(model, image_shape):
         if layer.kind == "Conv":
             kernel = variables["params"]

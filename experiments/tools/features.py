@@ -1,15 +1,13 @@
-"""The features of a layer for a folder of images, as a file; and which images are alike.
+"""Save the features of a layer for a folder of images, and find similar images.
 
     python -m experiments.features --model resnet50 images/
     python -m experiments.features --model vgg16 --layer conv5_3 --pool none images/
     python -m experiments.features --run runs/resnet_cifar/1234abcd --neighbours query.jpg images/
 
-Writes an npz file with the arrays `paths`, `features` (a row an image), `layer` and `network`. With
---neighbours it also draws, for each image that is named there, those of the folder whose features
-are next to its own.
+Writes an npz file with the arrays `paths`, `features` (one row per image), `layer` and `network`.
+With --neighbours it also draws the nearest images in the folder for each image named there.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +16,6 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from jaxtyping import Float32, UInt8
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -26,11 +23,11 @@ from rich.markup import escape
 from sklearn.neighbors import NearestNeighbors
 from tyro.conf import OmitArgPrefixes, Positional
 
-from cnn_jax.errors import ConfigError, UserError
+from cnn_jax.errors import ConfigError
 from cnn_jax.visual import image_grid, save_figure
+from experiments.tools.command_line import run_tool, writing
 from experiments.tools.feature_maps import check_feature, feature_shapes
 from experiments.tools.image_files import BadImage, check_any, find_images, read_images, show_bad
-from experiments.tools.messages import user_errors
 from experiments.tools.networks import Network, NetworkConfig, load_network
 from experiments.tools.run import set_up_jax
 
@@ -39,7 +36,7 @@ Pool = Literal["mean", "none"]
 
 @dataclass(frozen=True)
 class Options:
-    """Which images, which network, and which of its layers."""
+    """Images, network and layer."""
 
     images: Positional[tuple[str, ...]]
     """Image files, and folders of them."""
@@ -47,33 +44,33 @@ class Options:
     layer: str = ""
     """Name of the features, such as stage3; by default the last ones before the classifier."""
     pool: Pool = "mean"
-    """A map's mean over its places, one number a channel; or none, the whole map."""
+    """mean: average feature maps over positions, one number per channel; none: keep the maps."""
     neighbours: tuple[str, ...] = ()
-    """Images whose neighbours among the others are looked for."""
+    """Images to find neighbours of."""
     count: int = 8
-    """Neighbours of each."""
+    """Number of neighbours of each image."""
     metric: Literal["cosine", "euclidean"] = "cosine"
-    """Distance of features."""
+    """Distance between features."""
     batch_size: int = 32
-    """Images that the network sees at once."""
+    """Images per call of the network."""
     output: str = "features.npz"
-    """The file; the neighbours' sheet lies beside it, with the suffix .png."""
+    """The output file. The sheet of neighbours has the same name with the suffix .png."""
 
 
 def extract(
     network: Network, paths: Sequence[Path], *, layer: str, pool: Pool, batch_size: int
 ) -> tuple[list[Path], Float32[np.ndarray, "n *features"], list[BadImage]]:
-    """The features of each file that can be read.
+    """The features of all readable files.
 
     Args:
-        network: whose features they are.
-        paths: files, as `find_images` gives them; a batch of them is in memory at once.
+        network: network that computes the features.
+        paths: files from `find_images`. One batch of images is in memory at a time.
         layer: name of the features.
-        pool: whether maps are averaged over their places.
-        batch_size: images at once; the last batch is filled up, so that one program does it all.
+        pool: whether feature maps are averaged over positions.
+        batch_size: images per batch. The last batch is padded to avoid a second compilation.
 
     Returns:
-        The files, their features in the same order, and the files that could not be read.
+        The readable files, their features in the same order, and the unreadable files.
     """
 
     @jax.jit
@@ -82,7 +79,7 @@ def extract(
         found = every[layer].astype(jnp.float32)
         return found.mean(axis=(1, 2)) if pool == "mean" and found.ndim == 4 else found
 
-    # Once on the device, not with every batch.
+    # Transferred once, not with every batch.
     variables: Any = jax.device_put(network.variables)
     read: list[Path] = []
     rows: list[np.ndarray] = []
@@ -111,19 +108,19 @@ def neighbour_sheet(
     metric: Literal["cosine", "euclidean"],
     title: str,
 ) -> Figure:
-    """A row a query: the image, and those next to it with their distances.
+    """A sheet with a row for each query: the image, then its neighbours with their distances.
 
     Raises:
         ConfigError: there is no other image.
     """
-    # An image is not its own neighbour, where it is among the others.
+    # An image is not its own neighbour.
     others = [
         [index for index, path in enumerate(paths) if path.resolve() != query.resolve()]
         for query in queries
     ]
     count = min(count, *map(len, others))
     if count < 1:
-        raise ConfigError("there is no other image among which to look for neighbours")
+        raise ConfigError("there is no other image to find neighbours in")
     images: list[np.ndarray] = []
     captions: list[str] = []
     for query, own, candidates in zip(queries, of_queries, others, strict=True):
@@ -132,7 +129,7 @@ def neighbour_sheet(
         distances, indices = search.kneighbors(own.reshape(1, -1))
         nearest = [paths[candidates[index]] for index in indices[0]]
         images.extend(_seen(network, path) for path in [query, *nearest])
-        captions.append(f"{query.name}\n(looked for)")
+        captions.append(f"{query.name}\n(query)")
         captions.extend(
             f"{path.name}\n{distance:.3g}"
             for path, distance in zip(nearest, distances[0], strict=True)
@@ -146,47 +143,36 @@ def _seen(network: Network, path: Path) -> UInt8[np.ndarray, "height width chann
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read the images, write the file, draw the neighbours."""
-    options = tyro.cli(
-        Options, prog="python -m experiments.features", description=__doc__, args=argv
-    )
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    with user_errors(console):
-        _run(options, console)
+    """Run the tool."""
+    run_tool("features", Options, _run, description=__doc__, argv=argv)
 
 
 def _run(options: Options, console: Console) -> None:
     if options.count < 1 or options.batch_size < 1:
         raise ConfigError(
-            "--count and --batch-size must be 1 or more, got "
+            "--count and --batch-size must be at least 1, got "
             f"{options.count} and {options.batch_size}"
         )
-    if not options.images:
-        raise ConfigError("no images: name files or folders")
     output = Path(options.output)
     if output.suffix != ".npz":
         raise ConfigError(f"--output is an .npz file, got {output}")
     set_up_jax()
+    paths = find_images(options.images)
     network = load_network(options.network)
     image_shape = network.preprocessing(np.zeros((64, 64, 3), np.uint8)).shape
     shapes = feature_shapes(network.model, network.variables, image_shape)
     layer = options.layer or list(shapes)[-1]
     check_feature(layer, shapes)
 
-    def features(images: Sequence[str]) -> Any:
-        paths = find_images(images)
+    def features(paths: Sequence[Path]) -> Any:
         batch_size = min(options.batch_size, len(paths))
         return extract(network, paths, layer=layer, pool=options.pool, batch_size=batch_size)
 
-    paths, found, bad = features(options.images)
-    try:
+    paths, found, bad = features(paths)
+    with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         names = np.array([str(path) for path in paths])
         np.savez(output, paths=names, features=found, layer=layer, network=network.title)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {output}: {error.strerror}; give another file with --output"
-        ) from None
     shape = " x ".join(map(str, found.shape[1:]))
     console.print(
         f"{escape(str(output))}: {layer} of {len(paths)} image{'s' if len(paths) > 1 else ''}, "
@@ -195,7 +181,7 @@ def _run(options: Options, console: Console) -> None:
         soft_wrap=True,
     )
     if options.neighbours:
-        queries, of_queries, unreadable = features(options.neighbours)
+        queries, of_queries, unreadable = features(find_images(options.neighbours))
         bad = [*bad, *unreadable]
         sheet = neighbour_sheet(
             network,

@@ -1,4 +1,4 @@
-"""A user's own image files: the good ones are read, the bad ones are named with the reason."""
+"""Read a user's image files, and report the unreadable ones."""
 
 import warnings
 from collections.abc import Sequence
@@ -13,22 +13,27 @@ from cnn_jax.data.decode import decode_image
 from cnn_jax.errors import UserError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""What is taken for an image in a folder; a file that is named is read whatever its name."""
+"""Suffixes of images in folders. Files given by name may have any suffix."""
 AT_MOST = 2048
-"""Pixels of the shorter side; larger pictures are reduced to it while they are read."""
+"""Pixels of the shorter side. Larger images are reduced to it while reading."""
 STRIP = 50
-"""A picture that is more than so many times as long as it is wide is none for a network."""
+"""Largest ratio of the sides of an image."""
 
 ReadImage = tuple[Path, UInt8[np.ndarray, "height width 3"]]
 BadImage = tuple[Path, str]
 
 
 def find_images(paths: Sequence[str | Path]) -> list[Path]:
-    """Image files in the order of the arguments; folders are searched with all they contain.
+    """Image files in the order of the arguments. Folders are searched recursively.
 
-    Files and folders whose name begins with a dot are left out of a folder. What is not there,
-    and a folder without images, stays in the list, for `read_images` to say so.
+    Hidden files and folders are skipped. Missing paths and folders without images stay in the list,
+    and `read_images` reports them.
+
+    Raises:
+        UserError: there are no paths.
     """
+    if not paths:
+        raise UserError("no images: name files or folders")
     found: list[Path] = []
     for path in (Path(path).expanduser() for path in paths):
         found.extend((_images_in(path) if path.is_dir() else []) or [path])
@@ -45,17 +50,18 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def read_images(paths: Sequence[Path]) -> tuple[list[ReadImage], list[BadImage]]:
-    """The images of files as RGB, and for each file that has none the reason.
+    """Read images as RGB.
 
-    Gray, palette and CMYK become RGB, 16 bits are scaled to 8, transparency is left out, and the
-    EXIF orientation is applied. All images are in memory at once: give many files in portions.
+    Gray, palette and CMYK images are converted to RGB, 16 bits are scaled to 8, transparency is
+    dropped, and the EXIF orientation is applied. If the shorter side is longer than `AT_MOST`
+    pixels, the image is reduced. All images are in memory at once.
 
     Args:
-        paths: files, as `find_images` gives them.
+        paths: files from `find_images`.
 
     Returns:
-        Pairs of path and image (a shorter side of more than `AT_MOST` pixels is reduced to
-        that), and pairs of path and reason, both in the order of `paths`.
+        Pairs of path and image for the readable files, and pairs of path and reason for the others,
+        both in the order of `paths`.
     """
     good: list[ReadImage] = []
     bad: list[BadImage] = []
@@ -74,25 +80,25 @@ def _read(path: Path) -> UInt8[np.ndarray, "height width 3"]:
         raise ValueError(f"the folder holds no images ({', '.join(SUFFIXES)})")
     encoded = path.read_bytes()
     with warnings.catch_warnings():
-        # Pillow's at half of its limit: such a picture is large, and is read all the same.
+        # Pillow warns at half of its size limit; these images are read.
         warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
         image = decode_image(encoded, 3, at_most=AT_MOST)
     height, width = image.shape[:2]
     if max(height, width) > STRIP * min(height, width):
-        # Its shorter side would be enlarged, and the longer one with it.
-        raise ValueError(f"it is a strip of {width}x{height} pixels: cut out the part to be seen")
+        # Resizing the shorter side would make the image huge.
+        raise ValueError(f"it is a strip of {width}x{height} pixels: crop it first")
     return image
 
 
 def show_bad(console: Console, bad: Sequence[BadImage]) -> None:
-    """Print the files that could not be read, each with the reason; nothing where there is none."""
+    """Print the unreadable files with the reasons, if there are any."""
     if bad:
         console.print(f"[yellow]{_files(len(bad))} could not be read:[/]", highlight=False)
         console.print(_listed(bad), markup=False, highlight=False, soft_wrap=True)
 
 
 def check_any(good: int, bad: Sequence[BadImage]) -> None:
-    """Raise UserError, which lists the bad ones, where there is no good image at all."""
+    """Raise a UserError that lists the unreadable files if no image could be read."""
     if not good:
         raise UserError(f"none of {_files(len(bad))} could be read as an image:\n{_listed(bad)}")
 

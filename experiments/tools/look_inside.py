@@ -1,19 +1,18 @@
-"""What does a network see in an image? One sheet for each.
+"""What does a network see in an image? One sheet per image.
 
     python -m experiments.look_inside --model resnet50 image.jpg
     python -m experiments.look_inside --model vgg16 --layer conv5_3 folder/ --explain tabby 207
     python -m experiments.look_inside --run runs/resnet_cifar/1234abcd images/
 
-The image with its likeliest classes; Grad-CAM, where the evidence for the likeliest class lies, and
-for others that are named; the score's gradient and guided backpropagation, which pixels it depends
-on; the probability while a gray square hides a part of the image; the image that gets the class's
-largest logit; the filters of the first layer, and the strongest maps of some layers.
+A sheet shows the most probable classes; Grad-CAM for the first class and for those of --explain;
+the gradient of the logit and guided backpropagation; the probability with a gray square over parts
+of the image; an image that maximizes the logit; the filters of the first layer; and the strongest
+maps of some layers.
 
-Large networks take long on a CPU: fewer --cells and --steps take less.
+Large networks are slow on a CPU. Fewer --cells and --steps take less time.
 """
 
 import difflib
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,14 +22,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from jaxtyping import UInt8
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markup import escape
 from tyro.conf import OmitArgPrefixes, Positional
 
-from cnn_jax.errors import ConfigError, UserError
+from cnn_jax.errors import ConfigError
 from cnn_jax.interpretability import (
     activation_maximization,
     grad_cam,
@@ -48,6 +46,7 @@ from cnn_jax.visual import (
     signed_image,
     strongest_maps,
 )
+from experiments.tools.command_line import run_tool, writing
 from experiments.tools.feature_maps import (
     check_feature,
     feature_shapes,
@@ -55,45 +54,44 @@ from experiments.tools.feature_maps import (
     logits_and_features,
 )
 from experiments.tools.image_files import BadImage, check_any, find_images, read_images, show_bad
-from experiments.tools.messages import user_errors
 from experiments.tools.networks import Network, NetworkConfig, load_network
 from experiments.tools.run import set_up_jax
 
 MAPS = 4
-"""Layers whose maps are shown where none are named."""
+"""Number of layers whose maps are shown by default."""
 TOP = 5
-"""Classes with a bar."""
+"""Number of classes with a bar."""
 SQUARE = 3
-"""Height and width of the gray square, in cells."""
+"""Height and width of the gray square in cells."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Which images, which network, and how closely to look."""
+    """Images, network and level of detail."""
 
     images: Positional[tuple[str, ...]]
     """Image files, and folders of them."""
     network: OmitArgPrefixes[NetworkConfig] = field(default_factory=NetworkConfig)
     explain: tuple[str, ...] = ()
-    """Classes, by name or number, that Grad-CAM looks for beside the likeliest one."""
+    """Further classes for Grad-CAM, by name or number."""
     layer: str = ""
-    """Feature map of Grad-CAM, such as stage3 (VGG: conv5_3); by default the last one."""
+    """Feature map for Grad-CAM, such as stage3 (VGG: conv5_3); by default the last one."""
     layers: tuple[str, ...] = ()
-    """Feature maps that are shown; by default some from the first to the last."""
+    """Feature maps to show; by default some from the first to the last."""
     cells: int = 14
-    """Places of the gray square along the image's longer side, or a few more."""
+    """Positions of the gray square along the longer side of the image, at least."""
     steps: int = 128
-    """Steps of the ascent to the class's own image."""
+    """Steps of activation maximization."""
     output: str = "inside"
-    """Folder for the sheets, a PNG an image."""
+    """Folder for the sheets, one PNG per image."""
 
 
 class Inside:
-    """A network's views of an image, each a compiled program that serves for all images."""
+    """The methods of a sheet for one network, each compiled once for all images."""
 
     def __init__(self, network: Network, options: Options) -> None:
         self.network = network
-        # What the preprocessing makes of any image has the network's shape.
+        # The preprocessing gives every image the shape that the network needs.
         self.image_shape = network.preprocessing(np.zeros((64, 64, 3), np.uint8)).shape
         self.shapes = feature_shapes(network.model, network.variables, self.image_shape)
         maps = [name for name, shape in self.shapes.items() if len(shape) == 3]
@@ -101,7 +99,7 @@ class Inside:
             check_feature(name, self.shapes)
             if name not in maps:
                 raise ConfigError(
-                    f"the features of {name!r} are no maps; give one of {', '.join(maps) or 'none'}"
+                    f"the features {name!r} are not maps; give one of {', '.join(maps) or 'none'}"
                 )
         places = np.linspace(0, len(maps) - 1, min(MAPS, len(maps))).round().astype(int)
         self.shown = list(options.layers) or [maps[place] for place in places]
@@ -109,7 +107,7 @@ class Inside:
         self.labels = [_label(text, network.class_names) for text in options.explain]
         self.stride = max(1, max(self.image_shape[:2]) // options.cells)
         self.steps = options.steps
-        # Once on the device, not with every image.
+        # Transferred once, not with every image.
         self.variables: Any = jax.device_put(network.variables)
         self.evidence = jax.jit(self._evidence)
         self.gradients = jax.jit(self._gradients)
@@ -160,7 +158,7 @@ class Inside:
         )[0]
 
     def _filters(self) -> Panel | None:
-        """The kernels of the first convolution."""
+        """The kernels of the first convolution; None if there is no convolution."""
         kernel = first_kernel(self.network.model, self.network.variables, self.image_shape)
         if kernel is None:
             return None
@@ -175,7 +173,7 @@ class Inside:
         return Panel(title, seen, heat, "evidence (logit)")
 
     def sheet(self, seen: UInt8[np.ndarray, "height width channels"], name: str) -> Figure:
-        """All views of an image as the network sees it, before its normalization."""
+        """The sheet of an image that is resized and cropped but not normalized."""
         images = jnp.asarray(seen, jnp.float32)[None] / 255
         logits, features = self.maps(self.variables, images)
         probabilities = np.asarray(jax.nn.softmax(logits[0]))
@@ -211,7 +209,7 @@ class Inside:
 
 
 def _label(text: str, class_names: Sequence[str]) -> int:
-    """A class by its number, or by its name in any case."""
+    """The index of a class given by its number, or by its name in any case."""
     lowered = [name.lower() for name in class_names]
     if text.lower() in lowered:
         return lowered.index(text.lower())
@@ -223,7 +221,7 @@ def _label(text: str, class_names: Sequence[str]) -> int:
 
 
 def look(inside: Inside, paths: Sequence[Path], folder: Path) -> tuple[list[Path], list[BadImage]]:
-    """Draw a sheet for each file, one at a time; those drawn, and the files that are no images."""
+    """Draw a sheet for each file. Returns the sheets, and the files that could not be read."""
     drawn: list[Path] = []
     bad: list[BadImage] = []
     for path in paths:
@@ -238,7 +236,7 @@ def look(inside: Inside, paths: Sequence[Path], folder: Path) -> tuple[list[Path
 
 
 def _free(path: Path, taken: Sequence[Path]) -> Path:
-    """The path, numbered where an image of the same name, from another folder, has taken it."""
+    """The path, numbered if it is taken by an image of the same name from another folder."""
     numbered, number = path, 1
     while numbered in taken:
         number += 1
@@ -247,31 +245,21 @@ def _free(path: Path, taken: Sequence[Path]) -> Path:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read the images, draw the sheets."""
-    options = tyro.cli(
-        Options, prog="python -m experiments.look_inside", description=__doc__, args=argv
-    )
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    with user_errors(console):
-        _run(options, console)
+    """Run the tool."""
+    run_tool("look_inside", Options, _run, description=__doc__, argv=argv)
 
 
 def _run(options: Options, console: Console) -> None:
     if options.cells < 1 or options.steps < 1:
         raise ConfigError(
-            f"--cells and --steps must be 1 or more, got {options.cells} and {options.steps}"
+            f"--cells and --steps must be at least 1, got {options.cells} and {options.steps}"
         )
-    if not options.images:
-        raise ConfigError("no images: name files or folders")
     set_up_jax()
+    paths = find_images(options.images)
     inside = Inside(load_network(options.network), options)
     folder = Path(options.output)
-    try:
-        drawn, bad = look(inside, find_images(options.images), folder)
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {folder}: {error.strerror}; give another folder with --output"
-        ) from None
+    with writing(folder):
+        drawn, bad = look(inside, paths, folder)
     check_any(len(drawn), bad)
     for path in drawn:
         console.print(escape(str(path)), highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The two photographs that come with scikit-learn."""
+"""The two photographs of scikit-learn."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ Photograph = Literal["temple", "flower"]
 
 
 def load_photograph(name: Photograph, height: int) -> Float[np.ndarray, "height width 3"]:
-    """RGB in [0, 1], about 1.5 times as wide as the given height in pixels."""
+    """An RGB image in [0, 1] of this height in pixels, and about 1.5 times this width."""
     from sklearn.datasets import load_sample_image  # takes a second to import
 
     file_name = {"temple": "china.jpg", "flower": "flower.jpg"}[name]

@@ -1,60 +1,57 @@
-"""What is in these images? The likeliest classes of each, as a table, files and a picture.
+"""Predict the most probable classes of images, as a table, files and a figure.
 
     python -m experiments.predict --model resnet50 images/*.jpg
     python -m experiments.predict --model resnet50 --weights IMAGENET1K_V1 folder/
     python -m experiments.predict --model resnet18 --checkpoint mine.pth --classes names.txt a.png
     python -m experiments.predict --run runs/resnet_cifar/1234abcd images/
 
-Folders are searched with all they contain. Files that are no images are named at the end, and the
-others are predicted all the same.
+Folders are searched recursively. Files that cannot be read are listed at the end.
 """
 
 import csv
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-import tyro
 from jaxtyping import Float, UInt8
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from tyro.conf import OmitArgPrefixes, Positional
 
-from cnn_jax.errors import ConfigError, UserError
+from cnn_jax.errors import ConfigError
 from cnn_jax.visual import Prediction, prediction_sheet, save_figure
+from experiments.tools.command_line import run_tool, writing
 from experiments.tools.image_files import BadImage, check_any, find_images, read_images, show_bad
-from experiments.tools.messages import user_errors
 from experiments.tools.networks import Network, NetworkConfig, load_network
 from experiments.tools.run import set_up_jax
 from experiments.tools.run_directory import write_json
 
 SHOWN = 24
-"""Images in the picture and in the table; the files have all of them."""
+"""Largest number of images in the table and the figure. The files contain all images."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Which images, which network, and where the answers go."""
+    """Images, network and output."""
 
     images: Positional[tuple[str, ...]]
     """Image files, and folders of them."""
     network: OmitArgPrefixes[NetworkConfig] = field(default_factory=NetworkConfig)
     top: int = 5
-    """Classes of each image."""
+    """Number of classes per image."""
     batch_size: int = 32
-    """Images that the network sees at once."""
+    """Images per call of the network."""
     output: str = "predictions"
     """Folder for predictions.csv, predictions.json and predictions.png."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The likeliest classes of one file, the likeliest first."""
+    """The most probable classes of one file, in descending order."""
 
     path: Path
     seen: UInt8[np.ndarray, "height width channels"]
@@ -65,13 +62,13 @@ class Answer:
 def predict(
     network: Network, paths: Sequence[Path], *, top: int, batch_size: int
 ) -> tuple[list[Answer], list[BadImage]]:
-    """The likeliest classes of each file, and the files that could not be read.
+    """The most probable classes of each file, and the files that could not be read.
 
     Args:
         network: the classifier.
-        paths: files, as `find_images` gives them; a batch of them is in memory at once.
-        top: classes of each; as many as there are, where there are fewer.
-        batch_size: images at once; the last batch is filled up, so that one program does it all.
+        paths: files from `find_images`. One batch of images is in memory at a time.
+        top: largest number of classes per image.
+        batch_size: images per batch. The last batch is padded to avoid a second compilation.
     """
 
     @jax.jit
@@ -79,12 +76,12 @@ def predict(
         logits: Any = network.model.apply(variables, inputs)
         return jax.nn.softmax(logits, axis=-1)
 
-    # Once on the device, not with every batch.
+    # Transferred once, not with every batch.
     variables: Any = jax.device_put(network.variables)
     answers: list[Answer] = []
     bad: list[BadImage] = []
-    for portion in _portions(paths, batch_size):
-        good, unreadable = read_images(portion)
+    for start in range(0, len(paths), batch_size):
+        good, unreadable = read_images(paths[start : start + batch_size])
         bad.extend(unreadable)
         if not good:
             continue
@@ -99,11 +96,6 @@ def predict(
     return answers, bad
 
 
-def _portions(paths: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
-    for start in range(0, len(paths), size):
-        yield paths[start : start + size]
-
-
 def _answer(
     path: Path,
     seen: UInt8[np.ndarray, "height width channels"],
@@ -115,7 +107,7 @@ def _answer(
 
 
 def table(network: Network, answers: Sequence[Answer]) -> Table:
-    """A row an image: its classes below each other."""
+    """A table with one row per image."""
     shown = Table(title=network.title, title_justify="left", show_lines=True)
     shown.add_column("image", overflow="fold")
     shown.add_column("class", overflow="fold")
@@ -132,7 +124,7 @@ def table(network: Network, answers: Sequence[Answer]) -> Table:
 def write(
     folder: Path, network: Network, answers: Sequence[Answer], bad: Sequence[BadImage]
 ) -> None:
-    """predictions.csv with a row an image and class, predictions.json, predictions.png."""
+    """Write predictions.csv with a row per image and class, predictions.json, predictions.png."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [
         {
@@ -177,23 +169,15 @@ def write(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read the images, print the table, write the files."""
-    options = tyro.cli(
-        Options, prog="python -m experiments.predict", description=__doc__, args=argv
-    )
-    # Tables in a file or a pipe need not fit the 80 columns that are taken for granted there.
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    with user_errors(console):
-        _run(options, console)
+    """Run the tool."""
+    run_tool("predict", Options, _run, description=__doc__, argv=argv)
 
 
 def _run(options: Options, console: Console) -> None:
     if options.top < 1 or options.batch_size < 1:
         raise ConfigError(
-            f"--top and --batch-size must be 1 or more, got {options.top} and {options.batch_size}"
+            f"--top and --batch-size must be at least 1, got {options.top} and {options.batch_size}"
         )
-    if not options.images:
-        raise ConfigError("no images: name files or folders")
     set_up_jax()
     paths = find_images(options.images)
     network = load_network(options.network)
@@ -203,12 +187,8 @@ def _run(options: Options, console: Console) -> None:
     check_any(len(answers), bad)
     console.print(table(network, answers[:SHOWN]))
     folder = Path(options.output)
-    try:
+    with writing(folder):
         write(folder, network, answers, bad)
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {folder}: {error.strerror}; give another folder with --output"
-        ) from None
     console.print(
         f"[dim]{len(answers)} image{'s' if len(answers) > 1 else ''}; see {escape(str(folder))}: "
         "predictions.csv, predictions.json, predictions.png[/]",

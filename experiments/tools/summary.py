@@ -1,21 +1,19 @@
-"""Layers of a model, with their shapes, parameters and multiplications.
+"""Layers of a model with their shapes, parameters and multiplications.
 
-    python -m experiments.summary                        the models there are
+    python -m experiments.summary                        a list of all models
     python -m experiments.summary resnet50
     python -m experiments.summary googlenet --depth 2 --image-size 299
     python -m experiments.summary cifar_resnet20 --num-classes 100
 
-MACs are multiplications, each with an addition, of convolutions and linear layers for one image:
-what papers and torchvision call FLOPs.
+MACs are the multiply-accumulate operations of convolutions and linear layers for one image, which
+papers and torchvision call FLOPs.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any
 
-import tyro
 from rich.columns import Columns
 from rich.console import Console
 from rich.table import Table
@@ -24,7 +22,7 @@ from tyro.conf import Positional
 from cnn_jax.errors import ConfigError
 from cnn_jax.models import create_model, list_models
 from cnn_jax.models.summary import LayerSummary, summarize
-from experiments.tools.messages import user_errors
+from experiments.tools.command_line import run_tool
 
 IMAGE_SHAPES = {
     "*autoencoder": (28, 28, 1),
@@ -35,35 +33,35 @@ IMAGE_SHAPES = {
     "simple_cnn": (28, 28, 1),
     "*": (224, 224, 3),
 }
-"""What the models of a name are made for: ImageNet's images at the end, if nothing else."""
+"""Default image shapes by pattern of the model's name; the first match counts."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Which model, for which images."""
+    """Model and image shape."""
 
     model: Positional[str] = ""
-    """Its name; without one all names are listed."""
+    """Name of the model; without it all names are listed."""
     image_size: int | None = None
-    """Height and width in pixels; by default 32 for the CIFAR models, 28 for those of digits, 299
-    for Inception v3, and 224 for the others."""
+    """Height and width in pixels; by default 32 for CIFAR models, 28 for models of digits, 299 for
+    Inception v3, and 224 for the others."""
     channels: int | None = None
-    """Of an image; by default 1 for the models of digits and 3 for the others."""
+    """Channels of an image; by default 1 for models of digits and 3 for the others."""
     num_classes: int | None = None
     """Number of outputs; by default the model's own."""
     depth: int | None = None
-    """Levels of modules that are shown, the inner ones within them; by default all."""
+    """Number of module levels to show; by default all. Inner modules count for the outer ones."""
 
 
 def image_shape(name: str) -> tuple[int, int, int]:
-    """Height, width and channels of the images that a model of that name is made for."""
+    """Default image shape (height, width, channels) of a model."""
     return next(shape for pattern, shape in IMAGE_SHAPES.items() if fnmatch(name, pattern))
 
 
 def table(rows: Sequence[LayerSummary], *, title: str) -> Table:
-    """A row a module, indented by its level, and the sums; dots stand for what is in its parts."""
+    """A table with one row per module, indented by level, and the totals."""
     shown = Table(title=title, title_justify="left", show_footer=True)
-    shown.add_column("layer", "in all", overflow="fold")
+    shown.add_column("layer", "total", overflow="fold")
     shown.add_column("type")
     shown.add_column("output", justify="right")
     for heading, counts in (
@@ -84,19 +82,14 @@ def table(rows: Sequence[LayerSummary], *, title: str) -> Table:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print the table of a model, or the names of all."""
-    options = tyro.cli(
-        Options, prog="python -m experiments.summary", description=__doc__, args=argv
-    )
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    with user_errors(console):
-        if options.model:
-            _show(options, console)
-        else:
-            console.print(Columns(list_models(), column_first=True, expand=False))
+    """Run the tool."""
+    run_tool("summary", Options, _run, description=__doc__, argv=argv)
 
 
-def _show(options: Options, console: Console) -> None:
+def _run(options: Options, console: Console) -> None:
+    if not options.model:
+        console.print(Columns(list_models(), column_first=True, expand=False))
+        return
     numbers = {
         "--image-size": options.image_size,
         "--channels": options.channels,
@@ -105,7 +98,7 @@ def _show(options: Options, console: Console) -> None:
     }
     for flag, number in numbers.items():
         if number is not None and number < 1:
-            raise ConfigError(f"{flag} must be 1 or more, got {number}")
+            raise ConfigError(f"{flag} must be at least 1, got {number}")
     attributes: dict[str, Any] = {}
     if options.num_classes is not None:
         attributes["num_classes"] = options.num_classes

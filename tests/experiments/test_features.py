@@ -88,7 +88,7 @@ def test_neighbours_are_drawn_without_the_image_itself(network, images, tmp_path
     [
         (["--layer", "stage9"], "no layer 'stage9'; there are conv1, stage1, conv2, stage2"),
         (["--output", "out.csv"], "--output is an .npz file, got out.csv"),
-        (["--count", "0"], "--count and --batch-size must be 1 or more, got 0 and 32"),
+        (["--count", "0"], "--count and --batch-size must be at least 1, got 0 and 32"),
         (["--neighbours", "gone.png", "--output"], "none of 1 file could be read as an image"),
     ],
 )
@@ -105,4 +105,4 @@ def test_an_image_alone_has_no_neighbours(network, images, tmp_path, capsys):
     alone = str(images / "0.png")
     with pytest.raises(SystemExit):
         call(network, alone, "--neighbours", alone, "--output", str(tmp_path / "out.npz"))
-    assert "no other image among which to look for neighbours" in capsys.readouterr().out
+    assert "no other image to find neighbours in" in capsys.readouterr().out

@@ -62,7 +62,7 @@ def test_every_image_gets_a_sheet(checkpoint, images, tmp_path, capsys):
         (["--layer", "stage9"], "no layer 'stage9'; there are conv1, stage1, conv2, stage2"),
         (["--explain", "brd"], "no class 'brd' among the 3; did you mean bird?"),
         (["--explain", "3"], "no class '3' among the 3; give its name or number"),
-        (["--steps", "0"], "--cells and --steps must be 1 or more, got 3 and 0"),
+        (["--steps", "0"], "--cells and --steps must be at least 1, got 3 and 0"),
     ],
 )
 def test_what_is_wrong_ends_with_its_message(flags, message, checkpoint, images, tmp_path, capsys):
@@ -89,7 +89,7 @@ def test_a_network_without_maps_has_a_sheet_too():
     figure = inside.sheet(image, "gray.png")
     # Image and bars; gradient and occlusion with colour bars, guided gradient, the network's image.
     assert len(figure.axes) == 2 + 2 * 2 + 2
-    with pytest.raises(ValueError, match="the features of 'hidden1' are no maps; give one of none"):
+    with pytest.raises(ValueError, match="'hidden1' are not maps; give one of none"):
         Inside(network, Options(("some",), layer="hidden1"))
 
 

@@ -95,7 +95,7 @@ def test_probabilities_are_those_of_each_image_alone(checkpoint, images):
         (["--model", "resnot50"], "did you mean"),
         ([*NETWORK, "--checkpoint", "gone.safetensors"], "there is no file gone.safetensors"),
         ([*NETWORK, "--checkpoint", "x", "--classes", "gone.txt"], "class names in gone.txt: "),
-        (["--model", "resnet18", "--top", "0"], "must be 1 or more, got 0 and 32"),
+        (["--model", "resnet18", "--top", "0"], "must be at least 1, got 0 and 32"),
     ],
 )
 def test_what_is_wrong_ends_with_its_message(words, message, images, capsys):
@@ -125,4 +125,4 @@ def test_a_place_that_cannot_be_written_is_named(checkpoint, images, tmp_path, c
     (tmp_path / "out").write_text("a file")
     with pytest.raises(SystemExit):
         call(checkpoint, [images], tmp_path)
-    assert "give another folder with --output" in capsys.readouterr().out
+    assert "give another place with --output" in capsys.readouterr().out

@@ -20,7 +20,7 @@ def test_a_model_is_printed_with_its_sums(capsys):
         "432",
         "442,368",
     ]
-    (total,) = [line for line in lines if "in all" in line]
+    (total,) = [line for line in lines if "total" in line]
     assert "269,722" in total and "40,551,040" in total
     assert printed.endswith("269,722 parameters (1.0 MiB as float32), 0.041 G MACs an image\n")
 
@@ -57,7 +57,7 @@ def test_images_are_those_that_a_model_is_made_for(name, shape):
     ("words", "message"),
     [
         (["resnet51"], "unknown model 'resnet51'; did you mean resnet50, "),
-        (["resnet18", "--depth", "0"], "--depth must be 1 or more, got 0"),
+        (["resnet18", "--depth", "0"], "--depth must be at least 1, got 0"),
         (["resnet18", "--image-size", "8"], "at least 32x32"),
         (["autoencoder", "--num-classes", "3"], "unknown attribute 'num_classes'"),
     ],

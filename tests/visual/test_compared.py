@@ -3,7 +3,6 @@ import pytest
 
 from cnn_jax.visual import (
     accuracy_gaps,
-    accuracy_over_batch_size,
     compared_curves,
     save_figure,
 )
@@ -114,15 +113,3 @@ def test_accuracy_gaps_are_bars_between_two_points():
     assert axes.get_ylim() == (1.5, -0.5)
     with pytest.raises(ValueError, match="at least one run"):
         accuracy_gaps({}, ("train", "test"), title="")
-
-
-def test_accuracy_over_batch_size_is_in_percent_and_logarithmic():
-    figure = accuracy_over_batch_size([2, 8], {"a": [0.5, 0.75], "b": [0.1, 0.2]}, title="t")
-    (axes,) = figure.axes
-    assert axes.get_xscale() == "log"
-    assert axes.get_xticks().tolist() == [2, 8]
-    assert [line.get_ydata().tolist() for line in axes.get_lines()] == [[50, 75], [10, 20]]
-    with pytest.raises(ValueError, match="'a' has 1 accuracies for 2 batch sizes"):
-        accuracy_over_batch_size([2, 8], {"a": [0.5]}, title="")
-    with pytest.raises(ValueError, match="at least one batch size"):
-        accuracy_over_batch_size([], {}, title="")

@@ -59,5 +59,5 @@ def test_texts_do_not_overlap():
 
 @pytest.mark.parametrize("rows", [{}, {"name": []}])
 def test_what_is_missing_is_named(rows):
-    with pytest.raises(ValueError, match="at least one row, and a picture in each"):
+    with pytest.raises(ValueError, match="at least one row with at least one picture each"):
         example_rows(rows, title="")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cnn_jax.visual import error_over_size, function_fits, function_maps, save_figure
+from cnn_jax.visual import function_fits, function_maps, save_figure
 
 X = np.linspace(-1, 1, 50)
 TARGET = np.sin(3 * X)
@@ -43,24 +43,9 @@ def test_maps_have_one_scale_and_the_function_comes_first(tmp_path):
     save_figure(figure, tmp_path / "maps.png")
 
 
-def test_error_over_size_is_logarithmic_in_both():
-    errors = {"wave": [0.1, 0.01], "ripples": [0.2, 0.05]}
-    figure = error_over_size([2, 64], errors, xlabel="neurons", ylabel="RMSE", title="test")
-    (axes,) = figure.axes
-    assert axes.get_xscale() == axes.get_yscale() == "log"
-    drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.get_lines()}
-    assert drawn == {"wave": [[2, 0.1], [64, 0.01]], "ripples": [[2, 0.2], [64, 0.05]]}
-    assert [t.get_text() for t in axes.get_legend().get_texts()] == list(errors)
-    assert list(axes.get_xticks()) == [2, 64]
-
-
 @pytest.mark.usefixtures("no_shape_hook")
 def test_what_cannot_be_drawn_is_named():
     with pytest.raises(ValueError, match="at least one fit"):
         function_fits(X, TARGET, {}, title="")
     with pytest.raises(ValueError, match=r"fit 'a' has shape \(3,\), the function \(50,\)"):
         function_fits(X, TARGET, {"a": np.zeros(3)}, title="")
-    with pytest.raises(ValueError, match="'wave' has 1 errors for 2 sizes"):
-        error_over_size([2, 4], {"wave": [1.0]}, xlabel="", ylabel="", title="")
-    with pytest.raises(ValueError, match="at least one size"):
-        error_over_size([], {}, xlabel="", ylabel="", title="")

@@ -56,5 +56,5 @@ def test_one_rate_alone(tmp_path):
 @pytest.mark.usefixtures("no_shape_hook")
 def test_rates_that_do_not_belong_together_are_named():
     for runs, ends, chosen in (({}, {}, 0.1), (RUNS, {0.1: 1.0}, 0.1), (RUNS, ENDS, 0.5)):
-        with pytest.raises(ValueError, match="the same rates, the chosen one among them"):
+        with pytest.raises(ValueError, match="the same rates, including the chosen one"):
             learning_rate_curves(runs, ends, chosen, metric="accuracy", title="")

@@ -18,7 +18,7 @@ def test_rows_are_the_originals_and_every_way_with_its_squared_error(tmp_path):
     assert [axes.get_xlabel() for axes in second] == ["0.2", "5.0", "80.0"]
     for axes, image in zip(figure.axes, [*IMAGES, *rebuilt], strict=True):
         (shown,) = axes.get_images()
-        np.testing.assert_array_equal(shown.get_array(), np.clip(image[..., 0], 0, 1))
+        np.testing.assert_allclose(shown.get_array(), np.clip(image[..., 0], 0, 1), rtol=1e-6)
         assert shown.get_clim() == (0, 1)
     save_figure(figure, tmp_path / "reconstructions.png")
 
@@ -26,7 +26,7 @@ def test_rows_are_the_originals_and_every_way_with_its_squared_error(tmp_path):
 def test_colour_is_shown():
     colour = np.random.default_rng(0).random((1, 4, 4, 3))
     axes = reconstructions(colour, {"": colour}, [""], title="").axes[0]
-    np.testing.assert_array_equal(axes.get_images()[0].get_array(), colour[0])
+    np.testing.assert_allclose(axes.get_images()[0].get_array(), colour[0], rtol=1e-6)
 
 
 @pytest.mark.usefixtures("no_shape_hook")
