@@ -26,11 +26,12 @@ from rich.markup import escape
 from tyro.conf import OmitArgPrefixes, Positional
 
 from cnn_jax.errors import ConfigError, UserError
+from cnn_jax.pretrained import Network
 from cnn_jax.visual import image_grid, nearest_neighbours, save_figure
 from experiments.tools.feature_maps import check_feature, feature_shapes
 from experiments.tools.image_files import BadImage, check_any, find_images, read_images, show_bad
 from experiments.tools.messages import user_errors
-from experiments.tools.networks import Network, NetworkConfig, load_network
+from experiments.tools.networks import NetworkConfig, load_network
 from experiments.tools.run import set_up_jax
 
 Pool = Literal["mean", "none"]
@@ -170,7 +171,7 @@ def _run(options: Options, console: Console) -> None:
         raise ConfigError(f"--output is an .npz file, got {output}")
     set_up_jax()
     network = load_network(options.network)
-    image_shape = network.preprocessing(np.zeros((64, 64, 3), np.uint8)).shape
+    image_shape = network.preprocessing.image_shape
     shapes = feature_shapes(network.model, network.variables, image_shape)
     layer = options.layer or list(shapes)[-1]
     check_feature(layer, shapes)
