@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+import jax
 import numpy as np
 from jaxtyping import Float32, Int, Int32, UInt8
 from PIL import Image as PillowImage
@@ -158,6 +159,16 @@ class Dataset:
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+    @property
+    def spec(self) -> Mapping[str, jax.ShapeDtypeStruct]:
+        """Shape and dtype of each entry of an example."""
+        image, label = self.splits["train"][0]
+        label = np.asarray(label, np.int32) if isinstance(label, int) else label
+        return {
+            name: jax.ShapeDtypeStruct(array.shape, array.dtype)
+            for name, array in (("image", image), ("label", label))
+        }
 
 
 def channel_statistics(
