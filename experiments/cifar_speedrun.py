@@ -156,7 +156,7 @@ def speedrun(config: Config, console: Console) -> None:
     data = {"name": dataset.name, "title": dataset.title}
     identity = run_directory.identity("cifar_speedrun", config, config.seed, data)
     directory = Path(config.workdir, "cifar_speedrun", run_directory.default_name(identity))
-    run_directory.claim(directory, identity, notes=dataset.notes)
+    run_directory.claim(directory, identity, {}, notes=dataset.notes)
     device = f"{parallel.num_devices} x {jax.devices()[0].device_kind}"
     examples = f"{len(dataset.splits['train']):,} to train on"
     _say(console, f"[bold]cifar_speedrun[/]  {title}, {examples}  ({device})")

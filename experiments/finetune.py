@@ -26,6 +26,7 @@ from typing import Any, Literal
 from cnn_jax.data import DataConfig, Dataset, load_dataset, random_crop, random_flip
 from cnn_jax.errors import ConfigError
 from cnn_jax.models import create_model
+from cnn_jax.pretrained import Network
 from cnn_jax.pretrained.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from cnn_jax.tasks import Classification
 from cnn_jax.training import (
@@ -40,16 +41,9 @@ from cnn_jax.training.experiment import Variables
 from cnn_jax.visual import compared_curves, grouped_bars, learning_curve
 from experiments.autoencoder import with_labels
 from experiments.tools.figures import classification_figures
+from experiments.tools.networks import NetworkConfig, load_any_network
 from experiments.tools.run import run
-from experiments.tools.sources import (
-    Source,
-    from_checkpoint,
-    from_run,
-    from_weights,
-    transplanted,
-    with_channels,
-    with_norm,
-)
+from experiments.tools.sources import transplanted, with_channels, with_classes, with_norm
 
 NAMES = {"random": "random start", "head": "pretrained, head alone", "all": "pretrained, then all"}
 
@@ -133,7 +127,7 @@ def build(config: Config) -> dict[str, Experiment]:
     named = config.init == "random" and not config.from_run
     source = None if named else _source(config, dataset.num_classes)
     if source is not None:
-        dataset = with_channels(dataset, len(source.mean))
+        dataset = with_channels(dataset, len(source.preprocessing.mean))
     model: Any = (
         create_model(config.model, num_classes=dataset.num_classes)
         if source is None
@@ -152,20 +146,19 @@ def build(config: Config) -> dict[str, Experiment]:
     return study
 
 
-def _source(config: Config, num_classes: int) -> Source:
-    if config.from_run:
-        return from_run(config.from_run, num_classes)
-    if not config.checkpoint:
-        return from_weights(config.model, config.weights, num_classes)
-    return from_checkpoint(
-        config.model,
-        config.checkpoint,
-        num_classes,
-        there=config.checkpoint_classes,
+def _source(config: Config, num_classes: int) -> Network:
+    network = NetworkConfig(
+        model=config.model,
+        weights=config.weights,
+        checkpoint=config.checkpoint,
+        num_classes=config.checkpoint_classes,
         image_size=config.checkpoint_image_size,
         mean=config.mean,
         std=config.std,
     )
+    if config.from_run:
+        network = NetworkConfig(run=config.from_run)
+    return with_classes(load_any_network(network), num_classes)
 
 
 def _random(config: Config, model: Any, dataset: Dataset) -> Experiment:
@@ -184,10 +177,11 @@ def _random(config: Config, model: Any, dataset: Dataset) -> Experiment:
 
 
 def _stages(
-    config: Config, source: Source, model: Any, dataset: Dataset, prefix: str
+    config: Config, source: Network, model: Any, dataset: Dataset, prefix: str
 ) -> dict[str, Experiment]:
     """The head alone on the source's body, then everything from where that ended."""
-    dataset = replace(dataset, mean=source.mean, std=source.std)
+    scale = source.preprocessing
+    dataset = replace(dataset, mean=scale.mean, std=scale.std)
 
     def from_source(fresh: Variables, earlier: Mapping[str, Result]) -> Variables:
         return transplanted(source, fresh, dataset.image_shape)

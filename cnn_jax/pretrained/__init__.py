@@ -3,12 +3,13 @@
 from cnn_jax.pretrained.catalog import Weights, find_weights, imagenet_classes, list_weights
 from cnn_jax.pretrained.classes import change_num_classes
 from cnn_jax.pretrained.convert import from_torch, to_torch
-from cnn_jax.pretrained.load import Pretrained, load
+from cnn_jax.pretrained.load import load
+from cnn_jax.pretrained.network import Network
 from cnn_jax.pretrained.preprocessing import Preprocessing
 
 __all__ = [
+    "Network",
     "Preprocessing",
-    "Pretrained",
     "Weights",
     "change_num_classes",
     "find_weights",

@@ -1,11 +1,9 @@
 """A model with public weights, its preprocessing and its class names, in one line."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
-from flax import linen as nn
 from jaxtyping import Array, Key
 
 from cnn_jax.models import create_model, example_shape
@@ -13,31 +11,9 @@ from cnn_jax.pretrained.catalog import find_weights, imagenet_classes
 from cnn_jax.pretrained.classes import change_num_classes
 from cnn_jax.pretrained.convert import from_torch
 from cnn_jax.pretrained.files import hub_configuration, hub_file, weights_directory, weights_file
-from cnn_jax.pretrained.preprocessing import Preprocessing
+from cnn_jax.pretrained.network import Network
 
 IMAGENET_CLASSES = 1000
-
-
-@dataclass(frozen=True)
-class Pretrained:
-    """A model with public weights.
-
-    `model.apply(variables, preprocessing(image)[None])` returns the logits of one image.
-
-    Attributes:
-        model: the module.
-        variables: its `params` and `batch_stats`.
-        preprocessing: turns a uint8 RGB image into the model's input.
-        class_names: names of the classes by label; empty if the weights are not for ImageNet's
-            1,000 classes or the number of classes was changed.
-        reinitialized: paths of the variables initialized for another number of classes.
-    """
-
-    model: nn.Module
-    variables: dict[str, Any]
-    preprocessing: Preprocessing
-    class_names: tuple[str, ...]
-    reinitialized: tuple[str, ...]
 
 
 def load(
@@ -48,7 +24,7 @@ def load(
     directory: str | Path | None = None,
     key: Key[Array, ""] | None = None,
     **attributes: Any,
-) -> Pretrained:
+) -> Network:
     """A model with public weights, which are downloaded once and verified by their sha256.
 
     GoogLeNet and Inception v3 get `transform_input=True`, because torchvision's weights for them
@@ -65,6 +41,10 @@ def load(
             directory (`XDG_CACHE_HOME`, or ~/.cache).
         key: random key of the initialization; by default `jax.random.key(0)`.
         attributes: attributes of the model, such as `norm="frozen"` or `dtype`.
+
+    Returns:
+        The network; `class_names` is empty if the weights aren't for ImageNet's 1,000 classes, or
+        the number of classes was changed.
 
     Raises:
         ConfigError: unknown model, attribute or weights (close names are listed), or weights that
@@ -83,7 +63,7 @@ def load(
         create_model(name, **attributes)  # raises before anything is downloaded
         file = weights_file(chosen, folder)
     model = create_model(name, num_classes=there, **attributes)
-    image_shape = example_shape(name)
+    image_shape = preprocessing.image_shape
     variables = from_torch(model, file, image_shape)
     reinitialized: tuple[str, ...] = ()
     if num_classes is not None:
@@ -92,4 +72,11 @@ def load(
         )
     keeps_classes = there == IMAGENET_CLASSES and not reinitialized
     class_names = imagenet_classes() if keeps_classes else ()
-    return Pretrained(model, variables, preprocessing, class_names, reinitialized)
+    return Network(
+        model=model,
+        variables=variables,
+        preprocessing=preprocessing,
+        class_names=class_names,
+        title=f"{name}, {weights}",
+        reinitialized=reinitialized,
+    )

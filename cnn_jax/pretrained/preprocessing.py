@@ -1,4 +1,4 @@
-"""The preprocessing that public weights expect: size, crop and scale of an image."""
+"""How an image is made a network's input: its size, its crop and its scale."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +12,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 """Of ImageNet's training images in [0, 1], red, green and blue."""
 
 Image = UInt8[np.ndarray, "height width 3"]
+Pixels = UInt8[np.ndarray, "out_height out_width channels"]
 
 _FILTERS = {
     "bilinear": PillowImage.Resampling.BILINEAR,
@@ -21,44 +22,56 @@ _FILTERS = {
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize the shorter side, crop the centre and normalize.
+    """Resize the shorter side, crop the center and normalize.
 
     Equal to torchvision's `transforms.ImageClassification` of a Pillow image: resizing is Pillow's,
     with antialiasing, the longer side is rounded down, the corner of the crop is rounded half to
     even, and an image that is smaller than the crop is padded with black.
 
     Attributes:
-        resize: pixels of the shorter side.
-        crop: height and width of the result, in pixels.
-        mean: of each channel, in [0, 1]; subtracted.
+        resize: pixels of the shorter side; 0 is as few as fill the crop.
+        crop: height and width of the result in pixels, or one number for both.
+        mean: of each channel, in [0, 1]; subtracted. One channel is gray, three are RGB.
         std: of each channel, in [0, 1]; divided by.
         interpolation: "bilinear" or "bicubic", antialiased.
     """
 
     resize: int = 256
-    crop: int = 224
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    crop: int | tuple[int, int] = 224
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
 
-    def __call__(self, image: Image) -> Float32[np.ndarray, "{self.crop} {self.crop} 3"]:
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the result."""
+        height, width = (self.crop, self.crop) if isinstance(self.crop, int) else self.crop
+        return height, width, len(self.mean)
+
+    def __call__(self, image: Image) -> Float32[np.ndarray, "out_height out_width channels"]:
         """The model's input for an RGB image."""
         pixels = self.resize_and_crop(image).astype(np.float32) / np.float32(255)
         return (pixels - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
 
-    def resize_and_crop(self, image: Image) -> UInt8[np.ndarray, "{self.crop} {self.crop} 3"]:
-        """The part of an RGB image that the model sees, before normalization."""
-        height, width = image.shape[:2]
-        shorter = min(height, width)
-        size = int(self.resize * width / shorter), int(self.resize * height / shorter)
-        resized = PillowImage.fromarray(image).resize(size, _FILTERS[self.interpolation])
-        return _centre(np.asarray(resized), self.crop)
+    def resize_and_crop(self, image: Image) -> Pixels:
+        """The model's view of an RGB image, before it is normalized."""
+        height, width, channels = self.image_shape
+        picture = PillowImage.fromarray(image).convert("L" if channels == 1 else "RGB")
+        if self.resize:
+            new, old = self.resize, min(picture.size)
+        else:
+            # The side that has to grow more, or may shrink less, decides.
+            sides = ((width, picture.width), (height, picture.height))
+            new, old = max(sides, key=lambda side: side[0] / side[1])
+        size = int(new * picture.width / old), int(new * picture.height / old)
+        pixels = np.asarray(picture.resize(size, _FILTERS[self.interpolation]))
+        return _center(pixels.reshape(*pixels.shape[:2], channels), height, width)
 
 
-def _centre(image: Image, crop: int) -> UInt8[np.ndarray, "{crop} {crop} 3"]:
-    missing = [max(0, crop - size) for size in image.shape[:2]]
+def _center(pixels: UInt8[np.ndarray, "height width channels"], height: int, width: int) -> Pixels:
+    missing = [max(0, height - pixels.shape[0]), max(0, width - pixels.shape[1])]
     if any(missing):
-        image = np.pad(image, [*((gap // 2, (gap + 1) // 2) for gap in missing), (0, 0)])
-    # Python rounds half to even, as torchvision does.
-    top, left = (round((size - crop) / 2) for size in image.shape[:2])
-    return image[top : top + crop, left : left + crop]
+        pixels = np.pad(pixels, [*((gap // 2, (gap + 1) // 2) for gap in missing), (0, 0)])
+    # Python rounds halves to even, and so does torchvision.
+    top, left = round((pixels.shape[0] - height) / 2), round((pixels.shape[1] - width) / 2)
+    return pixels[top : top + height, left : left + width]

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from jax.sharding import SingleDeviceSharding
 from jaxtyping import PyTree
 from orbax.checkpoint.checkpoint_managers import (
     AnyPreservationPolicy,
@@ -60,6 +61,10 @@ class Checkpoints:
             ),
         )
 
+    def steps(self) -> list[int]:
+        """Steps of the committed checkpoints, in order."""
+        return sorted(self._manager.all_steps())
+
     def latest_step(self) -> int | None:
         """Step of the last committed checkpoint, or None."""
         return self._manager.latest_step()
@@ -68,7 +73,7 @@ class Checkpoints:
         """Step of the checkpoint with the best validation metric, or None."""
         scored = [
             (info[self._best_metric], step)
-            for step in self._manager.all_steps()
+            for step in self.steps()
             if (info := self._manager.metrics(step))
         ]
         best = max if self._higher_is_better else min
@@ -91,6 +96,24 @@ class Checkpoints:
         _check_same(saved, target, self.directory / str(step))
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, target)
         return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+
+    def variables(self, step: int) -> dict[str, Any]:
+        """The variables that an evaluation used at a step: `params` and the model state.
+
+        They are restored onto one device by the checkpoint's own metadata; the rest is not read.
+        """
+        saved = self._manager.item_metadata(step).tree["state"]
+        parts = {name: saved.get(name) for name in ("params", "ema", "model_state")}
+        target = {"state": {name: part for name, part in parts.items() if part}}
+        device = ocp.ArrayRestoreArgs(sharding=SingleDeviceSharding(jax.local_devices()[0]))
+        request = ocp.args.PyTreeRestore(
+            target, restore_args=jax.tree.map(lambda _: device, target), partial_restore=True
+        )
+        folder = self.directory / str(step) / "default"
+        state = ocp.PyTreeCheckpointer().restore(folder, args=request)["state"]
+        # As `evaluated_params`: the moving average may be of some top-level parts.
+        params = {**state["params"], **state.get("ema", {})}
+        return {"params": params, **state.get("model_state", {})}
 
     def wait(self) -> None:
         """Wait until the last save is committed; raises what went wrong in it."""

@@ -27,11 +27,11 @@ from cnn_jax.data import DataConfig, StreamSplit, load_dataset, stream_batches
 from cnn_jax.data.examples import EncodedExamples
 from cnn_jax.errors import ConfigError
 from cnn_jax.models import list_models
-from cnn_jax.pretrained import find_weights
+from cnn_jax.pretrained import Network, Preprocessing, find_weights
 from cnn_jax.tasks.losses import softmax_cross_entropy
 from cnn_jax.tasks.metrics import accuracy, mean, top_k_accuracy, weighted_sums
 from experiments.tools.command_line import run_tool
-from experiments.tools.networks import ImagePreprocessing, Network, NetworkConfig, load_network
+from experiments.tools.networks import NetworkConfig, load_network
 from experiments.tools.run import set_up_jax
 
 TOP = 5
@@ -64,15 +64,14 @@ class Row:
     published5: float | None = None
 
 
-def as_seen_by(split: StreamSplit, preprocessing: ImagePreprocessing) -> StreamSplit:
+def as_seen_by(split: StreamSplit, preprocessing: Preprocessing) -> StreamSplit:
     """The split with images resized and cropped for a network, not yet normalized."""
-    shape = preprocessing.resize_and_crop(np.zeros((64, 64, 3), np.uint8)).shape
     examples: Any = split.examples
-    crop = partial(_crop, preprocessing)
+    crop, shape = partial(_crop, preprocessing), preprocessing.image_shape
     return replace(split, examples=replace(examples, crop=crop, image_shape=shape))
 
 
-def _crop(preprocessing: ImagePreprocessing, image: PillowImage.Image) -> PillowImage.Image:
+def _crop(preprocessing: Preprocessing, image: PillowImage.Image) -> PillowImage.Image:
     pixels = preprocessing.resize_and_crop(np.asarray(image.convert("RGB")))
     return PillowImage.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 

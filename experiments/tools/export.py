@@ -25,8 +25,9 @@ from tyro.conf import OmitArgPrefixes
 
 from cnn_jax.errors import UserError
 from cnn_jax.export import PLATFORMS, export_stablehlo
+from cnn_jax.pretrained import Network
 from experiments.tools.command_line import run_tool, writing
-from experiments.tools.networks import Network, NetworkConfig, load_network
+from experiments.tools.networks import NetworkConfig, load_network
 from experiments.tools.run import set_up_jax
 from experiments.tools.run_directory import write_json
 
@@ -117,8 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _run(options: Options, console: Console) -> None:
     set_up_jax()
     network = load_network(options.network)
-    # The preprocessing gives every image the shape that the network needs.
-    image_shape = network.preprocessing(np.zeros((64, 64, 3), np.uint8)).shape
+    image_shape = network.preprocessing.image_shape
     folder = Path(options.output)
     program = export_stablehlo(
         network.model, network.variables, image_shape, platforms=options.platforms

@@ -24,11 +24,12 @@ from sklearn.neighbors import NearestNeighbors
 from tyro.conf import OmitArgPrefixes, Positional
 
 from cnn_jax.errors import ConfigError
+from cnn_jax.pretrained import Network
 from cnn_jax.visual import image_grid, save_figure
 from experiments.tools.command_line import run_tool, writing
 from experiments.tools.feature_maps import check_feature, feature_shapes
 from experiments.tools.image_files import BadImage, check_any, find_images, read_images, show_bad
-from experiments.tools.networks import Network, NetworkConfig, load_network
+from experiments.tools.networks import NetworkConfig, load_network
 from experiments.tools.run import set_up_jax
 
 Pool = Literal["mean", "none"]
@@ -159,7 +160,7 @@ def _run(options: Options, console: Console) -> None:
     set_up_jax()
     paths = find_images(options.images)
     network = load_network(options.network)
-    image_shape = network.preprocessing(np.zeros((64, 64, 3), np.uint8)).shape
+    image_shape = network.preprocessing.image_shape
     shapes = feature_shapes(network.model, network.variables, image_shape)
     layer = options.layer or list(shapes)[-1]
     check_feature(layer, shapes)

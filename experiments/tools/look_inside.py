@@ -37,6 +37,7 @@ from cnn_jax.interpretability import (
     saliency,
 )
 from cnn_jax.layers import resize_bilinear
+from cnn_jax.pretrained import Network
 from cnn_jax.visual import (
     Panel,
     Prediction,
@@ -54,7 +55,7 @@ from experiments.tools.feature_maps import (
     logits_and_features,
 )
 from experiments.tools.image_files import BadImage, check_any, find_images, read_images, show_bad
-from experiments.tools.networks import Network, NetworkConfig, load_network
+from experiments.tools.networks import NetworkConfig, load_network
 from experiments.tools.run import set_up_jax
 
 MAPS = 4
@@ -91,8 +92,7 @@ class Inside:
 
     def __init__(self, network: Network, options: Options) -> None:
         self.network = network
-        # The preprocessing gives every image the shape that the network needs.
-        self.image_shape = network.preprocessing(np.zeros((64, 64, 3), np.uint8)).shape
+        self.image_shape = network.preprocessing.image_shape
         self.shapes = feature_shapes(network.model, network.variables, self.image_shape)
         maps = [name for name, shape in self.shapes.items() if len(shape) == 3]
         for name in (*options.layers, *filter(None, [options.layer])):

@@ -1,20 +1,15 @@
-"""The network that a tool is to work with: public weights, a file of one's own, or a run."""
+"""The network that a tool works with: public weights, a checkpoint file, or the result of a run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
-from flax import linen as nn
-from jaxtyping import Float32, UInt8
 
 from cnn_jax import pretrained
 from cnn_jax.errors import ConfigError, UserError
 from cnn_jax.models import create_model
-from cnn_jax.pretrained.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from experiments.tools.saved_run import load_run
-
-Image = UInt8[np.ndarray, "height width 3"]
+from cnn_jax.pretrained import Network, Preprocessing
+from cnn_jax.pretrained.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from cnn_jax.tasks import Classification
+from experiments.tools.saved_run import Step, load_run
 
 
 @dataclass(frozen=True)
@@ -26,13 +21,13 @@ class NetworkConfig:
     weights: str = "DEFAULT"
     """Public weights of the model, such as IMAGENET1K_V1; DEFAULT is the best of them."""
     checkpoint: str = ""
-    """In place of public weights a state dict of one's own: .safetensors, or PyTorch's .pth."""
+    """In place of public weights a state dict of your own: .safetensors, or PyTorch's .pth."""
     num_classes: int = 1000
     """Classes of the checkpoint."""
     classes: str = ""
     """Text file with the name of a class in each line, in the order of the checkpoint's outputs."""
     image_size: int = 224
-    """Height and width in pixels of the images that the checkpoint is for."""
+    """Height and width in pixels of the images that the checkpoint was trained on."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
     """Of each channel in [0, 1], as the checkpoint was trained: 0.5 for torchvision's GoogLeNet and
     Inception v3."""
@@ -40,50 +35,34 @@ class NetworkConfig:
     """Of each channel in [0, 1], as the checkpoint was trained: 0.5 for torchvision's GoogLeNet and
     Inception v3."""
     run: str = ""
-    """Directory of a run of one's own, such as runs/resnet_cifar/1234abcd."""
-
-
-class ImagePreprocessing(Protocol):
-    """What makes a model's input of a uint8 RGB image."""
-
-    @property
-    def mean(self) -> tuple[float, ...]: ...
-
-    @property
-    def std(self) -> tuple[float, ...]: ...
-
-    def __call__(self, image: Image) -> Float32[np.ndarray, "height width channels"]: ...
-
-    def resize_and_crop(self, image: Image) -> UInt8[np.ndarray, "height width channels"]:
-        """What the model sees, before it is normalized."""
-        ...
-
-
-@dataclass(frozen=True)
-class Network:
-    """A classifier and all that it takes to use it.
-
-    Attributes:
-        model: the module; `model.apply(variables, preprocessing(image)[None])` gives logits.
-        variables: its `params` and statistics.
-        preprocessing: makes the model's input of a uint8 RGB image.
-        class_names: by label, one for each output.
-        title: what a figure says of it.
-    """
-
-    model: nn.Module
-    variables: dict[str, Any]
-    preprocessing: ImagePreprocessing
-    class_names: tuple[str, ...]
-    title: str
+    """Directory of a run, such as runs/resnet_cifar/1234abcd."""
+    step: Step = "last"
+    """Which checkpoint of the run: last, best on the validation split, or the number of a step."""
 
 
 def load_network(config: NetworkConfig) -> Network:
-    """The network that a configuration names.
+    """The classifier of images that a configuration names, with a name for each class.
+
+    Raises:
+        ConfigError: as `load_any_network`; a run of another task.
+        UserError: as `load_any_network`.
+    """
+    network = load_any_network(config)
+    other_task = config.run and not isinstance(network.task, Classification)
+    if other_task or network.preprocessing is None:
+        raise ConfigError(
+            f"{network.title}: expected a classifier of images, got a run of the task "
+            f"{type(network.task).__name__} with the model {type(network.model).__name__}"
+        )
+    return replace(network, class_names=network.class_names or numbered(network.model.num_classes))
+
+
+def load_any_network(config: NetworkConfig) -> Network:
+    """The network that a configuration names, of any task.
 
     Raises:
         ConfigError: no network or two of them, an unknown model, weights that do not fit.
-        UserError: files that are not there or cannot be read.
+        UserError: files that are missing or cannot be read.
     """
     if bool(config.run) == bool(config.model):
         got = "both" if config.run else "neither"
@@ -92,26 +71,21 @@ def load_network(config: NetworkConfig) -> Network:
             f"DIRECTORY, got {got}"
         )
     if config.run:
-        run = load_run(config.run)
-        return Network(run.model, run.variables, run.preprocessing, run.class_names, run.title)
+        return load_run(config.run, config.step)
     if config.checkpoint:
         return _from_checkpoint(config)
-    create_model(config.model)  # an unknown name is said with those that are close
-    loaded = pretrained.load(config.model, config.weights)
-    return Network(
-        model=loaded.model,
-        variables=loaded.variables,
-        preprocessing=loaded.preprocessing,
-        class_names=loaded.class_names or numbered(loaded.model.num_classes),
-        title=f"{config.model}, {config.weights}",
-    )
+    create_model(config.model)  # names similar models if it is unknown
+    return pretrained.load(config.model, config.weights)
 
 
 def _from_checkpoint(config: NetworkConfig) -> Network:
-    size, names = config.image_size, class_names(config)
+    names = class_names(config)
     model = create_model(config.model, num_classes=len(names))
+    # As usual, the shorter side becomes 8/7 of the image size (224: 256) before the crop.
+    resize = round(config.image_size * 8 / 7)
+    preprocessing = Preprocessing(resize, config.image_size, config.mean, config.std)
     try:
-        variables = pretrained.from_torch(model, config.checkpoint, (size, size, 3))
+        variables = pretrained.from_torch(model, config.checkpoint, preprocessing.image_shape)
     except ConfigError as error:
         given = "--classes" if config.classes else "--num-classes"
         raise ConfigError(
@@ -120,20 +94,14 @@ def _from_checkpoint(config: NetworkConfig) -> Network:
     return Network(
         model=model,
         variables=variables,
-        preprocessing=checkpoint_preprocessing(config),
+        preprocessing=preprocessing,
         class_names=names,
         title=f"{config.model}, {Path(config.checkpoint).name}",
     )
 
 
-def checkpoint_preprocessing(config: NetworkConfig) -> Preprocessing:
-    """The usual one: the shorter side to 8/7 of the image size (224: 256), then its centre."""
-    resize = round(config.image_size * 8 / 7)
-    return Preprocessing(resize, config.image_size, config.mean, config.std)
-
-
 def class_names(config: NetworkConfig) -> tuple[str, ...]:
-    """The names of a checkpoint's classes: of its file, else "class 0" and so on."""
+    """The names of a checkpoint's classes: those of its file, or "class 0" and so on."""
     if not config.classes:
         return numbered(config.num_classes)
     try:

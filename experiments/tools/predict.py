@@ -23,10 +23,11 @@ from rich.table import Table
 from tyro.conf import OmitArgPrefixes, Positional
 
 from cnn_jax.errors import ConfigError
+from cnn_jax.pretrained import Network
 from cnn_jax.visual import Prediction, prediction_sheet, save_figure
 from experiments.tools.command_line import run_tool, writing
 from experiments.tools.image_files import BadImage, check_any, find_images, read_images, show_bad
-from experiments.tools.networks import Network, NetworkConfig, load_network
+from experiments.tools.networks import NetworkConfig, load_network
 from experiments.tools.run import set_up_jax
 from experiments.tools.run_directory import write_json
 

@@ -34,6 +34,7 @@ from cnn_jax.visual import save_figure
 from experiments.tools import run_directory
 from experiments.tools.command_line import RunOptions, parse
 from experiments.tools.compilation_cache import keep_compiled_programs
+from experiments.tools.saved_run import describe_networks
 from experiments.tools.sweep import number, only_experiment, run_sweep
 
 Config = TypeVar("Config")
@@ -132,12 +133,15 @@ def _run(
         study = {"": only_experiment(study)}
     dataset = next(iter(study.values())).dataset
     data = {"name": dataset.name, "title": dataset.title}
+    networks = describe_networks(study, config)
     identity = run_directory.identity(experiment, config, seed, data, rates)
     name = options.name or run_directory.default_name(identity)
     directory = Path(options.resume or Path(options.workdir, experiment, name))
-    _check_agreement(identity)
+    _check_agreement(identity | {"networks": networks})
     if is_primary():
-        run_directory.claim(directory, identity, notes=dataset.notes, overwrite=options.overwrite)
+        run_directory.claim(
+            directory, identity, networks, notes=dataset.notes, overwrite=options.overwrite
+        )
     parallel = make_parallel(options.parallel)
     _announce(console, experiment, dataset, parallel, directory)
 

@@ -7,7 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +18,8 @@ import jax
 from cnn_jax.errors import UserError
 from cnn_jax.layers.cpu import onednn
 
+LISTED = 20
+"""At most this many differences are listed in a message."""
 PACKAGES = ("cnn-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 Config = TypeVar("Config")
 
@@ -46,18 +48,26 @@ def default_name(identity: dict[str, Any]) -> str:
 
 
 def claim(
-    directory: Path, identity: dict[str, Any], *, notes: Sequence[str] = (), overwrite: bool = False
+    directory: Path,
+    identity: dict[str, Any],
+    networks: Mapping[str, Any],
+    *,
+    notes: Sequence[str] = (),
+    overwrite: bool = False,
 ) -> None:
-    """Make the directory, or check that what is in it is the same run.
+    """Make the directory, or check that it holds the same run on the same data.
 
     Args:
         directory: of the run.
-        identity: what ``identity`` gave for it.
-        notes: what else the reader of ``config.json`` should know.
+        identity: the result of ``identity`` for the run.
+        networks: the result of ``describe_networks``; added to a ``config.json`` of an older
+            version, which has none.
+        notes: other things that the reader of ``config.json`` should know.
         overwrite: whether a run that is there is removed.
 
     Raises:
-        RunDirectoryError: it is another run's, or cannot be written.
+        RunDirectoryError: the directory belongs to another run, its data have changed, or it cannot
+            be written.
     """
     if overwrite and directory.exists():
         if any(directory.iterdir()) and not (directory / "config.json").exists():
@@ -66,12 +76,17 @@ def claim(
                 "alone; give another --name"
             )
         shutil.rmtree(directory)
-    if (directory / "config.json").exists():
-        check_same(directory, identity)
-        return
+    path = directory / "config.json"
     try:
+        if path.exists():
+            saved = read_json(path)
+            check_same(directory, saved, identity, networks)
+            if networks and "networks" not in saved:
+                write_json(path, saved | {"networks": dict(networks)})
+            return
         directory.mkdir(parents=True, exist_ok=True)
-        write_json(directory / "config.json", identity | {"notes": list(notes)} | environment())
+        about = {"notes": list(notes), "networks": dict(networks)}
+        write_json(path, identity | environment() | about)
     except OSError as error:
         raise RunDirectoryError(
             f"cannot write to the run directory {directory}: {error.strerror}; "
@@ -79,35 +94,53 @@ def claim(
         ) from None
 
 
-def check_same(directory: Path, identity: dict[str, Any]) -> None:
-    """Raise RunDirectoryError, with what differs, if the directory is another run's."""
-    saved = read_json(directory / "config.json")
+def check_same(
+    directory: Path, saved: Mapping[str, Any], identity: dict[str, Any], networks: Mapping[str, Any]
+) -> None:
+    """Raise RunDirectoryError, with the differences, if the directory holds another run."""
     asked = {"sweep": []} | identity
-    lines = differences(
-        {"sweep": []} | {name: saved[name] for name in asked if name in saved}, asked
-    )
+    there = {"sweep": []} | {name: saved[name] for name in asked if name in saved}
+    _refuse(directory, "is a run with another configuration", differences(there, asked))
+    before = saved.get("networks", {})
+    lines = [
+        line
+        for member in networks
+        if member in before
+        for line in differences(
+            before[member]["data"], networks[member]["data"], f"{member}.data".lstrip(".")
+        )
+    ]
+    _refuse(directory, "was trained on other data: they have changed since", lines)
+
+
+def _refuse(directory: Path, reason: str, lines: Sequence[str]) -> None:
     if lines:
+        more = f"\n  … and {len(lines) - LISTED} more" if len(lines) > LISTED else ""
         raise RunDirectoryError(
-            f"{directory} is a run with another configuration:\n"
-            + "\n".join(f"  {line}" for line in lines)
+            f"{directory} {reason}:\n"
+            + "\n".join(f"  {line}" for line in lines[:LISTED])
+            + more
             + "\nGive another --name, or --overwrite to start it anew"
         )
 
 
 def differences(saved: Any, asked: Any, path: str = "") -> list[str]:
     """Lines that name every value in which two trees differ."""
+    if isinstance(saved, list) and isinstance(asked, list):
+        saved, asked = dict(enumerate(saved)), dict(enumerate(asked))
     if isinstance(saved, dict) and isinstance(asked, dict):
-        names = list(dict.fromkeys([*saved, *asked]))
         return [
             line
-            for name in names
+            for name in dict.fromkeys([*saved, *asked])
             for line in differences(
-                saved.get(name, "not there"), asked.get(name, "not there"), f"{path}{name}."
+                saved.get(name, "not there"),
+                asked.get(name, "not there"),
+                f"{path}.{name}" if path else f"{name}",
             )
         ]
     if saved == asked:
         return []
-    return [f"{path.removesuffix('.')}: there {saved!r}, asked {asked!r}"]
+    return [f"{path}: there {saved!r}, asked {asked!r}"]
 
 
 def load_config(config_class: type[Config], directory: Path) -> tuple[Config, int]:

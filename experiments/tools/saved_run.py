@@ -1,218 +1,152 @@
-"""A trained network of one's own, rebuilt from the directory of its run."""
+"""The network of a run, described in its `config.json` and loaded from its directory alone."""
 
-import importlib
-import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from cnn_jax.training.assembly import SavedRun, assemble
-from flax import linen as nn
-from jax.sharding import AxisType
-from jaxtyping import Float32, UInt8
-from PIL import Image as PillowImage
 
-from cnn_jax.data import DataError, Dataset
-from cnn_jax.tasks import Classification
-from cnn_jax.training import Experiment, Parallel, evaluated_params
+from cnn_jax.data import Dataset
+from cnn_jax.description import describe, rebuild
+from cnn_jax.pretrained import Network, Preprocessing
+from cnn_jax.training import Experiment
+from cnn_jax.training.checkpoint import Checkpoints
 from cnn_jax.training.experiment import Variables
 from experiments.tools import run_directory
 from experiments.tools.run_directory import RunDirectoryError
 
-
-@dataclass(frozen=True)
-class RunPreprocessing:
-    """An image as a run's network saw those of its data set; called, it gives the model's input.
-
-    Attributes:
-        image_shape: height, width and channels (1: gray, 3: RGB) of the network's images.
-        mean: of each channel, of images in [0, 1]; subtracted.
-        std: of each channel, of images in [0, 1]; divided by.
-        resize: pixels of the shorter side before the centre is cut out; 0: as many as fit.
-    """
-
-    image_shape: tuple[int, int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    resize: int = 0
-
-    def __call__(
-        self, image: UInt8[np.ndarray, "height width 3"]
-    ) -> Float32[np.ndarray, "out_height out_width channels"]:
-        """The model's input for an RGB image."""
-        pixels = self.resize_and_crop(image).astype(np.float32) / np.float32(255)
-        return (pixels - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
-
-    def resize_and_crop(
-        self, image: UInt8[np.ndarray, "height width 3"]
-    ) -> UInt8[np.ndarray, "out_height out_width channels"]:
-        """What the model sees of an RGB image, before it is normalized."""
-        height, width, channels = self.image_shape
-        picture = PillowImage.fromarray(image).convert("L" if channels == 1 else "RGB")
-        shorter = min(picture.size)
-        scale = max(height / picture.height, width / picture.width, self.resize / shorter)
-        # Not below what is cut out, whatever the rounding.
-        size = max(width, int(picture.width * scale)), max(height, int(picture.height * scale))
-        picture = picture.resize(size, PillowImage.Resampling.BILINEAR)
-        left, top = round((size[0] - width) / 2), round((size[1] - height) / 2)
-        pixels = np.asarray(picture.crop((left, top, left + width, top + height)))
-        return pixels[..., None] if channels == 1 else pixels
+Step = int | Literal["last", "best"]
+"""Which checkpoint: of a step, the last one, or the best by the task's metric on validation."""
 
 
-@dataclass(frozen=True)
-class SavedNetwork:
-    """A trained classifier.
-
-    Attributes:
-        model: the module.
-        variables: `params` and statistics, as the run's last evaluation used them.
-        preprocessing: makes the model's input of a uint8 RGB image.
-        class_names: by label.
-        title: the run, the data it was trained on, and for how many steps.
-    """
-
-    model: nn.Module
-    variables: Variables
-    preprocessing: RunPreprocessing
-    class_names: tuple[str, ...]
-    title: str
-
-
-@dataclass(frozen=True)
-class TrainedRun:
-    """What a run trained, and what it left: of any task."""
-
-    experiment: Experiment
-    variables: Variables
-    resize: int
-    title: str
-
-
-def load_run(directory: str | Path) -> SavedNetwork:
-    """The classifier that a run trained.
+def describe_networks(study: Mapping[str, Experiment], config: Any) -> dict[str, Any]:
+    """What `config.json` says of the network and the data of each member of a study.
 
     Args:
-        directory: ``runs/<experiment>/<name>``, and the name of a member where it is a study.
+        study: experiments by name; one that is no study has the name "".
+        config: their configuration; `config.data.resize` is how their images were resized.
 
     Raises:
-        RunDirectoryError: as `restore_run`; a run whose task is not classification of images.
+        DescriptionError: a task or module has a field that cannot be described.
     """
-    run = restore_run(directory)
-    task, dataset = run.experiment.task, run.experiment.dataset
-    if not isinstance(task, Classification) or len(dataset.image_shape) != 3:
-        raise RunDirectoryError(
-            f"{directory} trained no classifier of images, but {type(task).__name__} of "
-            f"{dataset.title}; give the run of a classifier"
-        )
-    return SavedNetwork(
-        model=task.model,
-        variables=run.variables,
-        preprocessing=_preprocessing(dataset, run.resize),
-        class_names=dataset.class_names,
-        title=run.title,
-    )
+    resize = getattr(getattr(config, "data", None), "resize", 0)
+    return {
+        name: {
+            "task": describe(one.task),
+            "preprocessing": describe(_preprocessing(one.dataset, resize)),
+            "data": _fingerprint(one.dataset),
+        }
+        for name, one in study.items()
+    }
 
 
-def restore_run(directory: str | Path) -> TrainedRun:
-    """A run's experiment and its last checkpoint: the moving average where there is one.
+def _preprocessing(dataset: Dataset, resize: int) -> Preprocessing | None:
+    """An image as evaluations saw those of the data set; None if it has no images of bytes."""
+    image = dataset.spec.get("image")
+    if image is None or image.dtype != np.uint8:
+        return None
+    height, width, _ = image.shape
+    return Preprocessing(resize, (height, width), dataset.mean, dataset.std)
 
-    The experiment is built anew from ``config.json``, so its data must be at hand.
+
+def _fingerprint(dataset: Dataset) -> dict[str, Any]:
+    """What a run depends on of its data; a run whose data differ in it isn't resumed."""
+    return {
+        "name": dataset.name,
+        "title": dataset.title,
+        "examples": {name: len(split) for name, split in dataset.splits.items()},
+        "spec": {
+            name: {"shape": list(one.shape), "dtype": np.dtype(one.dtype).name}
+            for name, one in dataset.spec.items()
+        },
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+        "class_names": list(dataset.class_names),
+    }
+
+
+def load_run(directory: str | Path, step: Step = "last") -> Network:
+    """The network that a run trained, of any task; the run's data set is not needed.
+
+    Args:
+        directory: ``runs/<experiment>/<name>``, followed by the name of a member if it is a study.
+        step: which checkpoint.
 
     Raises:
-        RunDirectoryError: no run, several of them, none that has saved anything, a sweep, an
-            experiment that is not there, or one whose data have changed.
-        CheckpointMismatch: the code has changed since, and with it the model.
+        RunDirectoryError: there is no run or no such checkpoint, or it is a sweep, a study without
+            a member's name, or a run of an older version.
+        DescriptionError: the code has changed since, and with it the network's classes.
     """
     root, member = _root_and_member(Path(directory).expanduser())
     saved = run_directory.read_json(root / "config.json")
-    if run_directory.load_rates(root):
+    if saved.get("sweep"):
         raise RunDirectoryError(
-            f"{root} is a sweep over learning rates, whose networks cannot be taken out; train the "
+            f"{root} is a sweep over learning rates, whose networks cannot be loaded; train the "
             "one you want with --optimizer.learning-rate"
         )
-    name = str(saved.get("experiment"))
-    if importlib.util.find_spec(f"experiments.{name}") is None:
-        raise RunDirectoryError(f"{root} is a run of {name!r}, and there is no such experiment")
-    module: Any = importlib.import_module(f"experiments.{name}")
-    config, seed = run_directory.load_config(module.Config, root)
-    try:
-        built = module.build(config)
-    except DataError as error:
+    if not saved.get("networks"):
         raise RunDirectoryError(
-            f"{root} was trained on {saved['data']['title']}, which its network is rebuilt with "
-            f"and which cannot be opened here: {error}"
-        ) from None
-    experiment = _member(built, root, member)
-    _check_data(experiment.dataset, saved["data"], root)
-    variables, step = _last_variables(experiment, root / member, seed)
-    run = "/".join(filter(None, (name, root.name, member)))
-    return TrainedRun(
-        experiment=experiment,
+            f"{root}/config.json does not describe the run's network ('networks' is missing): it "
+            f"was written by an older version, at commit {saved.get('git_commit', 'unknown')}. "
+            "Start the run's command again, which resumes it and adds the description, or use that "
+            "version"
+        )
+    network = _member(saved["networks"], root, member)
+    task, data = rebuild(network["task"]), network["data"]
+    variables, at = _variables(root / member, task, step)
+    run = "/".join(filter(None, (saved["experiment"], root.name, member)))
+    return Network(
+        model=getattr(task, "model", None),
         variables=variables,
-        resize=getattr(getattr(config, "data", None), "resize", 0),
-        title=f"{run}, {experiment.dataset.title}, {step:,} steps",
+        preprocessing=rebuild(network["preprocessing"]),
+        class_names=tuple(data["class_names"]),
+        title=f"{run}, {data['title']}, {at:,} steps",
+        task=task,
     )
 
 
 def _root_and_member(directory: Path) -> tuple[Path, str]:
-    """The run's own directory, and the name of its member where one is asked for."""
+    """The run's own directory, and the name of its member if one is asked for."""
     if (directory / "config.json").exists():
         return directory, ""
     if directory.is_dir() and (directory.parent / "config.json").exists():
         return directory.parent, directory.name
     runs = sorted(path.parent.name for path in directory.glob("*/config.json"))
-    hint = f"; there are {', '.join(runs[:10])} in it" if runs else ""
+    hint = f"; it contains the runs {', '.join(runs[:10])}" if runs else ""
     raise RunDirectoryError(f"there is no run in {directory}: config.json is missing{hint}")
 
 
-def _member(built: Experiment | Mapping[str, Experiment], root: Path, member: str) -> Experiment:
-    study = built if isinstance(built, Mapping) else {"": built}
-    if member in study:
-        return study[member]
+def _member(networks: Mapping[str, Any], root: Path, member: str) -> Any:
+    if member in networks:
+        return networks[member]
     if member:
-        raise RunDirectoryError(
-            f"the run {root} has no {member!r}; it has {', '.join(study) or 'none'}"
-        )
+        members = ", ".join(filter(None, networks)) or "no members"
+        raise RunDirectoryError(f"the run {root} has no {member!r}; it has {members}")
     raise RunDirectoryError(
         f"{root} has several networks; give one of them: "
-        + ", ".join(str(root / name) for name in study)
+        + ", ".join(str(root / name) for name in networks)
     )
 
 
-def _check_data(dataset: Dataset, trained_on: Mapping[str, str], root: Path) -> None:
-    if dataset.name != trained_on["name"]:
-        raise RunDirectoryError(
-            f"{root} was trained on {trained_on['title']}, which is not at hand (found: "
-            f"{dataset.title}); set TFDS_DATA_DIR to where it lies"
-        )
-
-
-def _last_variables(experiment: Experiment, directory: Path, seed: int) -> tuple[Variables, int]:
-    """The variables of the last checkpoint, and its step."""
-    checkpoints = directory / "checkpoints"
-    if not checkpoints.is_dir():
-        raise RunDirectoryError(f"{directory} has saved nothing yet: {checkpoints} is missing")
-    mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
-    one_device = Parallel(mode="jit", mesh=mesh)
-    # What the run began with does not matter, and may need the results of others.
-    fresh = replace(experiment, initialize=None)
-    parts = assemble(fresh, one_device, seed=seed)
-    feed = parts.train_feed(parts.train_step, seed)
-    saved = SavedRun(checkpoints, parts.task, one_device, parts.state, feed)
+def _variables(directory: Path, task: Any, step: Step) -> tuple[Variables, int]:
+    """The variables of a checkpoint, and its step."""
+    folder = directory / "checkpoints"
+    if not folder.is_dir():
+        raise RunDirectoryError(f"{directory} has saved nothing yet: {folder} is missing")
+    checkpoints = Checkpoints(
+        folder, best_metric=task.best_metric, higher_is_better=task.higher_is_better
+    )
     try:
-        if not saved.first:
-            raise RunDirectoryError(f"{directory} has saved nothing yet: {checkpoints} is empty")
-        state = saved.state
-        variables = {"params": evaluated_params(state), **state.model_state}
-        return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), variables), saved.first
+        steps = checkpoints.steps()
+        if not steps:
+            raise RunDirectoryError(f"{directory} has saved nothing yet: {folder} is empty")
+        named = {"last": steps[-1], "best": checkpoints.best_step()}
+        found = named[step] if isinstance(step, str) else step
+        if found not in steps:
+            raise RunDirectoryError(
+                f"{folder} has no checkpoint {step!r}; there are {', '.join(map(str, steps))}, and "
+                "a best one only if an evaluation was saved with it"
+            )
+        return checkpoints.variables(found), found
     finally:
-        saved.checkpoints.close()
-
-
-def _preprocessing(dataset: Dataset, resize: int) -> RunPreprocessing:
-    height, width, channels = dataset.image_shape
-    return RunPreprocessing((height, width, channels), dataset.mean, dataset.std, resize)
+        checkpoints.close()

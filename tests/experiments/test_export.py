@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.models import create_model
-from cnn_jax.pretrained import to_torch
+from cnn_jax.pretrained import Network, Preprocessing, to_torch
 from experiments.tools import export
 
 
@@ -46,6 +46,19 @@ def test_a_checkpoint_becomes_a_program(checkpoint, tmp_path, capsys):
     assert about["platforms"] == ["cpu", "cuda", "tpu"]
     program = jax.export.deserialize(bytearray((folder / "model.stablehlo").read_bytes()))
     assert program.call(np.zeros((5, 16, 16, 3), np.float32)).shape == (5, 3)
+
+
+def test_a_run_becomes_a_program(tmp_path, monkeypatch):
+    model = create_model("simple_cnn", num_classes=2)
+    variables = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 8, 6, 1), np.float32))
+    preprocessing = Preprocessing(0, (8, 6), (0.5,), (0.25,))
+    network = Network(model, variables, preprocessing, ("a", "b"), "a run")
+    monkeypatch.setattr(export, "load_network", lambda config: network)
+    export.main(["--output", str(tmp_path), "--platforms", "cpu"])
+    about = json.loads((tmp_path / "model.json").read_text())
+    assert about["input"]["shape"] == [None, 8, 6, 1] and about["classes"] == ["a", "b"]
+    described = {name: about["preprocessing"][name] for name in ("resize", "crop", "mean", "std")}
+    assert described == {"resize": 0, "crop": [8, 6], "mean": [0.5], "std": [0.25]}
 
 
 def test_what_is_printed_can_be_run(tmp_path):

@@ -11,19 +11,14 @@ from cnn_jax import pretrained
 from cnn_jax.data import ArraySplit, DataConfig, StreamSplit
 from cnn_jax.errors import ConfigError
 from cnn_jax.models import create_model
+from cnn_jax.pretrained import Network, Preprocessing
 from cnn_jax.tasks import Classification
 from cnn_jax.training import OptimizerConfig, TrainingConfig, train
 from experiments import autoencoder, finetune, linear_features
 from experiments.finetune import Config, build, compare
 from experiments.tools.run_directory import claim, identity
-from experiments.tools.saved_run import restore_run
-from experiments.tools.sources import (
-    Source,
-    from_run,
-    transplanted,
-    with_channels,
-    with_norm,
-)
+from experiments.tools.saved_run import describe_networks, load_run
+from experiments.tools.sources import transplanted, with_channels, with_classes, with_norm
 from tests.training.small import one_device
 
 DIGITS = DataConfig(name="digits")
@@ -33,9 +28,13 @@ SHORT = TrainingConfig(duration="2 steps", batch_size=64, log_every="1 step", em
 def saved(directory, module, config, member=""):
     """A run of a few steps, on digits; its result."""
     name = module.__name__.rpartition(".")[2]
-    claim(directory, identity(name, config, 0, {"name": "digits", "title": "digits"}))
     built = module.build(config)
     one = built[member] if member else built
+    claim(
+        directory,
+        identity(name, config, 0, {"name": "digits", "title": "digits"}),
+        describe_networks({member: one}, config),
+    )
     return train(one, directory / member, one_device(), seed=0, title="")
 
 
@@ -219,15 +218,15 @@ def test_channels_are_mended():
 
 def test_a_body_that_does_not_fit_is_said():
     model = create_model("simple_cnn", num_classes=4)
-    source = Source(model, {"params": {"body": {}}}, (0.5,) * 3, (0.5,) * 3, "a run")
+    source = Network(model, {"params": {"body": {}}}, Preprocessing(), (), "a run")
     params, state = Classification(model).init(jax.random.key(0), (8, 8, 3))
     with pytest.raises(ConfigError, match=r"a run does not fit .*\n  params/body/.*: missing, exp"):
         transplanted(source, {"params": params, **state}, (8, 8, 3))
 
 
-def test_a_run_of_another_task_is_no_source(classifier, monkeypatch):
-    run = restore_run(classifier[0])
-    without = replace(run, variables={"params": {"Dense_0": {}}})
-    monkeypatch.setattr("experiments.tools.sources.restore_run", lambda directory: without)
-    with pytest.raises(ConfigError, match="trained SimpleCNN, expected a classifier with body and"):
-        from_run("runs/mine", 3)
+def test_a_network_of_another_kind_is_no_source(classifier):
+    network = load_run(classifier[0])
+    message = "linear_features.*: expected a classifier of images with body and head or an auto"
+    for change in ({"variables": {"params": {"Dense_0": {}}}}, {"preprocessing": None}):
+        with pytest.raises(ConfigError, match=message):
+            with_classes(replace(network, **change), 3)

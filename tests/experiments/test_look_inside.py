@@ -5,10 +5,9 @@ from PIL import Image
 
 from cnn_jax import pretrained
 from cnn_jax.models import create_model
+from cnn_jax.pretrained import Network, Preprocessing
 from experiments.tools.feature_maps import feature_shapes, logits_and_features
 from experiments.tools.look_inside import Inside, Options, main
-from experiments.tools.networks import Network
-from experiments.tools.saved_run import RunPreprocessing
 
 NETWORK = ["--model", "lenet5", "--image-size", "28"]
 FAST = ["--cells", "3", "--steps", "2"]
@@ -82,7 +81,7 @@ def test_no_good_image_is_an_error(checkpoint, images, tmp_path, capsys):
 def test_a_network_without_maps_has_a_sheet_too():
     model = create_model("mlp", hidden=(5,), num_classes=3)
     variables = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 6, 6, 1), np.float32))
-    preprocessing = RunPreprocessing((6, 6, 1), (0.5,), (0.25,))
+    preprocessing = Preprocessing(0, 6, (0.5,), (0.25,))
     network = Network(model, variables, preprocessing, ("cat", "dog", "bird"), "an MLP")
     inside = Inside(network, Options(("some",), cells=2, steps=2))
     image = np.random.default_rng(0).integers(0, 256, (6, 6, 1), dtype=np.uint8)

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -126,3 +127,50 @@ def test_a_place_that_cannot_be_written_is_named(checkpoint, images, tmp_path, c
     with pytest.raises(SystemExit):
         call(checkpoint, [images], tmp_path)
     assert "give another place with --output" in capsys.readouterr().out
+
+
+def test_a_run_needs_its_data_no_more(start, images, tmp_path, capsys):
+    data = tmp_path / "data"
+    for split, count in (("train", 8), ("val", 3)):
+        for number, name in enumerate(("ant", "bee", "cow")):
+            (data / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = np.full((20 + index, 24, 3), 80 * number, np.uint8)
+                Image.fromarray(pixels).save(data / split / name / f"{index}.png")
+    short = ["--training.duration", "2 steps", "--training.batch-size", "8"]
+    command = ["--smoke", "--data.name", str(data), "--data.image-size", "16", *short]
+    start("resnet_cifar", *command, "--name", "mine")
+    run = tmp_path / "resnet_cifar" / "mine"
+
+    def predicted(run):
+        network = load_network(NetworkConfig(run=str(run)))
+        answers, _ = predict(network, sorted(images.glob("*.png")), top=3, batch_size=5)
+        pixels = network.preprocessing(np.asarray(Image.open(images / "0.png")))
+        logits = np.asarray(jax.jit(network.model.apply)(network.variables, pixels[None]))
+        named = [[network.class_names[label] for label in answer.labels] for answer in answers]
+        return named, [answer.probabilities for answer in answers], logits.tobytes()
+
+    def refused():
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            start("resnet_cifar", *command, "--name", "mine")
+        return " ".join(capsys.readouterr().out.split())
+
+    first = predicted(run)
+    assert all(sorted(names) == ["ant", "bee", "cow"] for names in first[0])
+    for split in ("train", "val"):
+        (data / split / "bee").rename(data / split / "wasp")
+    assert predicted(run) == first
+    assert "data.class_names.2: there 'cow', asked 'wasp'" in refused()
+    for split in ("train", "val"):
+        (data / split / "wasp").rename(data / split / "bee")
+        Image.new("RGB", (30, 30), "red").save(data / split / "cow" / "new.png")
+    assert predicted(run) == first
+    assert "data.examples.train: there 24, asked 25" in refused()
+    shutil.rmtree(data)
+    assert predicted(run) == first
+    assert predicted(run.rename(tmp_path / "elsewhere")) == first
+    main(["--run", str(tmp_path / "elsewhere"), "--output", str(tmp_path / "out"), str(images)])
+    written = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert written["network"] == "resnet_cifar/elsewhere, data, 2 steps"
+    assert [one["class"] for one in written["predictions"]] == sum(first[0], [])

@@ -7,24 +7,45 @@ import jax
 import numpy as np
 import pytest
 
+from cnn_jax.description import DescriptionError
+from cnn_jax.errors import ConfigError
+from cnn_jax.tasks import Reconstruction
 from cnn_jax.training import OptimizerConfig, TrainingConfig, train
-from experiments import autoencoder, linear_features
+from experiments import autoencoder, linear_features, mlp_regression
+from experiments.tools.networks import NetworkConfig, load_network
 from experiments.tools.run_directory import RunDirectoryError, claim, identity
-from experiments.tools.saved_run import RunPreprocessing, load_run
+from experiments.tools.saved_run import describe_networks, load_run
 from tests.training.small import one_device
+
+
+def start(module, config, directory, *members, seed=0):
+    """Train members of an experiment's study, as its command does; the results by name."""
+    built = module.build(config)
+    study = built if isinstance(built, dict) else {"": built}
+    data = {"name": "digits", "title": "digits"}
+    name = module.__name__.rpartition(".")[2]
+    claim(directory, identity(name, config, seed, data), describe_networks(study, config))
+    results = {}
+    for member in members:
+        results[member] = train(
+            study[member], directory / member, one_device(), seed=seed, title="", earlier=results
+        )
+    return results
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run of three steps with a moving average: its directory and its result."""
     directory = tmp_path_factory.mktemp("runs") / "run"
-    config = replace(
-        linear_features.SMOKE,
-        training=TrainingConfig(duration="3 steps", batch_size=64, ema_decay=0.5),
+    training = TrainingConfig(
+        duration="3 steps",
+        batch_size=64,
+        ema_decay=0.5,
+        save_every="1 step",
+        evaluate_every="2 steps",
     )
-    claim(directory, identity("linear_features", config, 3, {"name": "digits", "title": "digits"}))
-    experiment = linear_features.build(config)
-    return directory, train(experiment, directory, one_device(), seed=3, title="run")
+    config = replace(linear_features.SMOKE, training=training)
+    return directory, start(linear_features, config, directory, "", seed=3)[""]
 
 
 @pytest.fixture
@@ -32,18 +53,39 @@ def copied(trained, tmp_path):
     return Path(shutil.copytree(trained[0], tmp_path / "copy"))
 
 
+def change(directory, **entries):
+    path = directory / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+
+
 def test_a_run_comes_back_to_the_bit(trained):
     directory, result = trained
     network = load_run(directory)
+    assert network.task == result.experiment.task and network.model == network.task.model
     jax.tree.map(np.testing.assert_array_equal, network.variables, result.variables)
     assert network.class_names == tuple("0123456789")
     assert network.title == "linear_features/run, handwritten digits 8x8, 3 steps"
     dataset = result.experiment.dataset
     image = dataset.splits["test"][0]["image"]
     inputs = network.preprocessing(np.repeat(image, 3, axis=-1))
-    assert inputs.shape == dataset.image_shape
+    assert inputs.shape == dataset.image_shape == network.preprocessing.image_shape
     logits = network.model.apply(network.variables, inputs[None])
     np.testing.assert_allclose(logits[0], result.outputs("test")[0], rtol=1e-4, atol=1e-4)
+    devices = {leaf.devices().pop() for leaf in jax.tree.leaves(network.variables)}
+    assert devices == {jax.devices()[0]}
+
+
+def test_a_step_can_be_named(trained):
+    directory, _ = trained
+    last, second = load_run(directory), load_run(directory, 2)
+    assert second.title.endswith(", 2 steps")
+    assert not np.array_equal(
+        *(one.variables["params"]["head"]["kernel"] for one in (last, second))
+    )
+    # One that has been evaluated.
+    assert load_run(directory, "best").title.endswith((", 2 steps", ", 3 steps"))
+    with pytest.raises(RunDirectoryError, match=r"has no checkpoint 7; there are 2, 3"):
+        load_run(directory, 7)
 
 
 def test_a_member_of_a_study_is_named(tmp_path):
@@ -55,15 +97,14 @@ def test_a_member_of_a_study_is_named(tmp_path):
         classifier_optimizer=OptimizerConfig(),
         optimizer=OptimizerConfig(),
     )
-    study, results = autoencoder.build(config), {}
-    data = {"name": "digits", "title": "digits"}
-    claim(tmp_path, identity("autoencoder", config, 0, data))
-    for name in ("code-8", "labels-100-encoder"):
-        results[name] = train(
-            study[name], tmp_path / name, one_device(), seed=0, title=name, earlier=results
-        )
+    results = start(autoencoder, config, tmp_path, "code-8", "labels-100-encoder")
     with pytest.raises(RunDirectoryError, match="several networks; give one.*labels-100-encoder"):
         load_run(tmp_path)
+    code = load_run(tmp_path / "code-8")
+    assert isinstance(code.task, Reconstruction) and code.model.code == 8
+    jax.tree.map(np.testing.assert_array_equal, code.variables, results["code-8"].variables)
+    with pytest.raises(ConfigError, match="expected a classifier of images, got .* Reconstruction"):
+        load_network(NetworkConfig(run=str(tmp_path / "code-8")))
     # Its start was taken from an earlier member, which need not be there any more.
     shutil.rmtree(tmp_path / "code-8" / "checkpoints")
     network = load_run(tmp_path / "labels-100-encoder")
@@ -74,13 +115,25 @@ def test_a_member_of_a_study_is_named(tmp_path):
         load_run(tmp_path / "code-8")
 
 
+def test_a_network_without_images_comes_back(tmp_path):
+    config = replace(mlp_regression.SMOKE, training=TrainingConfig("1 step", 16))
+    study = mlp_regression.build(config)
+    member = next(iter(study)) if isinstance(study, dict) else ""
+    result = start(mlp_regression, config, tmp_path, member)[member]
+    network = load_run(tmp_path / member)
+    assert network.preprocessing is None and network.class_names == ()
+    jax.tree.map(np.testing.assert_array_equal, network.variables, result.variables)
+    points = result.experiment.dataset.splits["train"].images[:2]
+    assert network.model.apply(network.variables, points).shape == (2, 1)
+
+
 def test_what_is_no_run_is_said(trained, tmp_path):
     directory, _ = trained
     with pytest.raises(RunDirectoryError, match="no run in .*nowhere: config.json is missing$"):
         load_run(tmp_path / "nowhere")
-    with pytest.raises(RunDirectoryError, match=r"missing; there are run in it"):
+    with pytest.raises(RunDirectoryError, match=r"missing; it contains the runs run$"):
         load_run(directory.parent)
-    with pytest.raises(RunDirectoryError, match="has no 'checkpoints'"):
+    with pytest.raises(RunDirectoryError, match="has no 'checkpoints'; it has no members"):
         load_run(directory / "checkpoints")
 
 
@@ -95,47 +148,51 @@ def test_nothing_saved_yet(copied):
     assert not (copied / "checkpoints").exists()
 
 
+def test_a_sweep_is_refused(copied):
+    change(copied, sweep=[0.1, 0.2])
+    with pytest.raises(RunDirectoryError, match="a sweep over learning rates"):
+        load_run(copied)
+
+
+def test_a_run_of_an_older_version_is_told_the_way_out_which_works(copied):
+    saved = json.loads((copied / "config.json").read_text())
+    change(copied, networks={}, git_commit="1234abc")
+    with pytest.raises(RunDirectoryError, match="'networks' is missing.* 1234abc. Start the run's"):
+        load_run(copied)
+    older = {name: value for name, value in saved.items() if name != "networks"}
+    (copied / "config.json").write_text(json.dumps(older))
+    same = {name: saved[name] for name in ("experiment", "config", "seed", "data")}
+    claim(copied, same, saved["networks"])
+    assert json.loads((copied / "config.json").read_text()) == saved
+    assert load_run(copied).class_names == tuple("0123456789")
+
+
+def test_a_class_that_is_gone_is_said(copied):
+    networks = json.loads((copied / "config.json").read_text())["networks"]
+    networks[""]["task"]["fields"]["model"]["class"] = "cnn_jax.models.simple_cnn.Gone"
+    change(copied, networks=networks)
+    with pytest.raises(DescriptionError, match="no cnn_jax.models.simple_cnn.Gone: the code has"):
+        load_run(copied)
+
+
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("entry", "value", "line"),
     [
-        ({"experiment": "gone"}, "run of 'gone', and there is no such experiment"),
-        ({"experiment": "mlp_regression"}, "is not of this experiment"),
-        ({"sweep": [0.1, 0.2]}, "a sweep over learning rates"),
-        ({"data": {"name": "cifar10", "title": "CIFAR-10"}}, "on CIFAR-10, which is not at hand"),
+        ("examples", {"train": 5, "validation": 2}, "data.examples.test: there 'not there', asked"),
+        ("class_names", list("012345678x"), r"data.class_names.9: there 'x', asked '9'"),
+        ("class_names", list("012"), r"data.class_names.3: there 'not there', asked '3'"),
+        ("mean", [0.75], r"data.mean.0: there 0.75, asked 0\.\d+"),
+        ("spec", {}, "data.spec.image: there 'not there', asked {'shape': .8, 8, 1., "),
     ],
 )
-def test_a_run_of_another_kind_is_refused(copied, change, message):
+def test_a_run_whose_data_have_changed_is_not_resumed(copied, entry, value, line):
     saved = json.loads((copied / "config.json").read_text())
-    (copied / "config.json").write_text(json.dumps(saved | change))
-    with pytest.raises(RunDirectoryError, match=message):
-        load_run(copied)
-
-
-def test_data_that_are_not_at_hand_are_named(copied):
-    saved = json.loads((copied / "config.json").read_text())
-    saved["config"]["data"]["name"] = str(copied / "moved away")
-    saved["data"] = {"name": "x", "title": "photographs"}
-    (copied / "config.json").write_text(json.dumps(saved))
-    with pytest.raises(RunDirectoryError, match="on photographs, .* here: there is no folder"):
-        load_run(copied)
-
-
-@pytest.mark.parametrize(("height", "width"), [(20, 30), (31, 9), (8, 8), (3, 5)])
-def test_images_are_cut_as_in_training(height, width):
-    image = np.full((height, width, 3), (10, 20, 30), np.uint8)
-    colour = RunPreprocessing((8, 8, 3), (0.1, 0.2, 0.3), (0.5, 1.0, 2.0))
-    assert np.all(colour.resize_and_crop(image) == (10, 20, 30))
-    expected = (np.array([10, 20, 30]) / 255 - colour.mean) / colour.std
-    np.testing.assert_allclose(colour(image), np.broadcast_to(expected, (8, 8, 3)), rtol=1e-5)
-    wide = RunPreprocessing((4, 12, 1), (0.0,), (1.0,))
-    assert wide.resize_and_crop(image).shape == (4, 12, 1)
-    assert np.ptp(wide(image)) == 0
-
-
-def test_a_resized_shorter_side_shows_the_middle():
-    image = np.zeros((32, 32, 3), np.uint8)
-    image[8:24, 8:24] = 255
-    zoomed = RunPreprocessing((8, 8, 3), (0.0,) * 3, (1.0,) * 3, resize=16)
-    assert zoomed.resize_and_crop(image).min() > 190
-    whole = RunPreprocessing((8, 8, 3), (0.0,) * 3, (1.0,) * 3)
-    assert whole.resize_and_crop(image).min() == 0
+    same = {name: saved[name] for name in ("experiment", "config", "seed", "data")}
+    claim(copied, same, saved["networks"])
+    now = saved["networks"]
+    before = json.loads(json.dumps(now))
+    before[""]["data"][entry] = value
+    change(copied, networks=before)
+    with pytest.raises(RunDirectoryError, match=line) as error:
+        claim(copied, same, now)
+    assert "was trained on other data" in str(error.value) and "--overwrite" in str(error.value)

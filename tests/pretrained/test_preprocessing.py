@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from cnn_jax.data.decode import centre_square, decode_image
+from cnn_jax.data.prepare import encode_png
 from cnn_jax.pretrained import Preprocessing
 from tests.references.preprocessing import CASES, image
 from tests.references.record_preprocessing import torchvisions
@@ -64,3 +66,32 @@ def test_what_is_missing_is_black():
     padded = Preprocessing(2, 5).resize_and_crop(white)
     # A column more on the right than on the left; of the four rows none is lost.
     assert_array_equal(padded[..., 0], [[0, 255, 255, 0, 0]] * 4 + [[0, 0, 0, 0, 0]])
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 30), (31, 9), (8, 8), (3, 5)])
+def test_without_a_size_the_crop_is_filled(height, width):
+    image = np.full((height, width, 3), (10, 20, 30), np.uint8)
+    color = Preprocessing(0, 8, (0.1, 0.2, 0.3), (0.5, 1.0, 2.0))
+    assert color.image_shape == (8, 8, 3)
+    assert np.all(color.resize_and_crop(image) == (10, 20, 30))
+    expected = (np.array([10, 20, 30]) / 255 - color.mean) / color.std
+    assert_close(color(image), np.broadcast_to(expected, (8, 8, 3)), rtol=1e-5)
+    wide = Preprocessing(0, (4, 12), (0.0,), (1.0,))
+    assert wide.image_shape == wide(image).shape == (4, 12, 1)
+    assert np.ptp(wide(image)) == 0
+
+
+def test_a_larger_shorter_side_shows_the_center():
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[8:24, 8:24] = 255
+    assert Preprocessing(16, 8).resize_and_crop(image).min() > 190
+    assert Preprocessing(0, 8).resize_and_crop(image).min() == 0
+
+
+@pytest.mark.parametrize(("resize", "shorter"), [(0, 8), (13, 13)])
+def test_a_run_sees_what_its_data_set_gave_it(resize, shorter):
+    random = np.random.default_rng(0)
+    for shape in ((20, 33, 3), (31, 9, 3), (8, 8, 3), (40, 41, 3)):
+        image = random.integers(0, 256, shape, dtype=np.uint8)
+        expected = decode_image(encode_png(image), 3, centre_square(8, shorter))
+        assert_array_equal(Preprocessing(resize, 8).resize_and_crop(image), expected)

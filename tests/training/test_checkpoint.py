@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from cnn_jax.tasks import Classification
-from cnn_jax.training import CheckpointMismatch, Checkpoints, Parallel, make_parallel
+from cnn_jax.training import (
+    CheckpointMismatch,
+    Checkpoints,
+    Parallel,
+    evaluated_params,
+    make_parallel,
+)
 from tests.training.small import ConvNet, begin, dataset, make_runner, one_device, ways
 
 TASK = Classification(ConvNet())
@@ -131,4 +137,29 @@ def test_a_long_list_of_differences_is_cut(tmp_path: Path) -> None:
     checkpoints.wait()
     with pytest.raises(CheckpointMismatch, match="… and 11 more$"):
         checkpoints.restore(1, {"new": jnp.zeros(1)})
+    checkpoints.close()
+
+
+@pytest.mark.parametrize("ema", [True, False])
+def test_variables_are_those_of_evaluations_on_one_device(tmp_path: Path, ema: bool) -> None:
+    state = fresh(make_parallel("jit"), ema=ema)
+    if ema:
+        state = state.replace(ema=jax.tree.map(lambda leaf: leaf + 1, state.params))
+    checkpoints = Checkpoints(tmp_path, best_metric="accuracy")
+    checkpoints.save(3, {"state": state, "sums": {"loss": jnp.zeros(())}})
+    checkpoints.wait()
+    found = checkpoints.variables(3)
+    checkpoints.close()
+    assert_equal(found, {"params": evaluated_params(state), **state.model_state})
+    assert {len(leaf.devices()) for leaf in jax.tree.leaves(found)} == {1}
+
+
+def test_an_average_of_some_parts_and_no_model_state(tmp_path: Path) -> None:
+    params = {"generator": {"kernel": jnp.zeros(2)}, "discriminator": {"kernel": jnp.ones(3)}}
+    average = {"generator": {"kernel": jnp.full(2, 0.5, jnp.bfloat16)}}
+    state = {"params": params, "model_state": {}, "ema": average, "opt_state": jnp.zeros(9)}
+    checkpoints = Checkpoints(tmp_path, best_metric="loss")
+    checkpoints.save(1, {"state": state})
+    checkpoints.wait()
+    assert_equal(checkpoints.variables(1), {"params": params | average})
     checkpoints.close()
