@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import jax
 import numpy as np
 from jaxtyping import UInt8
 
@@ -73,16 +72,6 @@ class Dataset:
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
-
-    @property
-    def spec(self) -> Mapping[str, jax.ShapeDtypeStruct]:
-        """Shape and dtype of each entry of an example."""
-        image, label = self.splits["train"][0]
-        label = np.asarray(label, np.int32) if isinstance(label, int) else label
-        return {
-            name: jax.ShapeDtypeStruct(array.shape, array.dtype)
-            for name, array in (("image", image), ("label", label))
-        }
 
 
 def channel_statistics(

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from jaxtyping import Array, Key
 
-from cnn_jax.models import create_model, example_shape
+from cnn_jax.models import create_model
 from cnn_jax.pretrained.catalog import find_weights, imagenet_classes
 from cnn_jax.pretrained.classes import change_num_classes
 from cnn_jax.pretrained.convert import from_torch
