@@ -81,7 +81,7 @@ def test_a_classifier_starts_as_the_encoder_of_the_large_code():
     fresh = {"params": classifier.task.init(jax.random.key(0), spec)[0]}
     started = classifier.initialize(fresh, trained)
     params = started["params"]
-    images = np.random.default_rng(0).random((3, *shape), np.float32)
+    images = np.random.default_rng(0).random((3, *spec["image"].shape), np.float32)
     features = classifier.task.model.apply(started, images, method="features")
     code = study["code-8"].task.model.apply(trained["code-8"].variables, images, method="encode")
     np.testing.assert_array_equal(features["code"], code)
