@@ -59,7 +59,7 @@ def open_array_file(name: str) -> Stored:
     labels = [split.arrays["label"] for split in splits.values() if "label" in split.arrays]
     count = max((int(array.max(initial=-1)) for array in labels), default=-1) + 1
     class_names = tuple(map(str, arrays.get("class_names", np.arange(count))))
-    if class_names:
+    if class_names or labels:
         _check_classes(path, splits, len(class_names))
     return Stored(path.stem, TITLES.get(path.stem, path.stem), splits, class_names)
 

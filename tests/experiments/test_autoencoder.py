@@ -69,19 +69,19 @@ def test_the_stand_in_gets_a_code_of_its_size(monkeypatch):
 
 def test_a_classifier_starts_as_the_encoder_of_the_large_code():
     study = build(SMOKE)
-    shape = study["code-8"].dataset.image_shape
+    spec = study["code-8"].dataset.spec
     trained = {
         name: SimpleNamespace(
-            variables={"params": study[name].task.init(jax.random.key(1), shape)[0]}
+            variables={"params": study[name].task.init(jax.random.key(1), spec)[0]}
         )
         for name in ("code-8", "code-2")
     }
     assert study["labels-100-random"].initialize is None
     classifier = study["labels-100-encoder"]
-    fresh = {"params": classifier.task.init(jax.random.key(0), shape)[0]}
+    fresh = {"params": classifier.task.init(jax.random.key(0), spec)[0]}
     started = classifier.initialize(fresh, trained)
     params = started["params"]
-    images = np.random.default_rng(0).random((3, *shape), np.float32)
+    images = np.random.default_rng(0).random((3, *spec["image"].shape), np.float32)
     features = classifier.task.model.apply(started, images, method="features")
     code = study["code-8"].task.model.apply(trained["code-8"].variables, images, method="encode")
     np.testing.assert_array_equal(features["code"], code)

@@ -159,7 +159,7 @@ def test_a_file_is_a_source(tmp_path):
     # Gray digits are shown to it in three channels, in its own scale.
     assert one.dataset.image_shape == (28, 28, 3)
     assert one.dataset.mean == (0.5, 0.5, 0.5) and one.dataset.std == config.std
-    fresh, _ = one.task.init(jax.random.key(1), one.dataset.image_shape)
+    fresh, _ = one.task.init(jax.random.key(1), one.dataset.spec)
     begun = one.initialize({"params": fresh}, {})["params"]
     old, new, begun = (flatten_dict(tree, sep="/") for tree in (variables["params"], fresh, begun))
     taken = {path for path in begun if bits(begun[path]) == bits(old[path])}

@@ -20,7 +20,7 @@ def result(experiment, variables) -> Result:
 
 
 def fresh(experiment) -> dict:
-    params, model_state = experiment.task.init(jax.random.key(0), experiment.dataset.image_shape)
+    params, model_state = experiment.task.init(jax.random.key(0), experiment.dataset.spec)
     return {"params": params, **model_state}
 
 
