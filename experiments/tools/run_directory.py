@@ -1,4 +1,4 @@
-"""The directory of a run: whose it is, whether it may be continued, what describes it."""
+"""The directory of a run: its config.json, and the check that a resumed run is the same."""
 
 import hashlib
 import json
@@ -31,18 +31,18 @@ class RunDirectoryError(UserError):
 def identity(
     experiment: str, config: Any, seed: int, data: dict[str, str], rates: Sequence[float] = ()
 ) -> dict[str, Any]:
-    """What makes two runs the same run: experiment, configuration, seed, data, rates swept."""
+    """The values that identify a run: experiment, configuration, seed, data, learning rates."""
     same = {"experiment": experiment, "config": plain(config), "seed": seed, "data": data}
     return same | ({"sweep": list(rates)} if rates else {})
 
 
 def plain(config: Any) -> Any:
-    """A configuration as JSON would give it back."""
+    """The configuration as it comes back from JSON."""
     return json.loads(json.dumps(cattrs.unstructure(config)))
 
 
 def default_name(identity: dict[str, Any]) -> str:
-    """Eight hexadecimal digits that stand for a run's identity."""
+    """Eight hexadecimal digits, the start of a hash of a run's identity."""
     text = json.dumps(identity, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -110,7 +110,7 @@ def check_same(
             before[member]["data"], networks[member]["data"], f"{member}.data".lstrip(".")
         )
     ]
-    _refuse(directory, "was trained on other data: they have changed since", lines)
+    _refuse(directory, "was trained on data that have changed since", lines)
 
 
 def _refuse(directory: Path, reason: str, lines: Sequence[str]) -> None:
@@ -147,7 +147,7 @@ def load_config(config_class: type[Config], directory: Path) -> tuple[Config, in
     """The configuration and seed of a run, from its ``config.json``.
 
     Raises:
-        RunDirectoryError: it is not there, not readable or of other fields.
+        RunDirectoryError: it is missing, cannot be read, or has other fields.
     """
     path = directory / "config.json"
     if not path.exists():
@@ -164,12 +164,12 @@ def load_config(config_class: type[Config], directory: Path) -> tuple[Config, in
 
 
 def load_rates(directory: Path) -> tuple[float, ...]:
-    """The learning rates that a run trains at once; none where it is no sweep."""
+    """The learning rates that a run trains at once; none if it is not a sweep."""
     return tuple(read_json(directory / "config.json").get("sweep", ()))
 
 
 def environment() -> dict[str, Any]:
-    """What a run's figures may depend on, beside its configuration."""
+    """What a run's results may depend on besides its configuration."""
     devices = jax.devices()
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -191,7 +191,7 @@ def _version(package: str) -> str:
 
 
 def _git_commit() -> str:
-    """The checkout's commit, with a + where files have been changed since."""
+    """The checkout's commit, followed by + if files have been changed since."""
     root = Path(__file__).resolve().parents[2]
     try:
         commit, status = (
@@ -206,14 +206,14 @@ def _git_commit() -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file by one rename, so that it is never half there."""
+    """Write a JSON file by one rename, so that it is never incomplete."""
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(value, indent=2) + "\n")
     os.replace(partial, path)
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; RunDirectoryError where it is not one."""
+    """Read a JSON file; raises RunDirectoryError if it is not one."""
     try:
         return json.loads(path.read_text())
     except (OSError, json.JSONDecodeError) as error:

@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+from itertools import chain
 
 import jax
 import numpy as np
@@ -173,6 +174,4 @@ def test_a_run_needs_its_data_no_more(start, images, tmp_path, capsys):
     main(["--run", str(tmp_path / "elsewhere"), "--output", str(tmp_path / "out"), str(images)])
     written = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert written["network"] == "resnet_cifar/elsewhere, data, 2 steps"
-    assert [one["class"] for one in written["predictions"]] == [
-        name for names in first[0] for name in names
-    ]
+    assert [one["class"] for one in written["predictions"]] == list(chain.from_iterable(first[0]))

@@ -195,4 +195,5 @@ def test_a_run_whose_data_have_changed_is_not_resumed(copied, entry, value, line
     change(copied, networks=before)
     with pytest.raises(RunDirectoryError, match=line) as error:
         claim(copied, same, now)
-    assert "was trained on other data" in str(error.value) and "--overwrite" in str(error.value)
+    message = str(error.value)
+    assert "was trained on data that have changed" in message and "--overwrite" in message
