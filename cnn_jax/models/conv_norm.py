@@ -25,7 +25,7 @@ OptionalNorm = Literal["none", "batch", "frozen"]
 
 @runtime_checkable
 class MakeConv(Protocol):
-    """Makes a convolution, such as `partial(Conv, use_bias=False)`."""
+    """Makes a convolution, such as `partial(Conv, use_bias=False)`, or a `ConvNormReLU`."""
 
     def __call__(
         self,

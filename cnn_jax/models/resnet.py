@@ -284,6 +284,9 @@ class ResNet(nn.Module):
         return names | torch_names.linear("fc", "head")
 
 
+_CIFAR_DEFAULTS: dict[str, Any] = {"num_classes": 10, "shortcut": "A"}
+
+
 def cifar_resnet(depth: int, residual: bool = True, **attributes: Any) -> ResNet:
     """The CIFAR network with 6n + 2 layers (He et al. 2015, section 4.2).
 
@@ -295,11 +298,7 @@ def cifar_resnet(depth: int, residual: bool = True, **attributes: Any) -> ResNet
     Raises:
         ConfigError: a depth that is not 6n + 2.
     """
-    attributes = _CIFAR_DEFAULTS | attributes
-    return ResNet(**_cifar_stages(depth), residual=residual, **attributes)
-
-
-_CIFAR_DEFAULTS: dict[str, Any] = {"num_classes": 10, "shortcut": "A"}
+    return ResNet(**_cifar_stages(depth), residual=residual, **(_CIFAR_DEFAULTS | attributes))
 
 
 def _cifar_stages(depth: int) -> dict[str, Any]:
