@@ -10,6 +10,8 @@ from flax.typing import Dtype
 from jax import lax
 from jaxtyping import Array, DTypeLike, Float
 
+from cnn_jax.layers.channels import per_channel
+
 
 def layer_norm(
     x: Float[Array, "*batch channels"],
@@ -172,6 +174,5 @@ def _affine(x: Array, scale: Array, bias: Array) -> Array:
             f"scale and bias must have one value for each of the {x.shape[-1]} channels "
             f"(input {x.shape}), got shapes {scale.shape} and {bias.shape}"
         )
-    before = tuple(range(x.ndim - 1))
     scale, bias = scale.astype(x.dtype), bias.astype(x.dtype)
-    return x * jnp.expand_dims(scale, before) + jnp.expand_dims(bias, before)
+    return x * per_channel(scale, x) + per_channel(bias, x)
