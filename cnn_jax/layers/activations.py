@@ -1,7 +1,7 @@
-"""Activation functions, elementwise, with PyTorch's values and derivatives; by name, too.
+"""Elementwise activation functions with PyTorch's values and derivatives, also by name.
 
-Values and derivatives are finite wherever the input is: PyTorch's one-sided derivatives at a kink,
-and no exponential of a large number in the branch that is not taken.
+Values and derivatives are finite wherever the input is finite. Derivatives at a kink are PyTorch's
+one-sided ones, and the branch that is not taken has no exponential of a large number.
 """
 
 import difflib
@@ -58,7 +58,7 @@ def elu(x: Float[Array, "*shape"], alpha: float = 1.0) -> Float[Array, "*shape"]
 def selu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """1.0507 * elu(x, alpha=1.6733), as `torch.nn.functional.selu`.
 
-    With weights of variance 1 / inputs, activations keep mean 0 and variance 1 through the depth.
+    With weights of variance 1 / inputs, activations keep mean 0 and variance 1 through many layers.
     Source: Klambauer et al. 2017, equation 2.
     """
     return _SELU_SCALE * elu(x, _SELU_ALPHA)
@@ -77,8 +77,8 @@ def gelu(x: Float[Array, "*shape"], approximate: bool = False) -> Float[Array, "
     return jax.nn.gelu(x, approximate=True) if approximate else _gelu(x)
 
 
-# By erf, as PyTorch: half the time on CPUs of JAX's own by erfc, whose exponential tail is below
-# float32's 1e-7 here. With the derivative stated, one array is kept for the gradient, not two.
+# By erf, as in PyTorch: on CPUs it takes half the time of JAX's own gelu by erfc, whose more exact
+# tail is below float32's 1e-7 here. With this derivative, the gradient keeps one array, not two.
 @jax.custom_jvp
 def _gelu(x: Array) -> Array:
     return (x * _normal_cdf(x)).astype(x.dtype)
@@ -132,7 +132,7 @@ def activation(name: str) -> Activation:
     """The activation function of that name, with its default parameters.
 
     Raises:
-        ConfigError: unknown name; the nearest one and all others are named.
+        ConfigError: if the name is unknown. The message suggests the nearest name and lists all.
     """
     if name not in _ACTIVATIONS:
         close = difflib.get_close_matches(name, _ACTIVATIONS, n=1)

@@ -17,6 +17,7 @@ from flax.typing import Dtype, Initializer
 from jax import lax
 from jaxtyping import Array, Float
 
+from cnn_jax.layers.channels import per_channel
 from cnn_jax.layers.mesh_axes import mapped_axes, varying_like
 
 Activations = Float[Array, "*batch channels"]
@@ -34,7 +35,7 @@ def normalize(
 ) -> Activations:
     """(x - mean) / sqrt(variance + eps) * scale + bias, for each channel."""
     factor = lax.rsqrt(variance + eps) * scale
-    return (x - _over(x, mean)) * _over(x, factor) + _over(x, bias)
+    return (x - per_channel(mean, x)) * per_channel(factor, x) + per_channel(bias, x)
 
 
 def normalize_batch(
@@ -71,7 +72,7 @@ def _normalize_batch(
 ) -> tuple[Array, Array, Array]:
     x = x.astype(scale.dtype)
     mean = _mean(x, axis_name)
-    variance = _mean(jnp.square(x - _over(x, mean)), axis_name)
+    variance = _mean(jnp.square(x - per_channel(mean, x)), axis_name)
     return normalize(x, mean, variance, scale, bias, eps), mean, variance
 
 
@@ -85,22 +86,22 @@ def _derivative(
     x, scale, _ = primals
     y, mean, variance = _normalize_batch(*primals, eps, axis_name)
 
-    # x is kept for the gradient, and not the centered x, which is wider and an array more.
+    # Recomputed from x in the gradient, so that no centered x is kept, which may be wider than x.
     @partial(jax.checkpoint, prevent_cse=False)
     def derivative(
         x: Array, mean: Array, variance: Array, scale: Array, tangents: tuple[Array, Array, Array]
     ) -> tuple[Array, Array, Array]:
         of_x, of_scale, of_bias = tangents
-        of_x, centered = of_x.astype(scale.dtype), x.astype(scale.dtype) - _over(x, mean)
+        of_x, centered = of_x.astype(scale.dtype), x.astype(scale.dtype) - per_channel(mean, x)
         of_mean, of_variance = _mean((of_x, 2 * centered * of_x), axis_name)
         inverse = lax.rsqrt(variance + eps)
-        # All that is a number a channel comes before it meets the batch: transposed, these are the
-        # two sums over the batch.
+        # The numbers of each channel are combined before they meet the batch: their two transposes
+        # are the gradient's two sums over the batch.
         factor = scale * inverse
         along_centered = of_scale * inverse - 0.5 * factor * jnp.square(inverse) * of_variance
         constant = of_bias - factor * of_mean
-        of_y = _over(x, factor) * of_x + _over(x, along_centered) * centered + _over(x, constant)
-        return of_y, of_mean, of_variance
+        of_y = per_channel(factor, x) * of_x + per_channel(along_centered, x) * centered
+        return of_y + per_channel(constant, x), of_mean, of_variance
 
     return (y, mean, variance), derivative(x, mean, variance, scale, tangents)
 
@@ -115,10 +116,6 @@ def _mean(x: Any, axis_name: AxisName) -> Any:
     """Means of each channel, of one array or several."""
     means = jax.tree.map(lambda x: jnp.mean(x, tuple(range(x.ndim - 1))), x)
     return lax.pmean(means, axis_name) if axis_name else means
-
-
-def _over(x: Array, per_channel: Array) -> Array:
-    return jnp.expand_dims(per_channel, tuple(range(x.ndim - 1)))
 
 
 class BatchNorm(nn.Module):

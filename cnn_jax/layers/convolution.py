@@ -5,6 +5,7 @@ from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
+from cnn_jax.layers.channels import per_channel
 from cnn_jax.layers.correlation import convolve
 from cnn_jax.layers.initializers import torch_bias_init, torch_kernel_init
 from cnn_jax.layers.windows import Geometry, Padding, Size, output_size, pads, pair
@@ -55,7 +56,7 @@ def conv2d(
     geometry = Geometry(pair(stride), pads(padding), pair(dilation), groups)
     size = output_size((height, width), (window[0], window[1]), *geometry[:3])
     y = convolve(x, kernel, (batch, *size, features), geometry)
-    return y if bias is None else y + bias[None, None, None, :]
+    return y if bias is None else y + per_channel(bias, y)
 
 
 def depthwise_conv2d(

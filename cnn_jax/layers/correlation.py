@@ -19,7 +19,7 @@ from jaxtyping import Array
 
 from cnn_jax.layers import cpu
 from cnn_jax.layers.mesh_axes import by_parts_of_batch, varying_like
-from cnn_jax.layers.primitives import primitive
+from cnn_jax.layers.primitives import fold, primitive, unfold
 from cnn_jax.layers.windows import Geometry
 
 
@@ -112,16 +112,17 @@ def _batch(
     shape: tuple[Any, ...],
     geometry: Geometry,
 ) -> tuple[Array, int]:
-    """One operator over the new axis too, which becomes a part of an axis that is there.
+    """The batching rule: one operator, in which the new axis is merged into an existing one.
 
-    What is batched shares that axis: images and outputs the batch, kernel and outputs the features,
-    images and kernel the channels. All three together share the groups.
+    This is the axis that all batched arrays have in common: the batch for images and outputs, the
+    features for kernel and outputs, the channels for images and kernel. All three have the groups
+    in common.
     """
     groups = geometry.groups
     batched = {
         name for name, axis in zip(_OPERANDS[wanted], axes, strict=True) if axis is not None
     } | {wanted}
-    # Of each array the axis, and the number of parts of it that lie further apart than the new one.
+    # For each array the axis, and the number of parts into which `fold` splits it.
     if batched == {"images", "outputs"}:
         places = {"images": (0, 1), "outputs": (0, 1)}
     elif batched == {"kernel", "outputs"}:
@@ -135,29 +136,14 @@ def _batch(
     for name, x, axis in zip(_OPERANDS[wanted], operands, axes, strict=True):
         if axis is not None:
             size = x.shape[axis]
-            x = _fold(jnp.moveaxis(x, axis, 0), *places[name])
+            x = fold(jnp.moveaxis(x, axis, 0), *places[name])
         folded.append(x)
     if len(batched) == 3:
         geometry = geometry._replace(groups=groups * size)
     axis, parts = places[wanted]
     together = (*shape[:axis], size * shape[axis], *shape[axis + 1 :])
     made = _PRIMITIVES[wanted].bind(*folded, shape=together, geometry=geometry)
-    return _unfold(made, shape, axis, parts), 0
-
-
-def _fold(x: Array, axis: int, parts: int) -> Array:
-    """The first axis merged into another, of which `parts` parts lie further apart."""
-    size, *shape = x.shape
-    before, after = shape[:axis], shape[axis + 1 :]
-    split = x.reshape(size, *before, parts, shape[axis] // parts, *after)
-    return jnp.moveaxis(split, 0, axis + 1).reshape(*before, size * shape[axis], *after)
-
-
-def _unfold(x: Array, shape: tuple[Any, ...], axis: int, parts: int) -> Array:
-    """The inverse of `_fold`, to a first axis and the given shape."""
-    before, after = shape[:axis], shape[axis + 1 :]
-    split = x.reshape(*before, parts, -1, shape[axis] // parts, *after)
-    return jnp.moveaxis(split, axis + 1, 0).reshape(-1, *shape)
+    return unfold(made, size, shape, axis, parts), 0
 
 
 for _wanted, _primitive in _PRIMITIVES.items():

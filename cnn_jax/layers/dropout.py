@@ -1,11 +1,11 @@
 """DropOut: in training, values or whole channels are set to zero at random.
 
-What stays is divided by the probability of staying ("inverted" scaling), so the expectation is the
-input and nothing is to be done in evaluation. Source: Srivastava et al. 2014; whole channels,
-because neighbouring pixels are alike: Tompson et al. 2015, section 3.2.
+The other values are divided by the probability of being kept ("inverted" scaling), so that the
+expectation is the input and evaluation changes nothing. Sources: Srivastava et al. 2014; for whole
+channels, because neighbouring pixels are alike, Tompson et al. 2015, section 3.2.
 
-One key draws the mask of a whole batch. Under `jit` over a mesh that is the global batch; under
-`pmap` every device needs a key of its own, as the training step gives it.
+One key draws the mask of a whole batch. Under `jit` over a mesh this is the global batch. Under
+`pmap` every device needs its own key, which the training step passes.
 """
 
 import jax
@@ -20,13 +20,13 @@ def dropout(
     """Set each value to zero with probability `rate`, as `torch.nn.functional.dropout`.
 
     Args:
-        key: a key for this call alone; layers that share one drop alike.
+        key: a key for this call only; layers with the same key drop the same values.
         x: any shape.
-        rate: probability of being dropped, in [0, 1]; what stays is divided by 1 - rate.
-        train: False gives x back.
+        rate: probability of being dropped, in [0, 1]; kept values are divided by 1 - rate.
+        train: False returns x.
 
     Raises:
-        ValueError: a rate outside [0, 1].
+        ValueError: if the rate is not in [0, 1].
     """
     return _drop(key, x, rate, x.shape, train)
 
@@ -41,13 +41,13 @@ def spatial_dropout(
     """Set whole channels of each image to zero, as `torch.nn.functional.dropout2d`.
 
     Args:
-        key: a key for this call alone.
+        key: a key for this call only.
         x: images.
         rate: probability that a channel of an image is dropped, in [0, 1].
-        train: False gives x back.
+        train: False returns x.
 
     Raises:
-        ValueError: a rate outside [0, 1].
+        ValueError: if the rate is not in [0, 1].
     """
     return _drop(key, x, rate, (x.shape[0], 1, 1, x.shape[3]), train)
 
@@ -59,15 +59,15 @@ def _drop(key: Array, x: Array, rate: float, shape: tuple[int, ...], train: bool
         return x
     scale = 1 / (1 - rate) if rate < 1 else 0.0
     kept = jax.random.bernoulli(key, 1 - rate, shape)
-    # A product, not a choice between x and zero: NaN and infinity are not hidden, as in PyTorch.
+    # A product and not a selection: as in PyTorch, NaN and infinity are not hidden.
     return x * jnp.where(kept, scale, 0.0).astype(x.dtype)
 
 
 class Dropout(nn.Module):
-    """`dropout` with keys from the stream of random numbers "dropout", as `torch.nn.Dropout`.
+    """`dropout` with keys from the random stream "dropout", as `torch.nn.Dropout`.
 
-    Pass `rngs={"dropout": key}` to `apply` in training; every layer draws its own key from it. One
-    with a rate of 0 needs none.
+    Pass `rngs={"dropout": key}` to `apply` in training. Each layer draws its own key from it; layers
+    with a rate of 0 need none.
 
     Attributes:
         rate: probability of being dropped, in [0, 1].

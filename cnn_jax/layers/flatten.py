@@ -9,16 +9,16 @@ from jaxtyping import Array, Float
 def flatten(
     x: Float[Array, "batch height width channels"],
 ) -> Float[Array, "batch features"]:
-    """Every image as one vector, as `torch.flatten(x, 1)` of its [batch, channels, …] form.
+    """Each image as one vector, as `torch.flatten(x, 1)` in PyTorch's layout.
 
-    Channel by channel, row by row: a linear layer after it then has PyTorch's weight, transposed.
+    The order is channel by channel, row by row, so that a following linear layer has PyTorch's
+    weight, transposed.
 
     Args:
-        x: images; a batch may be empty.
+        x: images; the batch may be empty.
 
     Returns:
         Vectors of channels * height * width values.
     """
-    # Not -1, which an empty batch leaves undecided; nor len(x), which a batch of unknown size
-    # (jax.export) does not have.
+    # -1 is not defined for an empty batch, and len(x) not for a symbolic batch (`jax.export`).
     return jnp.transpose(x, (0, 3, 1, 2)).reshape(x.shape[0], math.prod(x.shape[1:]))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype, Initializer, PRNGKey, Shape
 
-# variance 1 / (3 fan_in) is that of the uniform distribution in ±1/sqrt(fan_in).
+# The uniform distribution in ±1/sqrt(fan_in) has the variance 1 / (3 fan_in).
 torch_kernel_init: Initializer = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 # He et al. 2015, "Delving Deep into Rectifiers", section 2.2, backward: normal with variance
@@ -30,16 +30,17 @@ def torch_bias_init(fan_in: int) -> Initializer:
 
 
 def dirac_init(key: PRNGKey, shape: Shape, dtype: Dtype = jnp.float32) -> jax.Array:
-    """Kernel of a convolution that passes its input on, and has features of its own beyond.
+    """Kernel of a convolution that copies its input channels and has random features beside them.
 
-    Feature i is input channel i, as far as there are channels, as `torch.nn.init.dirac_`; further
-    ones begin as PyTorch's default. Source: Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a
-    Single GPU", "Identity initialization"; Zagoruyko and Komodakis 2017, "DiracNets".
+    Feature i is input channel i, as in `torch.nn.init.dirac_`. If there are more features than
+    channels, the others have PyTorch's default initialization. Sources: Jordan 2024, "94% on
+    CIFAR-10 in 3.29 Seconds on a Single GPU", "Identity initialization"; Zagoruyko and Komodakis
+    2017, "DiracNets".
 
     Args:
-        key: decides the features beyond.
-        shape: (height, width, channels, features), of one group, padded to keep the image's size.
-        dtype: of the kernel.
+        key: random key of the other features.
+        shape: (height, width, channels, features); one group, and padding that keeps the size.
+        dtype: dtype of the kernel.
     """
     height, width, channels, features = shape
     passed = min(channels, features)

@@ -1,11 +1,11 @@
 """Linear (fully connected) layer."""
 
-import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
+from cnn_jax.layers.channels import per_channel
 from cnn_jax.layers.initializers import torch_bias_init, torch_kernel_init
 
 
@@ -37,4 +37,5 @@ class Linear(nn.Module):
             return x @ kernel
         bias = self.param("bias", self.bias_init or torch_bias_init(inputs), (self.features,))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        return x @ kernel + jnp.expand_dims(bias, tuple(range(x.ndim - 1)))
+        y = x @ kernel
+        return y + per_channel(bias, y)

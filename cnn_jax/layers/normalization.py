@@ -1,7 +1,8 @@
 """Normalizations that see one example at a time: layer, group and local response normalization.
 
-What they give does not depend on the batch, its size, or whether it is training; batch
-normalization, which does, is in `batch_norm`. Statistics are float32 or wider whatever the input.
+Their results depend neither on the other examples of the batch nor on training or evaluation, as
+those of batch normalization do (`batch_norm`). Statistics are float32 or wider, whatever the dtype
+of the input.
 """
 
 import jax.numpy as jnp
@@ -9,6 +10,8 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jax import lax
 from jaxtyping import Array, DTypeLike, Float
+
+from cnn_jax.layers.channels import per_channel
 
 
 def layer_norm(
@@ -29,7 +32,7 @@ def layer_norm(
         eps: added to the variance.
 
     Raises:
-        ValueError: a scale or bias that does not fit the channels.
+        ValueError: if scale or bias do not fit the channels.
     """
     wide = _wide(x, scale)
     y = _standardize(x.astype(wide), (-1,), eps)
@@ -45,8 +48,8 @@ def group_norm(
 ) -> Float[Array, "batch *space channels"]:
     """Normalize groups of neighbouring channels, as `torch.nn.functional.group_norm`.
 
-    Mean and biased variance are those of one example's pixels and channels / groups channels: one
-    group normalizes the whole example, a group for each channel is instance normalization.
+    Mean and biased variance are taken over the pixels of one example and the channels of one group.
+    One group normalizes the whole example; a group for each channel is instance normalization.
     Source: Wu and He 2018, section 3.1.
 
     Args:
@@ -57,8 +60,8 @@ def group_norm(
         eps: added to the variance.
 
     Raises:
-        ValueError: channels that cannot be split into that many groups, or that scale or bias do
-            not fit.
+        ValueError: if the channels cannot be split into that many groups, or scale or bias do not
+            fit them.
     """
     channels = x.shape[-1]
     if groups < 1 or channels % groups:
@@ -81,10 +84,10 @@ def local_response_normalization(
 ) -> Float[Array, "*batch channels"]:
     """Divide by the activity of near channels, as `torch.nn.functional.local_response_norm`.
 
-    x / (k + alpha / size * sum of x² over `size` channels)^beta, where the window begins size // 2
-    channels below its own and channels that do not exist count as zeros.
+    x / (k + alpha / size * sum of x² over `size` channels)^beta. The window of a channel begins
+    size // 2 channels before it. Channels that do not exist count as zeros.
 
-    AlexNet (Krizhevsky et al. 2012, section 3.3) does not divide alpha by the size: its
+    AlexNet (Krizhevsky et al. 2012, section 3.3) does not divide alpha by the size. Its
     alpha = 1e-4, size = 5, beta = 0.75 and k = 2 are `alpha=5e-4, size=5, k=2` here. (torchvision's
     AlexNet has no such layer.)
 
@@ -93,10 +96,10 @@ def local_response_normalization(
         size: number of channels in a window.
         alpha: factor of the mean square in a window.
         beta: exponent.
-        k: added to it.
+        k: constant added to the mean square.
 
     Raises:
-        ValueError: a size below one.
+        ValueError: if the size is less than 1.
     """
     if size < 1:
         raise ValueError(f"the window must have at least 1 channel, got size {size}")
@@ -172,6 +175,5 @@ def _affine(x: Array, scale: Array, bias: Array) -> Array:
             f"scale and bias must have one value for each of the {x.shape[-1]} channels "
             f"(input {x.shape}), got shapes {scale.shape} and {bias.shape}"
         )
-    before = tuple(range(x.ndim - 1))
     scale, bias = scale.astype(x.dtype), bias.astype(x.dtype)
-    return x * jnp.expand_dims(scale, before) + jnp.expand_dims(bias, before)
+    return x * per_channel(scale, x) + per_channel(bias, x)

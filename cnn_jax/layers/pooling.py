@@ -22,19 +22,20 @@ def max_pool(
 ) -> Float[Array, "batch out_height out_width channels"]:
     """Maximum over windows, as `torch.nn.functional.max_pool2d`.
 
-    Among equal values the gradient goes to the first one of the window, row by row. A window with
-    a pixel that is not a number gives none.
+    Among equal values, the first one of the window, row by row, has the gradient. The maximum of a
+    window with a NaN is NaN.
 
     Args:
         x: images.
         window: height and width of the window.
-        stride: distance of windows; None is the window itself.
-        padding: added around the image with -inf, at most half a window.
-        ceil_mode: a last window that reaches beyond the padded image counts too, unless it begins
-            there or in the padding at the bottom or right.
+        stride: distance between windows; None is the size of the window.
+        padding: pixels of -inf added around the image, at most half a window.
+        ceil_mode: whether a last window that reaches beyond the padded image counts, unless it
+            begins beyond the image or in the padding at the bottom or right.
 
     Raises:
-        ValueError: padding larger than half a window, or a window larger than the padded image.
+        ValueError: if the padding is larger than half a window, or the window is larger than the
+            padded image.
     """
     at = _positions(x.shape[1:3], window, stride, padding, ceil_mode)
     return window_maximum(x, Windows(at.window, at.stride, at.sides))
@@ -51,11 +52,11 @@ def max_pool_with_indices(
     Float[Array, "batch out_height out_width channels"],
     Int[Array, "batch out_height out_width channels"],
 ]:
-    """`max_pool`, and where each maximum was, for `max_unpool`.
+    """`max_pool` and the place of each maximum, for `max_unpool`.
 
-    As `torch.nn.functional.max_pool2d` with `return_indices`: an index is row * width + column in
-    the image, without padding, of the same channel. It is the first one among equal values, row by
-    row, and the last one among those that are not a number; padding is never chosen.
+    As `torch.nn.functional.max_pool2d` with `return_indices`. An index is row * width + column in
+    the image without padding. Among equal values it is that of the first one, row by row, and among
+    NaNs that of the last one. Padding is never selected.
 
     Args:
         x, window, stride, padding, ceil_mode: as in `max_pool`.
@@ -70,7 +71,8 @@ def max_pool_with_indices(
     padded = jnp.pad(x, ((0, 0), *at.sides, (0, 0)), constant_values=-jnp.inf)
     first = padded[:, *(every(0, *axis) for axis in zip(at.stride, at.number, strict=True))]
     largest, index = jnp.full_like(first, -jnp.inf), jnp.full_like(first, -1, jnp.int32)
-    # Tap by tap of the window: slices and selections are fast, and derive well, on every device.
+    # One tap of the window after another: slices, selections and their gradients are fast on every
+    # device.
     for tap in np.ndindex(at.window):
         taken = (every(*axis) for axis in zip(tap, at.stride, at.number, strict=True))
         values = padded[:, *taken]
@@ -98,14 +100,15 @@ def avg_pool(
     Args:
         x: images.
         window: height and width of the window.
-        stride: distance of windows; None is the window itself.
+        stride: distance between windows; None is the size of the window.
         padding: zeros added around the image, at most half a window.
-        ceil_mode: as in `max_pool`; what lies beyond the padding is not counted.
-        count_include_pad: divide by the number of the window's pixels in the padded image; False
-            divides by the number of those in the image itself.
+        ceil_mode: as in `max_pool`; pixels beyond the padding are not counted.
+        count_include_pad: whether to divide by the number of the window's pixels in the padded
+            image, or by the number of those in the image itself.
 
     Raises:
-        ValueError: padding larger than half a window, or a window larger than the padded image.
+        ValueError: if the padding is larger than half a window, or the window is larger than the
+            padded image.
     """
     at = _positions(x.shape[1:3], window, stride, padding, ceil_mode)
     sums = lax.reduce_window(
@@ -124,17 +127,17 @@ def avg_pool(
 def adaptive_avg_pool(
     x: Float[Array, "batch height width channels"], size: Size
 ) -> Float[Array, "batch out_height out_width channels"]:
-    """Mean over as many bins as asked for, as `torch.nn.functional.adaptive_avg_pool2d`.
+    """Mean over a given number of bins, as `torch.nn.functional.adaptive_avg_pool2d`.
 
-    Along an axis of m pixels bin i of n reaches from floor(i m / n) to ceil((i + 1) m / n): bins
-    overlap where n does not divide m, and repeat pixels where n is larger.
+    Along an axis of m pixels, bin i of n reaches from floor(i m / n) to ceil((i + 1) m / n). Bins
+    overlap if n does not divide m, and repeat pixels if n is larger than m.
 
     Args:
         x: images.
         size: number of bins along both axes, or (height, width).
 
     Raises:
-        ValueError: an output or an image without pixels.
+        ValueError: if the output or the image has no pixels.
     """
     height, width = target_size(x.shape[1:3], size)
     if (height, width) == x.shape[1:3]:
@@ -159,7 +162,7 @@ def global_avg_pool(
 def global_max_pool(
     x: Float[Array, "batch height width channels"],
 ) -> Float[Array, "batch channels"]:
-    """Maximum over all pixels, as `torch.amax`: equal ones share the gradient."""
+    """Maximum over all pixels, as `torch.amax`. Equal maxima share the gradient."""
     return jnp.max(x, axis=(1, 2))
 
 
@@ -167,10 +170,10 @@ class _Positions(NamedTuple):
     window: tuple[int, int]
     stride: tuple[int, int]
     sides: Pads
-    """Padding, at the bottom and right up to the end of the last window."""
+    """Padding; at the bottom and right it ends where the last window ends."""
     number: tuple[int, int]
     starts: tuple[np.ndarray, np.ndarray]
-    """Rows and columns of the image at which windows begin, negative in the padding."""
+    """Rows and columns of the image at which windows begin; negative in the padding."""
 
 
 def _positions(

@@ -1,8 +1,8 @@
-"""JAX primitives for operators whose derivatives JAX would compute slowly on a CPU.
+"""JAX primitives, for operators whose derivatives JAX itself would compute slowly on a CPU.
 
 `jax.custom_vjp` has no forward mode. A primitive works under every transformation: its derivative,
-transpose and batching rules give other primitives, and its lowering says how each platform computes
-it.
+its transpose and its batching rule consist of primitives, and its lowering says how each platform
+computes it.
 """
 
 import functools
@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax._src.dispatch import prim_requires_devices_during_lowering
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
@@ -90,15 +89,34 @@ def _over_the_batch(
     """The batching rule: the new axis and the batch are one."""
     size = next(x.shape[axis] for x, axis in zip(arrays, axes, strict=True) if axis is not None)
     a, x = (
-        lax.collapse(_with_axis_in_front(array, axis, size), 0, 2)
+        jnp.broadcast_to(array[None], (size, *array.shape))
+        if axis is None
+        else jnp.moveaxis(array, axis, 0)
         for array, axis in zip(arrays, axes, strict=True)
     )
-    together = this.bind(a, x, shape=(size * shape[0], *shape[1:]), **parameters)
-    return together.reshape(size, *shape), 0
+    together = (size * shape[0], *shape[1:])
+    made = this.bind(fold(a, 0), fold(x, 0), shape=together, **parameters)
+    return unfold(made, size, shape, 0), 0
 
 
-def _with_axis_in_front(x: Array, axis: int | None, size: int) -> Array:
-    """Moves the batched axis to the front; an array without one is repeated `size` times."""
-    if axis is None:
-        return jnp.broadcast_to(x[None], (size, *x.shape))
-    return jnp.moveaxis(x, axis, 0)
+def fold(x: Array, axis: int, parts: int = 1) -> Array:
+    """Merges the first axis of x into another one.
+
+    The other axis is split into `parts` parts, each of which is repeated along the first axis.
+
+    Args:
+        x: array, with the first axis.
+        axis: the other axis, counted without the first one.
+        parts: number of parts; with 1, the first axis comes before the whole of the other one.
+    """
+    size, *shape = x.shape
+    before, after = shape[:axis], shape[axis + 1 :]
+    split = x.reshape(size, *before, parts, shape[axis] // parts, *after)
+    return jnp.moveaxis(split, 0, axis + 1).reshape(*before, size * shape[axis], *after)
+
+
+def unfold(x: Array, size: int, shape: tuple[Any, ...], axis: int, parts: int = 1) -> Array:
+    """The inverse of `fold`; the result has the shape (size, *shape)."""
+    before, after = shape[:axis], shape[axis + 1 :]
+    split = x.reshape(*before, parts, size, shape[axis] // parts, *after)
+    return jnp.moveaxis(split, axis + 1, 0).reshape(size, *shape)

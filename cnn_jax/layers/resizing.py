@@ -15,12 +15,13 @@ def resize_nearest(
 
     Args:
         x: images.
-        size: of the output, one number or (height, width); PyTorch's `size`.
-        exact: nearest to the output pixel's centre, PyTorch's mode "nearest-exact". False takes
-            its upper left corner, PyTorch's (and OpenCV's) mode "nearest".
+        size: size of the output, one number or (height, width).
+        exact: whether to take the pixel nearest to the output pixel's centre, PyTorch's mode
+            "nearest-exact". False uses its upper left corner, the mode "nearest" of PyTorch and
+            OpenCV.
 
     Raises:
-        ValueError: an output or an image without pixels.
+        ValueError: if the output or the image has no pixels.
     """
     height, width = target_size(x.shape[1:3], size)
     rows = _nearest(x.shape[1], height, exact)
@@ -37,18 +38,18 @@ def resize_bilinear(
 ) -> Float[Array, "batch out_height out_width channels"]:
     """Linear interpolation along both axes, as `torch.nn.functional.interpolate`.
 
-    A pixel that is not finite makes its whole image not a number.
+    A pixel that is not finite makes its whole image NaN.
 
     Args:
         x: images.
-        size: of the output, one number or (height, width); PyTorch's `size`.
-        align_corners: centres of the corner pixels stay where they are. False, the default, keeps
-            the corners of the corner pixels, and repeats the border.
-        antialias: where the image gets smaller, the triangle that weighs its pixels is as much
-            larger, as Pillow does; with `align_corners` PyTorch's is not symmetric, nor is this.
+        size: size of the output, one number or (height, width).
+        align_corners: whether the centres of the corner pixels keep their places. False keeps the
+            outer corners of the corner pixels and repeats the border.
+        antialias: whether to widen the triangle filter by the factor by which the image shrinks, as
+            Pillow does. With `align_corners` the filter is not symmetric, as in PyTorch.
 
     Raises:
-        ValueError: an output or an image without pixels.
+        ValueError: if the output or the image has no pixels.
     """
     weights = _triangle if antialias else _linear
     height, width = target_size(x.shape[1:3], size)
@@ -60,14 +61,14 @@ def resize_bilinear(
 def subsample(
     x: Float[Array, "batch height width channels"], factor: Size
 ) -> Float[Array, "batch out_height out_width channels"]:
-    """Every factor-th row and column, from the first one on: strided downscaling, no smoothing.
+    """Every factor-th row and column, starting with the first: strided downscaling, no smoothing.
 
     Args:
         x: images.
         factor: one number or (height, width).
 
     Raises:
-        ValueError: a factor below one.
+        ValueError: if a factor is less than 1.
     """
     vertical, horizontal = pair(factor)
     if min(vertical, horizontal) < 1:
@@ -76,7 +77,7 @@ def subsample(
 
 
 def _nearest(size: int, out: int, exact: bool) -> np.ndarray:
-    """Index of the input pixel for each output pixel, in the float32 that PyTorch counts in."""
+    """Index of the input pixel for each output pixel, computed in float32 as PyTorch does."""
     scale = np.float32(size) / np.float32(out)
     positions = (np.arange(out, dtype=np.float32) + np.float32(0.5 if exact else 0)) * scale
     return np.minimum(np.floor(positions).astype(np.int32), size - 1)

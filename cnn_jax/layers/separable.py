@@ -1,4 +1,4 @@
-"""Linear maps of images that treat height and width apart, as a matrix each."""
+"""Linear maps of images with one matrix for the height and one for the width."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +13,7 @@ def map_axes(
 ) -> Float[Array, "batch out_height out_width channels"]:
     """Weighted sums of rows and of columns, in full precision on every device.
 
-    A pixel that is not finite makes the whole image so: zero times infinity is not a number.
+    A pixel that is not finite makes its whole image NaN, because zero times infinity is NaN.
     """
     x = jnp.einsum("oh,bhwc->bowc", rows.astype(x.dtype), x, precision=lax.Precision.HIGHEST)
     return jnp.einsum("pw,bowc->bopc", columns.astype(x.dtype), x, precision=lax.Precision.HIGHEST)

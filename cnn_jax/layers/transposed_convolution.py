@@ -5,6 +5,7 @@ from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
+from cnn_jax.layers.channels import per_channel
 from cnn_jax.layers.correlation import spread
 from cnn_jax.layers.initializers import torch_bias_init, torch_kernel_init
 from cnn_jax.layers.windows import Geometry, Padding, Size, check_steps, pads, pair
@@ -75,7 +76,7 @@ def conv_transpose2d(
         )
     shape = (batch, height, width, group_features * groups)
     y = spread(x, kernel, shape, Geometry(strides, less, dilations, groups))
-    return y if bias is None else y + bias[None, None, None, :]
+    return y if bias is None else y + per_channel(bias, y)
 
 
 class ConvTranspose(nn.Module):

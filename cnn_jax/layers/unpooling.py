@@ -1,4 +1,4 @@
-"""Undoing pooling: values go back to where they were, or to the corner of their block."""
+"""Inverse pooling: values return to their places, or to the corner of a block."""
 
 from typing import Any
 
@@ -18,18 +18,17 @@ def max_unpool(
 ) -> Float[Array, "batch out_height out_width channels"]:
     """Put each value where `max_pool_with_indices` found it, among zeros.
 
-    As `torch.nn.functional.max_unpool2d`. Where windows overlapped and indices repeat, one of the
-    values is taken, and each has the pixel's gradient, as in PyTorch.
+    As `torch.nn.functional.max_unpool2d`. If indices repeat, because windows overlapped, the pixel
+    has one of the values, and the gradient of each is that of the pixel, as in PyTorch.
 
     Args:
         x: pooled images.
-        indices: row * out width + column of each value; where it lies outside of the output the
-            value is dropped (PyTorch raises an error, which compiled code cannot).
-        size: that of the images before pooling, one number or (height, width); PyTorch's
-            `output_size`.
+        indices: row * out width + column of each value. Values with an index outside of the output
+            are dropped (PyTorch raises an error, which compiled code cannot do).
+        size: size of the output, one number or (height, width); PyTorch's `output_size`.
 
     Raises:
-        ValueError: indices of another shape than x, or an output without pixels.
+        ValueError: if indices and x have different shapes, or the output has no pixels.
     """
     if indices.shape != x.shape:
         raise ValueError(f"indices of shape {indices.shape} do not belong to x of shape {x.shape}")
@@ -51,7 +50,7 @@ def bed_of_nails(
         factor: size of the blocks, one number or (height, width).
 
     Raises:
-        ValueError: a factor below one.
+        ValueError: if a factor is less than 1.
     """
     factor = pair(factor)
     if min(factor) < 1:

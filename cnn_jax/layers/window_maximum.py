@@ -22,11 +22,14 @@ class Windows(NamedTuple):
     padding: Pads
 
 
+def _reduce(x: Array, windows: Windows) -> Array:
+    return lax.reduce_window(x, -jnp.inf, lax.max, *_in_four_axes(windows))
+
+
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def window_maximum(x: Array, windows: Windows) -> Array:
     """The maximum of each window of x [batch, height, width, channels]."""
-    size, stride, padding = _in_four_axes(windows)
-    return lax.reduce_window(x, -jnp.inf, lax.max, size, stride, padding)
+    return _reduce(x, windows)
 
 
 @window_maximum.defjvp
@@ -37,25 +40,15 @@ def _derivative(
     return y, _gather.bind(*primals, *tangents, shape=y.shape, windows=windows)
 
 
-# On a CPU, JAX's gradient is 7 to 8 times slower than the sum of images with gaps that the
-# transpose of `_gather_on_cpu` is (`python -m experiments.bench max_pool`).
-def _select_and_gather(x: Array, tangents: Array, *, shape: Any, windows: Windows) -> Array:
-    """The tangent of each window's maximum, as JAX computes it."""
-    size, stride, padding = _in_four_axes(windows)
-    return lax.select_and_gather_add_p.bind(
-        tangents,
-        x,
-        select_prim=lax.ge_p,
-        window_dimensions=size,
-        window_strides=stride,
-        padding=padding,
-        base_dilation=(1, 1, 1, 1),
-        window_dilation=(1, 1, 1, 1),
-    )
+# JAX's own derivative is 7 to 8 times slower on a CPU (`python -m experiments.bench max_pool`) than
+# selections between shifted images, and their transpose, a sum of images with gaps.
+def _gather_by_jax(x: Array, tangents: Array, *, shape: Any, windows: Windows) -> Array:
+    """The tangent of each window's maximum."""
+    return jax.jvp(lambda x: _reduce(x, windows), (x,), (tangents,))[1]
 
 
-def _select_and_scatter(x: Array, gradient: Array, *, shape: Any, windows: Windows) -> Array:
-    """The transpose of `_select_and_gather`, as JAX computes it."""
+def _scatter_by_jax(x: Array, gradient: Array, *, shape: Any, windows: Windows) -> Array:
+    # What `jax.vjp` gives, without the maximum itself.
     size, stride, padding = _in_four_axes(windows)
     return lax.select_and_scatter_add_p.bind(
         gradient,
@@ -68,7 +61,6 @@ def _select_and_scatter(x: Array, gradient: Array, *, shape: Any, windows: Windo
 
 
 def _gather_on_cpu(x: Array, tangents: Array, *, shape: Any, windows: Windows) -> Array:
-    """The same by elementwise selections between shifted images."""
     values_and_tangents = zip(_taps(x, windows, -jnp.inf), _taps(tangents, windows, 0), strict=True)
     largest, gathered = next(values_and_tangents)
     for values, tangents in values_and_tangents:
@@ -86,7 +78,7 @@ def _scatter_on_cpu(x: Array, gradient: Array, *, shape: Any, windows: Windows) 
 
 
 def _scatter_to_tiles(x: Array, gradient: Array, windows: Windows) -> Array:
-    """For windows side by side: every pixel has one window, and one selection does without sums."""
+    """For windows side by side: every pixel has one window, so that nothing is added up."""
     taps = _taps(x, windows, -jnp.inf)
     largest, selected = next(taps), jnp.zeros(gradient.shape, jnp.int32)
     for number, values in enumerate(taps, start=1):
@@ -128,6 +120,6 @@ def _in_four_axes(windows: Windows) -> tuple[Any, Any, Any]:
     return (1, *size, 1), (1, *stride, 1), ((0, 0), *padding, (0, 0))
 
 
-_gather = primitive("max_pool_gather", _select_and_gather, _gather_on_cpu)
-_scatter = primitive("max_pool_scatter", _select_and_scatter, _scatter_on_cpu)
+_gather = primitive("max_pool_gather", _gather_by_jax, _gather_on_cpu)
+_scatter = primitive("max_pool_scatter", _scatter_by_jax, _scatter_on_cpu)
 transpose_each_other(_gather, _scatter)

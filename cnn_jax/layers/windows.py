@@ -12,7 +12,7 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
 class Geometry(NamedTuple):
-    """Where the taps of a kernel lie: arguments of a convolution that are no arrays."""
+    """The arguments of a convolution that are not arrays."""
 
     stride: tuple[int, int]
     padding: Pads
@@ -21,12 +21,12 @@ class Geometry(NamedTuple):
 
 
 def pair(size: Size) -> tuple[int, int]:
-    """(height, width) of a size given as one number or as a pair."""
+    """A size as (height, width)."""
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 def pads(padding: Padding) -> Pads:
-    """((top, bottom), (left, right)) of a padding in any of its forms."""
+    """A padding as ((top, bottom), (left, right))."""
     if isinstance(padding, int):
         return (padding, padding), (padding, padding)
     vertical, horizontal = padding
@@ -37,7 +37,7 @@ def pads(padding: Padding) -> Pads:
 
 
 def check_steps(stride: tuple[int, int], padding: Pads, dilation: tuple[int, int] = (1, 1)) -> None:
-    """Raises a ValueError for a stride or dilation below one or a negative padding."""
+    """Raises a ValueError if a stride or dilation is less than 1 or a padding is negative."""
     if min(stride) < 1 or min(dilation) < 1 or min(padding[0] + padding[1]) < 0:
         raise ValueError(
             f"stride {stride} and dilation {dilation} must be at least 1, padding {padding} "
@@ -54,17 +54,17 @@ def output_size(
     *,
     ceil_mode: bool = False,
 ) -> tuple[int, int]:
-    """Number of window positions along height and width, as PyTorch counts them.
+    """Number of window positions along height and width, as in PyTorch.
 
     Args:
         image, window: (height, width).
         stride, padding, dilation: of the window.
-        ceil_mode: a last position that reaches beyond the padded image counts too, unless it
-            begins there or in the padding at the bottom or right.
+        ceil_mode: whether a last position that reaches beyond the padded image counts, unless it
+            begins beyond the image or in the padding at the bottom or right.
 
     Raises:
-        ValueError: a stride or dilation below one, a negative padding, or a window larger than
-            the padded image.
+        ValueError: if a stride or dilation is less than 1, a padding is negative, or the window is
+            larger than the padded image.
     """
     check_steps(stride, padding, dilation)
     extent = tuple((k - 1) * d + 1 for k, d in zip(window, dilation, strict=True))
@@ -85,10 +85,10 @@ def output_size(
 
 
 def target_size(image: tuple[int, ...], size: Size) -> tuple[int, int]:
-    """(height, width) of the output that was asked for, of an image of any size.
+    """(height, width) of an output, checked together with the size of the image.
 
     Raises:
-        ValueError: an output or an image without pixels.
+        ValueError: if the output or the image has no pixels.
     """
     height, width = pair(size)
     if min(height, width, *image) < 1:

@@ -85,11 +85,13 @@ def test_gradients_equal_finite_differences(train):
             )
             return jnp.sin(y)
 
-        check_grads(apply, (x, before["params"]), order=2, modes=["rev"], eps=1e-5, rtol=1e-5)
+        check_grads(
+            apply, (x, before["params"]), order=2, modes=["fwd", "rev"], eps=1e-5, rtol=1e-5
+        )
 
 
 def derived(x, scale, bias):
-    """normalize_batch without its written gradient."""
+    """normalize_batch without its written derivative."""
     axes = tuple(range(x.ndim - 1))
     mean, variance = jnp.mean(x, axes), jnp.var(x, axes)
     return normalize(x, mean, variance, scale, bias), mean, variance
@@ -118,8 +120,13 @@ def test_the_written_gradient_is_the_derived_one(batch, channels, seed):
         assert_close(*both(arguments, (of_y, of_mean, of_variance)))
 
 
-def loss_gradients(axis_name=None):
-    """Gradients of a sum over the local examples, and the statistics; both for all parameters."""
+def loss_gradients(mapped=None, axis_name=None):
+    """Gradients of a sum over the local examples, and the statistics; both for all parameters.
+
+    Args:
+        mapped: the axis over which the function is mapped.
+        axis_name: what the layer is told of it.
+    """
 
     def loss(params, statistics, x):
         y, updated = BatchNorm(axis_name=axis_name).apply(
@@ -127,15 +134,15 @@ def loss_gradients(axis_name=None):
         )
         # Not linear in y: of a linear function the gradient through the statistics is zero.
         moved = jax.tree.reduce(jnp.add, jax.tree.map(jnp.sum, updated["batch_stats"]))
-        devices = 1 if axis_name is None else jax.lax.axis_size(axis_name)
+        devices = 1 if mapped is None else jax.lax.axis_size(mapped)
         return jnp.sum(jnp.tanh(y)) + moved / devices, updated["batch_stats"]
 
     def gradients(params, statistics, x):
         (in_params, in_x), statistics = jax.grad(loss, argnums=(0, 2), has_aux=True)(
             params, statistics, x
         )
-        if axis_name is not None:
-            in_params = jax.lax.psum(in_params, axis_name)
+        if mapped is not None:
+            in_params = jax.lax.psum(in_params, mapped)
         return in_params, in_x, statistics
 
     return gradients
@@ -153,16 +160,51 @@ def test_statistics_of_a_batch_sharded_under_jit_are_global():
         assert_close(jax.jit(loss_gradients())(*replicated, sharded), expected)
 
 
-def test_statistics_under_pmap_are_global():
-    x = draw((2 * DEVICES, 3, 3, 4))
+def split_and_whole():
+    """A batch in a part for each device, parameters, statistics, and what one device gives."""
+    x = jnp.asarray(draw((2 * DEVICES, 3, 3, 4)))
+    before = variables(4)
+    arguments = before["params"], before["batch_stats"]
+    in_params, in_x, statistics = jax.jit(loss_gradients())(*arguments, x)
+    split = (DEVICES, 2, 3, 3, 4)
+    return (*arguments, x.reshape(split)), (in_params, in_x.reshape(split), statistics)
+
+
+AXES = {"in_axes": (None, None, 0), "out_axes": (None, 0, None)}
+
+
+@pytest.mark.parametrize("axis_name", [None, "devices"])
+def test_statistics_under_pmap_are_global(axis_name):
     with jax.enable_x64(True):
-        before = variables(4)
-        arguments = before["params"], before["batch_stats"]
-        in_params, in_x, statistics = loss_gradients()(*arguments, jnp.asarray(x))
-        mapped = jax.pmap(
-            loss_gradients("devices"), "devices", in_axes=(None, None, 0), out_axes=(None, 0, None)
-        )(*arguments, jnp.asarray(x.reshape(DEVICES, 2, 3, 3, 4)))
-        assert_close(mapped, (in_params, in_x.reshape(DEVICES, 2, 3, 3, 4), statistics))
+        arguments, expected = split_and_whole()
+        mapped = jax.pmap(loss_gradients("devices", axis_name), "devices", **AXES)
+        assert_close(mapped(*arguments), expected)
+
+
+def test_statistics_over_an_axis_of_vmap_are_global_if_it_is_named():
+    with jax.enable_x64(True):
+        arguments, expected = split_and_whole()
+        mapped = jax.vmap(loss_gradients("parts", "parts"), axis_name="parts", **AXES)
+        assert_close(jax.jit(mapped)(*arguments), expected)
+        alone = jax.vmap(loss_gradients(), in_axes=AXES["in_axes"], out_axes=0)(*arguments)
+        one = jax.jit(loss_gradients())(*arguments[:2], arguments[2][0])
+        assert_close(jax.tree.map(lambda a: a[0], alone), one)
+
+
+@pytest.mark.parametrize("axis_name", [None, ()])
+def test_pmap_needs_no_name_and_a_device_may_stay_alone(axis_name):
+    with jax.enable_x64(True):
+        x = draw((DEVICES, 2, 3))
+        apply = lambda x: BatchNorm(axis_name=axis_name).apply(  # noqa: E731
+            variables(3), x, train=True, mutable=["batch_stats"]
+        )
+        y, _ = jax.pmap(apply)(jnp.asarray(x))
+        axes = (1,) if axis_name == () else (0, 1)
+        params = variables(3)["params"]
+        expected = normalized(
+            x, x.mean(axes, keepdims=True), x.var(axes, keepdims=True), params, 1e-5
+        )
+        assert_close(y, np.asarray(expected))
 
 
 def test_initialization_needs_no_axis_and_no_second_value():

@@ -5,8 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from jax import lax
-from jax.test_util import check_grads
 
 from cnn_jax.layers import Conv, conv2d, depthwise_conv2d
 from tests.layers.convolutions import convolutions, draw_normal, xla_convolution
@@ -71,80 +69,6 @@ def test_a_one_by_one_kernel_mixes_the_channels_of_each_pixel():
     x, kernel = draw_normal(0, (2, 3, 4, 3), (1, 1, 3, 5))
     with jax.enable_x64(True):
         assert_close(conv2d(jnp.asarray(x), jnp.asarray(kernel)), x @ kernel[0, 0])
-
-
-GEOMETRIES = [
-    dict(stride=1, padding=1),
-    dict(stride=2, padding=((0, 1), (2, 0))),
-    dict(stride=(1, 2), padding=(2, 1), dilation=(2, 1), groups=2),
-]
-
-
-@pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_gradients_of_gradients(geometry):
-    groups = geometry.get("groups", 1)
-    x, kernel, bias = draw_normal(0, (2, 5, 6, 4), (3, 3, 4 // groups, 2), (2,))
-    with jax.enable_x64(True):
-        convolve = jax.jit(lambda *arguments: jnp.sin(conv2d(*arguments, **geometry)))
-        check_grads(convolve, (x, kernel, bias), order=2, modes=["rev"], eps=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("mapped", [(0, None), (None, 0), (0, 0)])
-def test_vmap_equals_a_loop(mapped):
-    x, kernel = draw_normal(0, (3, 2, 5, 5, 4), (3, 3, 3, 4, 2))
-    arguments = [a if axis == 0 else a[0] for a, axis in zip((x, kernel), mapped, strict=True)]
-
-    def energy_gradients(x, kernel):
-        def energy(x, kernel):
-            return (conv2d(x, kernel, stride=2, padding=1) ** 2).sum()
-
-        return jax.grad(energy, argnums=(0, 1))(x, kernel)
-
-    with jax.enable_x64(True):
-        together = jax.vmap(energy_gradients, in_axes=mapped)(*map(jnp.asarray, arguments))
-        for i in range(3):
-            one = [
-                jnp.asarray(a[i] if axis == 0 else a)
-                for a, axis in zip(arguments, mapped, strict=True)
-            ]
-            assert_close([g[i] for g in together], list(energy_gradients(*one)))
-
-
-def test_gradients_in_a_scan_equal_those_outside():
-    x, kernel = draw_normal(0, (2, 6, 6, 3), (3, 3, 3, 3))
-
-    def step(kernel, _):
-        def energy(kernel):
-            return (conv2d(jnp.asarray(x), kernel, padding=1) ** 2).mean()
-
-        return kernel - 0.1 * jax.grad(energy)(kernel), None
-
-    with jax.enable_x64(True):
-        scanned, _ = jax.jit(lambda kernel: lax.scan(step, kernel, None, length=3))(kernel)
-        looped = jnp.asarray(kernel)
-        for _ in range(3):
-            looped, _ = step(looped, None)
-        assert_close(scanned, looped)
-
-
-def test_other_platforms_get_the_transposition_of_jax_itself():
-    """GPU back ends recognize it; ours would be a slow convolution to them."""
-
-    def lowered(convolve):
-        def gradients(x, kernel):
-            return jax.grad(lambda *a: convolve(*a).sum(), argnums=(0, 1))(x, kernel)
-
-        arguments = jnp.zeros((2, 8, 8, 4)), jnp.zeros((3, 3, 4, 6))
-        traced = jax.jit(gradients).trace(*arguments)
-        text = traced.lower(lowering_platforms=("cuda",)).as_text()
-        convolutions = [line for line in text.splitlines() if "stablehlo.convolution" in line]
-        return sorted(line[line.index("dim_numbers") :] for line in convolutions)
-
-    ours = lowered(lambda x, kernel: conv2d(x, kernel, stride=2, padding=1))
-    one = ((1, 1), (1, 1))
-    reference = lowered(lambda x, kernel: xla_convolution(x, kernel, (2, 2), one, (1, 1), 1))
-    assert [line for line in ours if line not in reference] == []
-    assert {line for line in reference if "stride = [2, 2]" not in line} <= set(ours)
 
 
 @pytest.mark.parametrize("groups", [1, 2])

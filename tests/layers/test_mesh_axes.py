@@ -30,12 +30,10 @@ def convolutions(request):
 class Network(nn.Module):
     """Every layer with a gradient, a loop or a call of its own, or with statistics."""
 
-    axis_name: str | None = None
-
     @nn.compact
     def __call__(self, x):
         x = layers.Conv(8, 3, padding=1, use_bias=False)(x)
-        x = layers.BatchNorm(axis_name=self.axis_name)(x, train=True)
+        x = layers.BatchNorm()(x, train=True)
         x = layers.max_pool(nn.relu(x), 2)
         x = layers.Conv(8, 3, padding=1, groups=8)(x)
         x = layers.max_pool(x, 3, 2, 1)
@@ -57,11 +55,11 @@ def setting():
     return parameters, images, one_device(parameters, images)
 
 
-def loss(parameters, images, axis_name=None):
+def loss(parameters, images):
     """The loss, with the running statistics beside it."""
     statistics = {"BatchNorm_0": {"mean": jnp.zeros(8), "var": jnp.ones(8)}}
     variables = {"params": parameters, "batch_stats": statistics}
-    y, state = Network(axis_name).apply(variables, images, mutable=["batch_stats"])
+    y, state = Network().apply(variables, images, mutable=["batch_stats"])
     return jnp.mean(jnp.square(y)), state
 
 
@@ -71,7 +69,7 @@ def test_in_shard_map(check_vma, convolutions):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
 
     def part(parameters, images):
-        value, state = loss(parameters, images, axis_name="data")
+        value, state = loss(parameters, images)
         return jax.lax.pmean(value, "data"), state
 
     divided = jax.shard_map(

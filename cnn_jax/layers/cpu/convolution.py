@@ -18,32 +18,30 @@ from jaxtyping import Array
 from cnn_jax.layers.cpu import onednn, products, winograd
 from cnn_jax.layers.windows import Geometry
 
+_convolution = partial(lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
 
 def convolve(x: Array, kernel: Array, *, shape: tuple[Any, ...], geometry: Geometry) -> Array:
     """The outputs, which have the given shape."""
     if onednn.takes(x.dtype, x.shape, kernel.shape, shape, geometry):
-        return onednn.convolve(x, kernel, shape, geometry)
+        return onednn.call("convolve", x, kernel, shape, geometry)
+    stride, padding, dilation, groups = geometry
     return _convolution(
-        x,
-        kernel,
-        geometry.padding,
-        stride=geometry.stride,
-        dilation=geometry.dilation,
-        groups=geometry.groups,
+        x, kernel, stride, padding, rhs_dilation=dilation, feature_group_count=groups
     )
 
 
 def spread(y: Array, kernel: Array, *, shape: tuple[Any, ...], geometry: Geometry) -> Array:
     """The gradient by the images, which have the given shape."""
     if onednn.takes(y.dtype, shape, kernel.shape, y.shape, geometry):
-        return onednn.spread(y, kernel, shape, geometry)
+        return onednn.call("spread", y, kernel, shape, geometry)
     return _spread_as_convolution(y, kernel, shape, geometry)
 
 
 def kernel_gradient(x: Array, y: Array, *, shape: tuple[Any, ...], geometry: Geometry) -> Array:
     """The gradient by the kernel, which has the given shape."""
     if onednn.takes(x.dtype, x.shape, shape, y.shape, geometry):
-        return onednn.kernel_gradient(x, y, shape, geometry)
+        return onednn.call("kernel_gradient", x, y, shape, geometry)
     # Over several devices the product of each block would be summed over all of them. A batch whose
     # size is a symbol (`jax.export`) has no blocks.
     if jax.device_count() == 1 and not any(map(is_symbolic_dim, x.shape)):
@@ -57,19 +55,27 @@ def kernel_gradient(x: Array, y: Array, *, shape: tuple[Any, ...], geometry: Geo
 def _spread_as_convolution(
     y: Array, kernel: Array, shape: tuple[Any, ...], geometry: Geometry
 ) -> Array:
-    """Convolution of y, its pixels set apart by the stride, with the turned kernel."""
+    """Convolution of y, its pixels set apart by the stride, with the flipped kernel."""
     height, width, channels, features = kernel.shape
     stride, padding, dilation, groups = geometry
-    turned = kernel[::-1, ::-1].reshape(height, width, channels, groups, features // groups)
-    turned = turned.transpose(0, 1, 4, 3, 2)
+    flipped = kernel[::-1, ::-1].reshape(height, width, channels, groups, features // groups)
+    flipped = flipped.transpose(0, 1, 4, 3, 2)
     sides = []
     for axis in (0, 1):
         reach = (kernel.shape[axis] - 1) * dilation[axis]
         apart = (y.shape[axis + 1] - 1) * stride[axis] + 1
         before = reach - padding[axis][0]
         sides.append((before, shape[axis + 1] + reach - apart - before))
-    turned = turned.reshape(height, width, features // groups, groups * channels)
-    return _convolution(y, turned, sides, apart=stride, dilation=dilation, groups=groups)
+    flipped = flipped.reshape(height, width, features // groups, groups * channels)
+    return _convolution(
+        y,
+        flipped,
+        (1, 1),
+        sides,
+        lhs_dilation=stride,
+        rhs_dilation=dilation,
+        feature_group_count=groups,
+    )
 
 
 def _kernel_gradient_as_convolution(
@@ -88,7 +94,9 @@ def _kernel_gradient_as_convolution(
     with set_xla_metadata(inlineable="false"):
         images, y = _transposed(x, (4, 1, 2, 3, 0)), _transposed(y, (1, 2, 0, 3))
     images = images.reshape(shape[2], height, width, groups * batch)
-    weights = _convolution(images, y, sides, stride=dilation, dilation=stride, groups=groups)
+    weights = _convolution(
+        images, y, dilation, sides, rhs_dilation=stride, feature_group_count=groups
+    )
     return weights.transpose(1, 2, 0, 3)
 
 
@@ -103,26 +111,3 @@ def _transposed(x: Array, axes: tuple[int, ...]) -> Array:
     which they wait for each other forever, only if none of them is inside of a call.
     """
     return x.transpose(axes)
-
-
-def _convolution(
-    x: Array,
-    kernel: Array,
-    padding: Any,
-    *,
-    stride: tuple[int, int] = (1, 1),
-    apart: tuple[int, int] = (1, 1),
-    dilation: tuple[int, int],
-    groups: int,
-) -> Array:
-    """`apart` is the distance at which the pixels of x are set, with zeros between them."""
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        stride,
-        padding,
-        lhs_dilation=apart,
-        rhs_dilation=dilation,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )

@@ -1,8 +1,8 @@
-"""A convolution's kernel gradient as products of matrices, for CPUs without oneDNN.
+"""The kernel gradient of a convolution as products of matrices, for CPUs without oneDNN.
 
-XLA's CPU compiler computes it as a convolution in which batch and channels change places: a kernel
-as large as an image, over one image of as many channels as there are examples. For large batches
-that takes up to eight times as long as the products here, which XLA does as fast as any library
+XLA's CPU compiler computes it as a convolution in which batch and channels change places: the
+kernel is as large as an image, and the image has a channel for each example. For large batches this
+takes up to eight times as long as the products here, which XLA computes as fast as any library
 (`python -m experiments.bench convolution`).
 """
 
@@ -17,16 +17,16 @@ from cnn_jax.layers.mesh_axes import varying_like
 from cnn_jax.layers.windows import Geometry
 
 MANY_CHANNELS, MANY_FEATURES = 8, 24
-"""From as many channels and features on, XLA's products beat its convolution."""
+"""XLA's products are faster than its convolution with at least this many channels and features."""
 BLOCK_VALUES = 2**20
-"""Patches of so many values, 4 MB in float32, stay in a processor's cache."""
+"""Patches of this many values, 4 MB in float32, stay in a processor's cache."""
 
 Images = Float[Array, "batch height width channels"]
 Outputs = Float[Array, "batch out_height out_width features"]
 
 
 def takes(kernel: tuple[int, ...], geometry: Geometry) -> bool:
-    """Whether the gradient by a kernel of this shape is faster this way."""
+    """Whether products compute the gradient by a kernel of this shape faster than XLA does."""
     *window, channels, features = kernel
     many = features >= MANY_FEATURES or window == [1, 1]
     return geometry.groups == 1 and channels >= MANY_CHANNELS and many
@@ -37,17 +37,17 @@ def kernel_gradient_by_products(
 ) -> Float[Array, "window_height window_width channels features"]:
     """The gradient of `<convolve(x, kernel), y>` by the kernel, of one group.
 
-    Row p of a matrix P holds the patch of x that output pixel p sees, row p of Y the pixel's
-    gradients; the kernel's gradient is P' Y. All patches of a batch would take the memory of as
-    many copies of it as the window has pixels, and fall out of the cache before they are used
-    (im2col's weakness): so a few images are done at a time, and the products added. The patches of
-    a 1x1 kernel are the image itself, and all are done at once.
+    Row p of a matrix P is the patch of x that output pixel p sees, and row p of a matrix Y is the
+    gradient of this pixel. The kernel's gradient is P' Y. The patches of a whole batch would take
+    the memory of one copy of it for each pixel of the window, and would leave the cache before they
+    are used (the weakness of im2col). So the products of a few images at a time are added up. The
+    patches of a 1x1 kernel are the image itself, and all images are taken at once.
 
     Args:
         x: images.
         y: gradient by the outputs.
         window: (height, width) of the kernel.
-        geometry: of the convolution; its groups are not looked at.
+        geometry: of the convolution; its groups are ignored.
     """
     batch, height, width, features = y.shape
     if batch == 0:
@@ -56,7 +56,7 @@ def kernel_gradient_by_products(
     wanted = batch if window == (1, 1) else max(1, BLOCK_VALUES // values_of_an_image)
     size = next(n for n in range(min(wanted, batch), 0, -1) if batch % n == 0)
     number = batch // size
-    # Sums of many blocks would stop growing in bfloat16.
+    # In bfloat16, a sum of many blocks would stop growing.
     wide = jnp.promote_types(x.dtype, jnp.float32)
 
     def add(i: Array | int, total: Array) -> Array:
@@ -74,7 +74,7 @@ def kernel_gradient_by_products(
 def patches(
     x: Images, window: tuple[int, int], geometry: Geometry, size: tuple[int, int]
 ) -> Float[Array, "batch out_height out_width values"]:
-    """What every output pixel sees: its window's pixels, row by row, with all their channels.
+    """The patch that each output pixel sees: its window, row by row, with all channels.
 
     Args:
         x: images.

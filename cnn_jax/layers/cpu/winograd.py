@@ -1,26 +1,27 @@
-"""The kernel gradient of 3x3 convolutions with a quarter of the multiplications, for CPUs without
-oneDNN.
+"""The kernel gradient of 3x3 convolutions by Winograd's filtering, for CPUs without oneDNN.
 
-Winograd's minimal filtering F(4x4, 3x3), after Lavin and Gray 2016 ("Fast Algorithms for
-Convolutional Neural Networks", section 4). Take one channel and a tile d of 6x6 pixels: a window k
-of 3x3 makes a tile y of 4x4 outputs of it, directly by 16 x 9 = 144 multiplications. But windows
-and tiles are the coefficients of polynomials, and filtering is a product of polynomials, read
-backwards; such a product can be taken at points. Evaluate both at six points an axis (0, 1, -1, 2,
--2 and infinity), multiply the 6 x 6 = 36 pairs of values, and interpolate:
+It needs a quarter of the multiplications. The method is Winograd's minimal filtering F(4x4, 3x3),
+after Lavin and Gray 2016 ("Fast Algorithms for Convolutional Neural Networks", section 4). Take one
+channel and a tile d of 6x6 pixels. A window k of 3x3 makes a tile y of 4x4 outputs from it, which
+directly takes 16 x 9 = 144 multiplications. But windows and tiles are the coefficients of
+polynomials, filtering is the transpose of a product of polynomials, and such a product can be
+computed at points: evaluate both at six points an axis (0, 1, -1, 2, -2 and infinity), multiply the
+6 x 6 = 36 pairs of values, and interpolate:
 
     y = A' ((B' d B) * (G k G')) A
 
-The gradient by the kernel is the way back from y, step by step transposed:
+The gradient by the kernel is the transpose of these steps, in reverse order:
 
     gradient of k = G' ((B' d B) * (A y A')) G
 
-where the middle is a sum over all tiles. Over channels and features it is one product of matrices
-for each of the 36 points, [channels, tiles] times [tiles, features]: all that costs, where there
-are channels enough to pay for the transforms around it. These have few numbers other than 0, 1 and
--1, and are additions of shifted images.
+where the middle is summed over all tiles. Over channels and features it is one product of matrices
+for each of the 36 points, [channels, tiles] times [tiles, features]. With many channels these
+products take most of the time. The transforms around them have few numbers other than 0, 1 and -1,
+and are additions of shifted images.
 
-The convolution itself could be had alike, up to a third faster than XLA's, but to some 1e-5 of its
-largest value only, against 2e-6; so it is left as it is. This gradient has 1e-6 to 7e-6.
+The convolution itself would be up to a third faster than XLA's in this way, but with an error of
+1e-5 of its largest value in place of 2e-6. So it is not computed here. The error of this gradient
+is 1e-6 to 7e-6.
 """
 
 import math
@@ -34,7 +35,7 @@ from cnn_jax.layers.mesh_axes import varying_like
 from cnn_jax.layers.windows import Geometry
 
 OUT, IN, POINTS = 4, 6, 36
-"""Pixels along the side of a tile of outputs, and of the image; points of evaluation."""
+"""Side of a tile of outputs and of the image, in pixels; number of points."""
 
 # B', G and A', as in the paper.
 DATA = np.array(
@@ -53,9 +54,9 @@ INVERSE = np.array(
 )
 
 MANY_CHANNELS = 32
-"""From as many channels and features on, fewer multiplications pay for the transforms."""
+"""With at least this many channels and features, it is worth the transforms."""
 BLOCK_TILES = 512
-"""Tiles that are done at a time: enough for fast products, few enough to stay near a processor."""
+"""Tiles at a time: enough for fast products, few enough for a processor's cache."""
 
 Images = Float[Array, "batch height width channels"]
 Outputs = Float[Array, "batch out_height out_width features"]
@@ -64,13 +65,13 @@ Outputs = Float[Array, "batch out_height out_width features"]
 def takes(
     dtype: np.dtype, kernel: tuple[int, ...], outputs: tuple[int, ...], geometry: Geometry
 ) -> bool:
-    """Whether the gradient by a kernel of this shape is faster this way."""
+    """Whether this computes the gradient by a kernel of this shape faster than XLA does."""
     stride, _, dilation, groups = geometry
     batch, height, width, features = outputs
     plain = (stride, dilation, groups) == ((1, 1), (1, 1), 1)
     if dtype != jnp.float32 or not plain or kernel[:2] != (3, 3) or batch == 0:
         return False
-    # A tile that sticks out of the image is done whole.
+    # A tile that reaches beyond the image costs as much as any other.
     used = height * width / (OUT * OUT * math.prod(_tiles((height, width))))
     return min(kernel[2], features) >= MANY_CHANNELS and used > 0.5
 
@@ -83,14 +84,14 @@ def kernel_gradient_by_winograd(
     Args:
         x: images.
         y: gradient by the outputs.
-        geometry: of the convolution; of it nothing but the padding is looked at.
+        geometry: of the convolution; only its padding is used.
     """
     batch, height, width, features = y.shape
     down, across = _tiles((height, width))
     wanted = max(1, BLOCK_TILES // (down * across))
     size = next(n for n in range(min(wanted, batch), 0, -1) if batch % n == 0)
 
-    # What lies beyond the image in its last tiles has no gradient; of x a negative number cuts off.
+    # Outputs beyond the image have no gradient. A negative padding of x removes pixels.
     padded_y = jnp.pad(y, ((0, 0), (0, OUT * down - height), (0, OUT * across - width), (0, 0)))
     sides = [
         (before, OUT * tiles + 2 - n - before, 0)
@@ -113,14 +114,14 @@ def kernel_gradient_by_winograd(
 
 
 def _tiles(size: tuple[int, int]) -> tuple[int, int]:
-    """How many lie below each other and beside each other."""
+    """Number of tiles along height and width."""
     return -(-size[0] // OUT), -(-size[1] // OUT)
 
 
 def _along_tiles(
     matrix: np.ndarray, images: Float[Array, "batch height width channels"]
 ) -> Float[Array, "points tiles channels"]:
-    """M t M' of all tiles t; those of six pixels share two with the next."""
+    """M t M' for all tiles t. Tiles of six pixels share two pixels with the next one."""
     _, pixels = matrix.shape
 
     def along(axis: int, x: Array) -> list[Array]:
@@ -133,7 +134,7 @@ def _along_tiles(
 
 
 def _weighted_sum(weights: np.ndarray, arrays: list[Array]) -> Array:
-    """Without the zeros, and without products by one."""
+    """The weighted sum, without zeros and without products by one."""
     products = (
         a if weight == 1 else float(weight) * a
         for weight, a in zip(weights, arrays, strict=True)

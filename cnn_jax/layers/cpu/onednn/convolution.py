@@ -36,9 +36,9 @@ def takes(
     outputs: tuple[Any, ...],
     geometry: Geometry,
 ) -> bool:
-    """Whether oneDNN is there and has an implementation for these shapes (none is symbolic)."""
+    """Whether oneDNN is loaded and has an implementation for these shapes; never for symbols."""
     known = all(isinstance(size, int) and size > 0 for size in (*images, *kernel, *outputs))
-    # Over the rest of a partly manual mesh JAX does not say how the arguments are divided.
+    # In a partly manual mesh, JAX does not say how arguments are divided over the other axes.
     if not known or dtype not in DTYPES or partly_manual() or not load():
         return False
     return _takes(dtype, images, kernel, outputs, geometry)
@@ -55,22 +55,7 @@ def _takes(dtype: Any, *shapes_and_geometry: Any) -> bool:
     return takes(*arrays, *numbers, ctypes.c_int64(threads_per_call()))
 
 
-def convolve(x: Array, kernel: Array, shape: tuple[int, ...], geometry: Geometry) -> Array:
-    """The outputs, which have the given shape."""
-    return _operator("convolve", x, kernel, shape, geometry)
-
-
-def spread(y: Array, kernel: Array, shape: tuple[int, ...], geometry: Geometry) -> Array:
-    """The gradient by the images, which have the given shape."""
-    return _operator("spread", y, kernel, shape, geometry)
-
-
-def kernel_gradient(x: Array, y: Array, shape: tuple[int, ...], geometry: Geometry) -> Array:
-    """The gradient by the kernel, which has the given shape."""
-    return _operator("kernel_gradient", x, y, shape, geometry)
-
-
-def _call(name: str, a: Array, b: Array, shape: tuple[int, ...], geometry: Geometry) -> Array:
+def _ffi_call(name: str, a: Array, b: Array, shape: tuple[int, ...], geometry: Geometry) -> Array:
     images, kernel, outputs = {
         "convolve": (a.shape, b.shape, shape),
         "spread": (shape, b.shape, a.shape),
@@ -94,20 +79,19 @@ def _call(name: str, a: Array, b: Array, shape: tuple[int, ...], geometry: Geome
 
 @functools.cache
 def _source() -> str:
-    """Stands for this file, which says what becomes of a call."""
+    """A hash of this file, which defines how a call is divided."""
     return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
 
 
 def _partitioned(name: str) -> Callable[[Array, Array, tuple[int, ...], Geometry], Array]:
-    """The call, of which each device computes its part of the batch.
+    """The call, divided over devices: each computes its part of the batch.
 
-    Outputs and images are divided as the given ones are; a kernel's gradient is the sum over the
-    devices.
+    Outputs and images are divided like the arguments. A kernel's gradient is summed over devices.
     """
 
     @partial(custom_partitioning, static_argnums=(2, 3))
     def operator(a: Array, b: Array, shape: tuple[int, ...], geometry: Geometry) -> Array:
-        return _call(name, a, b, shape, geometry)
+        return _ffi_call(name, a, b, shape, geometry)
 
     def partition(
         shape: tuple[int, ...],
@@ -122,7 +106,7 @@ def _partitioned(name: str) -> Callable[[Array, Array, tuple[int, ...], Geometry
 
         def part(a: Array, b: Array) -> Array:
             local = shape if sums else (a.shape[0], *shape[1:])
-            made = _call(name, a, b, local, geometry)
+            made = _ffi_call(name, a, b, local, geometry)
             return lax.psum(made, batch) if sums and batch else made
 
         return mesh, part, (whole if sums else divided), (divided, divided if sums else whole)
@@ -146,9 +130,17 @@ def _partitioned(name: str) -> Callable[[Array, Array, tuple[int, ...], Geometry
 _OPERATORS = {name: _partitioned(name) for name in ("convolve", "spread", "kernel_gradient")}
 
 
-def _operator(name: str, a: Array, b: Array, shape: tuple[int, ...], geometry: Geometry) -> Array:
+def call(name: str, a: Array, b: Array, shape: tuple[int, ...], geometry: Geometry) -> Array:
+    """One of the operators of two arrays: "convolve", "spread" or "kernel_gradient".
+
+    Args:
+        name: of the operator.
+        a, b: its arguments, images before kernels and outputs, outputs before kernels.
+        shape: of the result.
+        geometry: of the convolution.
+    """
     # A program for several devices refers to the function that divides the call by its address
     # alone. The compilation cache leaves addresses out of its keys and needs this in their place.
-    call = f"{name} {shape} {geometry} {threads_per_call()} {_source()}"
-    with set_xla_metadata(cnn_jax_call=call):
+    described = f"{name} {shape} {geometry} {threads_per_call()} {_source()}"
+    with set_xla_metadata(cnn_jax_call=described):
         return _OPERATORS[name](a, b, shape, geometry)

@@ -1,4 +1,4 @@
-"""The compiled operators: found, compiled where that is still to be done, loaded and registered."""
+"""Finds oneDNN, compiles our operators if necessary, loads and registers them."""
 
 import contextlib
 import ctypes
@@ -25,7 +25,7 @@ import jaxlib
 LIBRARY, HEADERS = "onednn-cpu-gomp", "onednn-devel-cpu-gomp"
 SWITCH = "CNN_JAX_ONEDNN"
 SOURCES = Path(__file__).parent
-# What a target is called, and the C++ functions of its two stages.
+# The names of the targets, and the C++ functions of their two stages.
 TARGETS = {
     f"cnn_jax_{name}": {
         "instantiate": f"cnn_jax_{name}_instantiate",
@@ -42,14 +42,15 @@ _disabled: ContextVar[bool] = ContextVar("disabled", default=False)
 
 
 class Unavailable(Exception):
-    """Why the operators cannot be had; the message says the way out."""
+    """Why the operators are not available; the message says what to do."""
 
 
 @contextlib.contextmanager
 def disabled() -> Iterator[None]:
-    """What is traced inside computes by XLA alone, as programs for other machines must.
+    """What is compiled inside uses XLA only, as programs for other machines must.
 
-    A function that was jitted and called before is not traced again, and keeps its calls.
+    Functions that were compiled before keep their calls of oneDNN, also single operators that were
+    called outside of `jax.jit`.
     """
     token = _disabled.set(True)
     try:
@@ -59,10 +60,10 @@ def disabled() -> Iterator[None]:
 
 
 def load() -> bool:
-    """Whether what is traced now may call oneDNN. The first call compiles and loads it.
+    """Whether what is compiled now may call oneDNN. The first call compiles and loads it.
 
-    False on machines with an accelerator, inside of `disabled`, where the environment has
-    CNN_JAX_ONEDNN=0, and where the operators cannot be had; the first call logs which.
+    False on machines with an accelerator, inside of `disabled`, if the environment has
+    CNN_JAX_ONEDNN=0, and if the operators are not available. The first call logs the reason.
     """
     return not _disabled.get() and _loaded()[0] is not None
 
@@ -73,12 +74,12 @@ def function(name: str) -> Any:
 
 
 def status() -> str:
-    """One line for people: by what convolutions are computed, and why."""
+    """One line for people: which library computes convolutions, and why."""
     return _loaded()[1]
 
 
 def _loaded() -> tuple[ctypes.CDLL | None, str]:
-    # Two threads must not register the targets both.
+    # Only one thread may register the targets.
     with _lock:
         return _loaded_once()
 
@@ -101,7 +102,7 @@ def _loaded_once() -> tuple[ctypes.CDLL | None, str]:
 
 
 def _load() -> ctypes.CDLL:
-    """The library, its targets registered."""
+    """The library, with its targets registered."""
     if jax.default_backend() != "cpu":
         raise Unavailable(f"JAX computes on {jax.default_backend()}")
     if os.environ.get(SWITCH) == "0":
@@ -153,7 +154,7 @@ def _installed_file(distribution: str, ending: str) -> Path:
 
 
 def _address(function: Any) -> Any:
-    """What a C function without arguments points to, as the capsule that JAX wants."""
+    """The pointer that a C function without arguments returns, as a capsule for JAX."""
     function.restype = ctypes.c_void_p
     capsule = ctypes.pythonapi.PyCapsule_New
     capsule.restype, capsule.argtypes = (
@@ -166,7 +167,7 @@ def _address(function: Any) -> Any:
 def _compiled(library: Path, headers: Path) -> Path:
     """Our operators as a shared library in the user's cache directory; compiled once.
 
-    Processes that start together may each compile it; the last one's replaces the others'.
+    Processes that start together may each compile it; the last one replaces the file.
     """
     sources = sorted(SOURCES.glob("*.cc"))
     versions = f"{jaxlib.__version__} {importlib.metadata.version(LIBRARY)} {library}"
@@ -207,8 +208,8 @@ def _compiled(library: Path, headers: Path) -> Path:
 
 @functools.cache
 def threads_per_call() -> int:
-    """The cores of this process, shared out among its devices; OMP_NUM_THREADS where it is set."""
-    # A list is one number a level of nested loops; OpenMP warns of what is no number by itself.
+    """The cores of this process divided by its devices, or OMP_NUM_THREADS if it is set."""
+    # A list has a number for each level of nested loops. OpenMP itself warns of wrong values.
     threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if threads.isdecimal() and int(threads):
         return int(threads)
