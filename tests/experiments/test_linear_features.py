@@ -19,7 +19,7 @@ def result(**changes) -> Result:
     task = Classification(SimpleCNN((3, 4, 5), norm="none", **changes))
     params, _ = task.init(jax.random.key(0), (28, 28, 1))
     experiment = replace(build(SMOKE), task=task)
-    return Result(experiment, {}, [], {"params": params}, lambda split: None)
+    return Result(experiment, (), None, {}, [], {"params": params}, lambda split: None)
 
 
 @pytest.mark.parametrize("kernel_size", [3, 5])

@@ -16,7 +16,15 @@ DIGITS = Config(images=256, unlabelled=512, data=DataConfig(name="digits"))
 
 
 def result(experiment, variables) -> Result:
-    return Result(experiment, summary={}, rows=[], variables=variables, outputs=lambda split: None)
+    return Result(
+        experiment,
+        metrics=(),
+        control=None,
+        summary={},
+        rows=[],
+        variables=variables,
+        outputs=lambda split: None,
+    )
 
 
 def fresh(experiment) -> dict:
