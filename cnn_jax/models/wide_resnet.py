@@ -61,11 +61,11 @@ class WideResNetBody(nn.Module):
         for stage, width in enumerate((16, 32, 64), start=1):
             for number in range(1, self.blocks + 1):
                 block = WideBlock(
-                    width * self.widen,
-                    2 if stage > 1 and number == 1 else 1,
-                    self.dropout,
-                    self.conv,
-                    self.norm,
+                    width=width * self.widen,
+                    stride=2 if stage > 1 and number == 1 else 1,
+                    dropout=self.dropout,
+                    conv=self.conv,
+                    norm=self.norm,
                     name=f"stage{stage}_block{number}",
                 )
                 x = block(x, train=train)
