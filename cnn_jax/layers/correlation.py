@@ -5,7 +5,7 @@ Its derivatives by the outputs, the images and the kernel are three operators: `
 and the kernel gradient. Convolution, transposed convolution and all of their derivatives consist of
 them. Each is a primitive that is linear in both arguments, and its two transposes are the others.
 
-CPUs compute them by `layers.cpu`, all other platforms by what is written here.
+On CPUs they are computed by `layers.cpu`, on all other platforms as written here.
 """
 
 from functools import partial
@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax._src.dispatch import prim_requires_devices_during_lowering
 from jax.interpreters import ad, batching
 from jaxtyping import Array
 
@@ -32,9 +33,9 @@ def convolve(x: Array, kernel: Array, shape: tuple[Any, ...], geometry: Geometry
 
 
 def spread(y: Array, kernel: Array, shape: tuple[Any, ...], geometry: Geometry) -> Array:
-    """The transpose of `convolve` in x: each pixel of y times the kernel, added up.
+    """The transpose of `convolve` in x: the sum of the kernel times each pixel of y, at its place.
 
-    The images that it makes have the given shape.
+    The resulting images have the given shape.
     """
     return _of_images_and_kernel("images", y, kernel, shape, geometry)
 
@@ -44,6 +45,10 @@ def _of_images_and_kernel(
 ) -> Array:
     if x.dtype != kernel.dtype:
         raise TypeError(f"images of {x.dtype} and a kernel of {kernel.dtype}: convert one of them")
+    # Calls of oneDNN are divided over devices by `custom_partitioning`, which JAX looks for in
+    # jaxprs only, and not in lowerings.
+    if cpu.onednn.load():
+        prim_requires_devices_during_lowering.update(_PRIMITIVES.values())
 
     def part(x: Array, kernel: Array) -> Array:
         alike = varying_like(x, kernel), varying_like(kernel, x)
@@ -67,18 +72,16 @@ def _convolve(x: Array, kernel: Array, *, shape: tuple[Any, ...], geometry: Geom
 
 
 def _spread(y: Array, kernel: Array, *, shape: tuple[Any, ...], geometry: Geometry) -> Array:
-    # Zeros vary over the mesh axes that y varies over, as no `jax.ShapeDtypeStruct` does.
+    # Unlike a `jax.ShapeDtypeStruct`, these vary over the mesh axes that y varies over.
     zeros = varying_like(jnp.zeros(shape, y.dtype), y)
-    return jax.linear_transpose(
-        lambda x: _convolve(x, kernel, shape=y.shape, geometry=geometry), zeros
-    )(y)[0]
+    convolve_images = partial(_convolve, kernel=kernel, shape=y.shape, geometry=geometry)
+    return jax.linear_transpose(convolve_images, zeros)(y)[0]
 
 
 def _kernel_gradient(x: Array, y: Array, *, shape: tuple[Any, ...], geometry: Geometry) -> Array:
     zeros = varying_like(jnp.zeros(shape, x.dtype), x)
-    return jax.linear_transpose(
-        lambda kernel: _convolve(x, kernel, shape=y.shape, geometry=geometry), zeros
-    )(y)[0]
+    convolve_with = partial(_convolve, x, shape=y.shape, geometry=geometry)
+    return jax.linear_transpose(convolve_with, zeros)(y)[0]
 
 
 # Each of the three is computed from the other two.
@@ -97,7 +100,7 @@ _OPERANDS = {
 def _transpose(
     wanted: str, place: int, cotangent: Array, *operands: Any, geometry: Geometry, **_: Any
 ) -> Array:
-    """The gradient of `wanted` by its operand at a place, from that of `wanted` and the other."""
+    """The transpose of `wanted` in its operand at `place`, which is another one of the three."""
     of, known = _OPERANDS[wanted][place], _OPERANDS[wanted][1 - place]
     arrays = {wanted: cotangent, known: operands[1 - place]}
     a, b = (arrays[name] for name in _OPERANDS[of])

@@ -66,8 +66,8 @@ def _drop(key: Array, x: Array, rate: float, shape: tuple[int, ...], train: bool
 class Dropout(nn.Module):
     """`dropout` with keys from the random stream "dropout", as `torch.nn.Dropout`.
 
-    Pass `rngs={"dropout": key}` to `apply` in training. Each layer draws its own key from it;
-    layers with a rate of 0 need none.
+    Pass `rngs={"dropout": key}` to `apply` in training. Each layer draws its own key from it. A
+    layer with a rate of 0 needs none.
 
     Attributes:
         rate: probability of being dropped, in [0, 1].

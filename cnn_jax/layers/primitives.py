@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax._src.dispatch import prim_requires_devices_during_lowering
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
@@ -49,9 +48,6 @@ def primitive(
     mlir.register_lowering(made, mlir.lower_fun(default, multiple_results=False))
     if cpu is not None:
         mlir.register_lowering(made, mlir.lower_fun(cpu, multiple_results=False), platform="cpu")
-        # What a CPU computes may be a call that is divided over devices (`custom_partitioning`),
-        # which JAX looks for in jaxprs only, and not in lowerings.
-        prim_requires_devices_during_lowering.add(made)
     return made
 
 
@@ -86,7 +82,7 @@ def _over_the_batch(
     shape: tuple[Any, ...],
     **parameters: Any,
 ) -> tuple[Array, int]:
-    """The batching rule: the new axis and the batch are one."""
+    """The batching rule: the new axis is merged into the batch."""
     size = next(x.shape[axis] for x, axis in zip(arrays, axes, strict=True) if axis is not None)
     a, x = (
         jnp.broadcast_to(array[None], (size, *array.shape))
@@ -100,14 +96,12 @@ def _over_the_batch(
 
 
 def fold(x: Array, axis: int, parts: int = 1) -> Array:
-    """Merges the first axis of x into another one.
-
-    The other axis is split into `parts` parts, each of which is repeated along the first axis.
+    """Merges the first axis of x into another one, between its `parts` parts and their elements.
 
     Args:
-        x: array, with the first axis.
-        axis: the other axis, counted without the first one.
-        parts: number of parts; with 1, the first axis comes before the whole of the other one.
+        x: array of shape (size, *shape).
+        axis: place of the other axis in `shape`.
+        parts: number of parts of equal size into which the other axis is split.
     """
     size, *shape = x.shape
     before, after = shape[:axis], shape[axis + 1 :]
