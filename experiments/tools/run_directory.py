@@ -20,6 +20,8 @@ from cnn_jax.layers.cpu import onednn
 
 LISTED = 20
 """At most this many differences are listed in a message."""
+SHORT_LIST = 8
+"""Lists up to this length are shown whole if they differ; of longer ones the items that differ."""
 PACKAGES = ("cnn-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 Config = TypeVar("Config")
 
@@ -126,7 +128,8 @@ def _refuse(directory: Path, reason: str, lines: Sequence[str]) -> None:
 
 def differences(saved: Any, asked: Any, path: str = "") -> list[str]:
     """Lines that name every value in which two trees differ."""
-    if isinstance(saved, list) and isinstance(asked, list):
+    lists = isinstance(saved, list) and isinstance(asked, list)
+    if lists and max(len(saved), len(asked)) > SHORT_LIST:
         saved, asked = dict(enumerate(saved)), dict(enumerate(asked))
     if isinstance(saved, dict) and isinstance(asked, dict):
         return [

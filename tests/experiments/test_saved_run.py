@@ -181,7 +181,7 @@ def test_a_class_that_is_gone_is_said(copied):
         ("examples", {"train": 5, "validation": 2}, "data.examples.test: there 'not there', asked"),
         ("class_names", list("012345678x"), r"data.class_names.9: there 'x', asked '9'"),
         ("class_names", list("012"), r"data.class_names.3: there 'not there', asked '3'"),
-        ("mean", [0.75], r"data.mean.0: there 0.75, asked 0\.\d+"),
+        ("mean", [0.75], r"data.mean: there .0.75., asked .0\.\d+."),
         ("spec", {}, "data.spec.image: there 'not there', asked {'shape': .8, 8, 1., "),
     ],
 )
