@@ -20,7 +20,7 @@ from experiments.tools.process_time import seconds_since_start
 from experiments.tools.speedrun import (
     Run,
     SpeedrunConfig,
-    assemble,
+    make_speedrun,
     make_speedrun_optimizer,
     viewed,
 )
@@ -50,8 +50,8 @@ def test_a_run_leaves_its_files(start, tmp_path, capsys):
 
 def test_a_run_does_not_depend_on_those_before_it():
     config, dataset = load(SMOKE)
-    programs = assemble(config.training, dataset, make_parallel("jit"), seed=0)
-    states = [programs.advance(programs.fresh(run), 2)[0] for run in (1, 0, 1)]
+    shared = make_speedrun(config.training, dataset, make_parallel("jit"), seed=0)
+    states = [shared.advance(shared.fresh(run), 2)[0] for run in (1, 0, 1)]
     first, other, again = (jax.tree.map(np.asarray, state.params) for state in states)
     assert_close(again, first, rtol=0, atol=0)
     assert np.any(other["head"]["kernel"] != first["head"]["kernel"])
@@ -76,7 +76,7 @@ def test_every_image_is_mirrored_in_one_of_two_epochs(monkeypatch):
         augment=(RandomFlip(),),
     )
 
-    def looking(loss_fn, optimizer, *, prepare):
+    def looking(loss_fn, optimizer, *, preprocess):
         def step(state, batch):
             mirrored = batch["image"][:, 0, 0, 0] == 0
             seen = jnp.zeros(32, jnp.int32).at[batch["place"]].set(mirrored.astype(jnp.int32))
@@ -86,10 +86,10 @@ def test_every_image_is_mirrored_in_one_of_two_epochs(monkeypatch):
 
     monkeypatch.setattr(speedrun, "make_train_step", looking)
     settings = replace(SMOKE.training, epochs=1, batch_size=16)
-    programs = assemble(settings, dataset, make_parallel("jit"), seed=0)
-    state, counts = programs.fresh(0), []
+    shared = make_speedrun(settings, dataset, make_parallel("jit"), seed=0)
+    state, counts = shared.fresh(0), []
     for _ in range(4):
-        state, sums = programs.advance(state, programs.steps)
+        state, sums = shared.advance(state, shared.steps)
         counts.append(np.asarray(sums["mirrored"]))
     assert 5 < counts[0].sum() < 27
     for epoch in range(4):

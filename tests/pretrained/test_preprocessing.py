@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cnn_jax.data.prepare import encode_png
 from numpy.testing import assert_array_equal
 
 from cnn_jax.data.decode import centre_square, decode_image
+from cnn_jax.data.tfds_writer import encode_png
 from cnn_jax.pretrained import Preprocessing
 from tests.references.preprocessing import CASES, image
 from tests.references.record_preprocessing import torchvisions
