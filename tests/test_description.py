@@ -102,7 +102,7 @@ def ours(monkeypatch):
         relu,
         Conv,
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_values_come_back(value):
     found = through_json(Held(value))
