@@ -14,7 +14,7 @@ from cnn_jax.layers.activations import (
     softplus,
     tanh,
 )
-from cnn_jax.layers.batch_norm import BatchNorm, normalize, normalize_batch
+from cnn_jax.layers.batch_norm import BatchNorm, batch_norm, normalize_batch
 from cnn_jax.layers.convolution import Conv, conv2d, depthwise_conv2d
 from cnn_jax.layers.dropout import Dropout, SpatialDropout, dropout, spatial_dropout
 from cnn_jax.layers.flatten import flatten
@@ -53,6 +53,7 @@ __all__ = [
     "activation",
     "adaptive_avg_pool",
     "avg_pool",
+    "batch_norm",
     "bed_of_nails",
     "conv2d",
     "conv_transpose2d",
@@ -72,7 +73,6 @@ __all__ = [
     "max_pool",
     "max_pool_with_indices",
     "max_unpool",
-    "normalize",
     "normalize_batch",
     "relu",
     "resize_bilinear",

@@ -25,7 +25,7 @@ PerChannel = Float[Array, " channels"]
 AxisName = str | tuple[str, ...]
 
 
-def normalize(
+def batch_norm(
     x: Activations,
     mean: PerChannel,
     variance: PerChannel,
@@ -73,7 +73,7 @@ def _normalize_batch(
     x = x.astype(scale.dtype)
     mean = _mean(x, axis_name)
     variance = _mean(jnp.square(x - per_channel(mean, x)), axis_name)
-    return normalize(x, mean, variance, scale, bias, eps), mean, variance
+    return batch_norm(x, mean, variance, scale, bias, eps), mean, variance
 
 
 @_normalize_batch.defjvp
@@ -163,7 +163,7 @@ class BatchNorm(nn.Module):
         scale, bias = scale.astype(wide), bias.astype(wide)
         if not train or self.frozen or self.is_initializing():
             x = x.astype(wide)
-            y = normalize(x, running_mean.value, running_var.value, scale, bias, self.eps)
+            y = batch_norm(x, running_mean.value, running_var.value, scale, bias, self.eps)
             return y.astype(dtype)
 
         axis_name = mapped_axes() if self.axis_name is None else self.axis_name

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
 
-from cnn_jax.layers import BatchNorm, normalize, normalize_batch
+from cnn_jax.layers import BatchNorm, batch_norm, normalize_batch
 from tests.tolerance import assert_close
 
 DEVICES = 8
@@ -94,7 +94,7 @@ def derived(x, scale, bias):
     """normalize_batch without its written derivative."""
     axes = tuple(range(x.ndim - 1))
     mean, variance = jnp.mean(x, axes), jnp.var(x, axes)
-    return normalize(x, mean, variance, scale, bias), mean, variance
+    return batch_norm(x, mean, variance, scale, bias), mean, variance
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)

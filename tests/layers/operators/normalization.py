@@ -1,10 +1,10 @@
 """Batch, layer, group and local response normalization."""
 
 from cnn_jax.layers import (
+    batch_norm,
     group_norm,
     layer_norm,
     local_response_normalization,
-    normalize,
     normalize_batch,
 )
 from tests.layers.parity import Operator, to_nchw, to_nhwc
@@ -107,7 +107,7 @@ OPERATORS = (
     Operator(
         "batch_norm_evaluation",
         sample_batch_norm_evaluation,
-        normalize,
+        batch_norm,
         torch_batch_norm_evaluation,
     ),
     Operator("layer_norm", sample_layer_norm, layer_norm, torch_layer_norm),
