@@ -178,7 +178,7 @@ def speedrun(config: Config, console: Console) -> None:
         accuracies = ", ".join(f"{view} {one:.2%}" for view, one in runs[-1].accuracies.items())
         _say(console, f"run {number + 1}: {runs[-1].seconds:.2f} s, {accuracies}")
 
-    summary = summarize(runs)
+    summary = run_statistics(runs)
     results = {
         "title": title,
         "device": device,
@@ -201,7 +201,7 @@ def speedrun(config: Config, console: Console) -> None:
     _say(console, f"[dim]see {directory}: config.json, runs.csv, summary.json, accuracies.png[/]")
 
 
-def summarize(runs: Sequence[Run]) -> dict[str, dict[str, float | None]]:
+def run_statistics(runs: Sequence[Run]) -> dict[str, dict[str, float | None]]:
     """Mean, deviation (of a sample; None of one run), least and largest of seconds and accuracies.
 
     Accuracies are fractions, named "accuracy, " and the view.

@@ -184,7 +184,7 @@ def draw_layers(result: Result, channels: int, steps: int) -> Figure:
             ]
             least, most = strongest[top[-1], channel], strongest[top[0], channel]
             caption = f"{least:.1f} to {most:.1f}"
-            rows[below].append(Picture(mosaic(patches), caption=caption))
+            rows[below].append(Picture(patch_grid(patches), caption=caption))
     title = f"{dataset.title}: what units of each layer respond to, by ascent on the pixels"
     return example_rows(rows, title=title)
 
@@ -289,7 +289,7 @@ def ascend(
     return np.asarray(best), np.asarray(score(best))
 
 
-def mosaic(patches: list[np.ndarray]) -> Float[np.ndarray, "height width 3"]:
+def patch_grid(patches: list[np.ndarray]) -> Float[np.ndarray, "height width 3"]:
     """Patches in two rows, blue lines between them: white would look like their pixels."""
     half = len(patches) // 2
     lines = [_joined(patches[:half], axis=1), _joined(patches[half:], axis=1)]
