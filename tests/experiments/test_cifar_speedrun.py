@@ -232,7 +232,7 @@ def test_help_explains_every_flag(capsys, monkeypatch):
     shown = capsys.readouterr().out
     for name in SpeedrunConfig.__dataclass_fields__:
         assert f"--training.{name}".replace("_", "-") in shown
-    assert "whose recipe this is" in shown
+    assert "This is its recipe" in shown
 
 
 def test_the_summary_is_of_a_sample():
