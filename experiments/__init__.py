@@ -1,1 +1,1 @@
-"""One file a lecture claim, each a runnable setup: ``python -m experiments`` lists them."""
+"""One runnable file per claim of the lecture; ``python -m experiments`` lists them."""

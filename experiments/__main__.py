@@ -1,4 +1,4 @@
-"""``python -m experiments``: all experiments with their one-line claims, and the tools."""
+"""``python -m experiments``: list all experiments with their claims, and all tools."""
 
 import ast
 from pathlib import Path
@@ -8,12 +8,12 @@ from rich.table import Table
 
 
 def experiments() -> dict[str, str]:
-    """The claim of every experiment by name: the first line of its file's docstring."""
+    """The claim of each experiment by name: the first line of its docstring."""
     return {name: line for name, (line, is_experiment) in _files().items() if is_experiment}
 
 
 def tools() -> dict[str, str]:
-    """What every tool is for, by name: what follows the command in its file's docstring."""
+    """The purpose of each tool by name: what follows the command in its docstring."""
     files = _files().items()
     return {
         name: line.split("``: ")[-1] for name, (line, is_experiment) in files if not is_experiment
@@ -21,9 +21,9 @@ def tools() -> dict[str, str]:
 
 
 def _files() -> dict[str, tuple[str, bool]]:
-    """The first line of each file's docstring, and whether it is an experiment: has a Config.
+    """The first line of each file's docstring, and whether it is an experiment (has a Config).
 
-    The files are read, not imported: the list is there at once.
+    The files are parsed, not imported, which is fast.
     """
     found = {}
     for path in sorted(Path(__file__).parent.glob("[!_]*.py")):

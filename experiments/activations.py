@@ -6,10 +6,10 @@ Lecture: "Activation functions": sigmoid, tanh, ReLU, LeakyReLU, ELU. Source: Gl
     python -m experiments.activations                       Fashion-MNIST, 5 epochs each
     python -m experiments.activations --activations sigmoid selu --kernel-inits he
 
-The derivative of a sigmoid is at most 1/4, so its gradient vanishes on the way back whatever the
-kernels. That of tanh is at most 1 and that of ReLU 0 or 1: theirs vanish where the kernels are too
-small, as PyTorch's default ones are, and do not with He's initialization. Hence every activation
-is trained from both.
+The derivative of the sigmoid is at most 1/4, so its gradient vanishes in the backward pass with any
+kernels. The derivative of tanh is at most 1, that of ReLU is 0 or 1: their gradients vanish with
+kernels that are too small, such as PyTorch's default, and not with He's initialization. Therefore
+every activation is trained from both.
 """
 
 from collections.abc import Mapping
@@ -44,16 +44,16 @@ class Config:
     """The same deep MLP with each activation."""
 
     activations: tuple[str, ...] = ("sigmoid", "tanh", "relu", "leaky_relu", "elu")
-    """Names of cnn_jax.layers.activation."""
+    """Names of activations in cnn_jax.layers.activation."""
     kernel_inits: tuple[Literal["torch", "he", "glorot"], ...] = ("torch", "he")
-    """Initializations; every activation is trained from each."""
+    """Initializations; every activation is trained with each."""
     depth: int = 10
     """Number of hidden layers."""
     width: int = 100
     """Neurons of each hidden layer."""
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(
-        # Plain rates: Adam would scale every layer's gradient up again.
+        # Not Adam, which would rescale the gradient of each layer.
         default_factory=lambda: OptimizerConfig(name="sgd", learning_rate=0.01, nesterov=False)
     )
     training: TrainingConfig = field(
@@ -76,7 +76,7 @@ SMOKE = replace(
 
 
 def build(config: Config) -> dict[str, Experiment]:
-    """One experiment an activation and initialization, all on the same data."""
+    """One experiment per activation and initialization, all on the same data."""
     dataset = load_dataset(config.data, default="fashion_mnist")
 
     def experiment(activation: str, kernel_init: Literal["torch", "he", "glorot"]) -> Experiment:
@@ -103,7 +103,7 @@ def build(config: Config) -> dict[str, Experiment]:
 
 
 def compare(results: Mapping[str, Result]) -> dict[str, Any]:
-    """Gradients by layer at both ends of the training and all through it; accuracies."""
+    """Gradients by layer at the start, at the end and over the training; accuracies."""
     title = next(iter(results.values())).experiment.dataset.title
     by_init: dict[str, dict[str, Result]] = {}
     for result in results.values():
@@ -140,7 +140,7 @@ def compare(results: Mapping[str, Result]) -> dict[str, Any]:
 
 
 def layer_gradients(result: Result) -> tuple[list[int], np.ndarray]:
-    """Steps, and there the norm of the gradient of each layer, [steps, layers], head last."""
+    """Steps, and the gradient norm of each layer at these steps, [steps, layers], head last."""
     layers = [f"body/hidden{n}" for n in range(1, len(_model(result).hidden) + 1)]
     rows = [row for row in result.rows if row["split"] == "train"]
     norms = [[float(row[f"grad_norm/{layer}"]) for layer in [*layers, "head"]] for row in rows]

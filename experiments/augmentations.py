@@ -1,6 +1,6 @@
 """Every augmentation of the library, drawn: image, boxes and mask move together.
 
-Lecture: "use dataset augmentation". No training: it writes one sheet, a row an augmentation.
+Lecture: "use dataset augmentation". Nothing is trained; it draws one row per augmentation.
 
     python -m experiments.augmentations                             scikit-learn's photographs
     python -m experiments.augmentations --data.name cifar10 --seed 3
@@ -49,31 +49,31 @@ from cnn_jax.visual import Picture, example_rows, save_figure
 from experiments.tools.photographs import load_photograph
 
 PHOTOGRAPHS = "photographs"
-# Least and largest normalized value that are shown as black and white.
+# Normalized values from -SHOWN to SHOWN are drawn from black to white.
 SHOWN = 2.5
 
 
 @dataclass(frozen=True)
 class Config:
-    """What is augmented, how often, and where the sheet goes."""
+    """What to augment, how often, and where to write the sheet."""
 
     data: DataConfig = field(default_factory=lambda: DataConfig(name=PHOTOGRAPHS))
-    """"photographs": two of scikit-learn's, one with boxes and a mask; or a data set."""
+    """"photographs" are two of scikit-learn's, one with boxes and a mask; or a data set."""
     draws: int = 5
-    """Augmented images of each row, beside the original."""
+    """Augmented images in each row, beside the original."""
     height: int = 128
     """Height of the photographs in pixels."""
     seed: int = 0
-    """Decides what is drawn."""
+    """Seed of all augmentations."""
     workdir: str = "runs"
     """The sheet is written to WORKDIR/augmentations/DATA.png."""
     smoke: bool = False
-    """Two draws of photographs of 32 pixels: does everything work?"""
+    """Draw two augmentations of photographs of 32 pixels, to test that everything works."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Two examples of different classes, and how their data set is normalized."""
+    """Two examples of different classes, and the normalization of their data set."""
 
     title: str
     name: str
@@ -84,12 +84,12 @@ class Subject:
 
 
 def photographs(height: int) -> Subject:
-    """scikit-learn's flower, with the boxes and the mask of its two blossoms, and its temple."""
+    """scikit-learn's flower, with boxes and mask of its two blossoms, and its temple."""
     temple, flower = load_photograph("temple", height), load_photograph("flower", height)
     red, green, blue = flower[..., 0], flower[..., 1], flower[..., 2]
-    # Orange petals, and their dark red middle.
+    # Orange petals and their dark red centre.
     blossoms = ((red > 0.45) & (red - blue > 0.1)) | (red - green > 0.15)
-    # A third blossom, at the right border, is a few pixels.
+    # Leave out the few pixels of a third blossom at the right border.
     blossoms[:, round(0.75 * flower.shape[1]) :] = False
     boxes, mask = [], np.zeros(blossoms.shape, np.int32)
     between = round(0.86 * height)
@@ -114,7 +114,7 @@ def photographs(height: int) -> Subject:
 
 
 def from_dataset(config: DataConfig, seed: int) -> Subject:
-    """Two training examples of different classes, neither with boxes nor with a mask."""
+    """Two training examples of different classes, without boxes and masks."""
     dataset = load_dataset(config, default="cifar10")
     split = dataset.splits["train"]
     order = np.random.default_rng(seed).permutation(len(split))
@@ -128,7 +128,7 @@ def from_dataset(config: DataConfig, seed: int) -> Subject:
 
 
 def augmentations(side: int) -> dict[str, tuple[Augment, ...]]:
-    """The rows, as they are written in an experiment; pixels fit images of `side` pixels."""
+    """The rows, named by their code; lengths in pixels suit images of `side` pixels."""
     padding, square = max(1, side // 8), max(1, side // 3)
     return {
         f"random_crop({padding})": (random_crop(padding),),
@@ -155,7 +155,7 @@ def augmentations(side: int) -> dict[str, tuple[Augment, ...]]:
 
 
 def draw_sheet(subject: Subject, draws: int, seed: int) -> tuple[Figure, tuple[str, ...]]:
-    """The sheet, and a note for each augmentation that the images do not allow."""
+    """The sheet, and a note for each augmentation that does not suit the images."""
     first = subject.examples[0]
     height, width, channels = first["image"].shape
     key = jax.random.key(seed)
@@ -203,7 +203,7 @@ def _normalized(subject: Subject) -> list[Picture]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Draw the sheet of the command line's data, and say where it is."""
+    """Draw the sheet and print its path."""
     config = tyro.cli(
         Config, prog="python -m experiments.augmentations", description=__doc__, args=argv
     )

@@ -1,15 +1,15 @@
 """Autoencoders: a small non-linear code keeps more of an image than a linear one of its size.
 
-And is its encoder, trained without labels, a better start for a classifier than a random one?
+Is the encoder, trained without labels, also a better initialization of a classifier?
 
 Lecture: "Autoencoder", "Non-linear dimensionality reduction", "Pretraining". Source: Hinton and
-Salakhutdinov 2006 (784-1000-500-250-30 and its mirror, beside PCA), here without the layerwise
-pretraining that it needed then. All training images are used without labels; classifiers then get
-the first labels of each class in the training split's order, the same share of every class. All
-numbers are of the final parameters.
+Salakhutdinov 2006 (784-1000-500-250-30 and its mirror image, compared with PCA), without the
+layerwise pretraining that they needed. Autoencoders use all training images without labels.
+Classifiers use the first examples of each class in the training split, equally many of every class.
+All numbers are those of the final parameters.
 
     python -m experiments.autoencoder                       Fashion-MNIST, 30 epochs
-    python -m experiments.autoencoder --no-convolutional    the dense ones alone
+    python -m experiments.autoencoder --no-convolutional    only the dense autoencoders
 """
 
 import math
@@ -47,30 +47,30 @@ from experiments.tools.figures import classification_figures
 from experiments.tools.run import run
 
 PLANE = 2
-"""Numbers of a code that can be drawn."""
+"""Size of a code that can be drawn."""
 STARTS = ("random", "encoder")
 SHOWN = 10
-"""Images whose reconstructions are drawn, one a class."""
+"""Number of images whose reconstructions are drawn, one per class."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Autoencoders beside PCA, then classifiers that start as the encoder."""
+    """Autoencoders and PCA, then classifiers that start from the encoder."""
 
     hidden: tuple[int, ...] = (1000, 500, 250)
-    """Neurons of the encoder's hidden layers; the decoder's are the mirror."""
+    """Neurons of the encoder's hidden layers; the decoder mirrors them."""
     code: int = 30
-    """Numbers in the code, and components of PCA; one more autoencoder has 2."""
+    """Size of the code and components of PCA; another autoencoder has a code of 2."""
     activation: str = "relu"
     """Activation of the hidden layers; the code is linear."""
     kernel_init: KernelInit = "he"
     """Initialization of the dense layers."""
     loss: ReconstructionLoss = "squared"
-    """Squared error, or cross entropy of each pixel; of sigmoid outputs both."""
+    """Squared error or cross entropy of each pixel, both of sigmoid outputs."""
     convolutional: bool = True
     """Also train a convolutional autoencoder with a code of the same size."""
     labels: tuple[int, ...] = (100, 1000, 10000)
-    """Numbers of labels for the classifiers, each trained from a random start and the encoder."""
+    """Numbers of labels; with each, one classifier starts at random and one from the encoder."""
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
@@ -88,7 +88,7 @@ class Config:
         )
     )
     classifier_training: TrainingConfig = field(
-        # In steps, so that every classifier is trained for as long.
+        # In steps, so that all classifiers are trained equally long.
         default_factory=lambda: TrainingConfig(
             duration="2000 steps",
             batch_size=64,
@@ -114,7 +114,7 @@ SMOKE = replace(
 
 
 def build(config: Config) -> dict[str, Experiment]:
-    """The autoencoders, then two classifiers a number of labels."""
+    """The autoencoders, then two classifiers per number of labels."""
     dataset = load(config.data)
     if dataset.stand_in and config == Config():
         config, dataset = for_stand_in(config, dataset)
@@ -152,11 +152,11 @@ def build(config: Config) -> dict[str, Experiment]:
 
 
 def load(config: DataConfig) -> Dataset:
-    """Fashion-MNIST, or what else is named; pixels stay between 0 and 1."""
+    """Load Fashion-MNIST or the named data set; pixels stay between 0 and 1."""
     dataset = load_dataset(config, default="fashion_mnist")
     if not all(isinstance(split, ArraySplit) for split in dataset.splits.values()):
         raise ConfigError(
-            f"PCA needs all images at once, and {dataset.title} is streamed: choose a smaller "
+            f"PCA needs all images at once, but {dataset.title} is streamed: choose a smaller "
             "data set, or --data.storage device"
         )
     channels = dataset.image_shape[-1]
@@ -164,11 +164,11 @@ def load(config: DataConfig) -> Dataset:
 
 
 def for_stand_in(config: Config, dataset: Dataset) -> tuple[Config, Dataset]:
-    """A smaller code and more epochs for the small embedded data set."""
+    """Use a smaller code and more epochs for the small embedded data set."""
     code, duration = 8, "150 epochs"
     note = (
-        f"codes of {code} numbers in place of {config.code}, and {duration} in place of "
-        f"{config.training.duration}: there are only {len(dataset.splits['train']):,} images, of "
+        f"codes of {code} numbers instead of {config.code}, and {duration} instead of "
+        f"{config.training.duration}: there are only {len(dataset.splits['train']):,} images of "
         f"{math.prod(dataset.image_shape)} pixels"
     )
     training = replace(config.training, duration=duration, evaluate_every="10 epochs")
@@ -178,7 +178,7 @@ def for_stand_in(config: Config, dataset: Dataset) -> tuple[Config, Dataset]:
 
 
 def make_autoencoders(config: Config, dataset: Dataset) -> dict[str, AutoencoderBase]:
-    """The models by the name of their run."""
+    """The autoencoders by the names of their runs."""
     height, width, channels = dataset.image_shape
     common: dict[str, Any] = {
         "activation": config.activation,
@@ -197,12 +197,12 @@ def make_autoencoders(config: Config, dataset: Dataset) -> dict[str, Autoencoder
 
 
 def with_labels(dataset: Dataset, number: int) -> Dataset:
-    """The data set with a training split of as many examples: the first ones of each class.
+    """Reduce the training split to ``number`` examples: the first ones of each class.
 
-    Classes have equally many, as far as there are; fewer examples are part of more.
+    Classes have equally many examples where possible. A smaller split is a subset of a larger one.
     """
     train = _array(dataset, "train")
-    # How many of its class come before each example.
+    # The number of earlier examples of the same class.
     rank = np.empty(len(train), np.int64)
     for label in range(dataset.num_classes):
         members = np.flatnonzero(train.arrays["label"] == label)
@@ -213,7 +213,7 @@ def with_labels(dataset: Dataset, number: int) -> Dataset:
 
 
 def compare(results: Mapping[str, Result]) -> dict[str, Any]:
-    """Reconstructions, codes in the plane, errors beside PCA's, accuracy over labels."""
+    """Reconstructions, codes in the plane, errors with those of PCA, accuracy over labels."""
     autoencoders = {
         name: result
         for name, result in results.items()
@@ -234,7 +234,7 @@ def _beside_pca(results: list[Result]) -> dict[str, Any]:
     sizes = sorted({_model(result).code for result in results}, reverse=True)
     train = _array(dataset, "train").arrays["image"]
     train = train.reshape(len(train), -1) / 255
-    # A PCA has no more components than there are examples or pixels.
+    # PCA has at most as many components as there are examples or pixels.
     pca = {
         size: PCA(min(size, *train.shape), svd_solver="covariance_eigh").fit(train)
         for size in sizes
@@ -259,12 +259,12 @@ def _beside_pca(results: list[Result]) -> dict[str, Any]:
             images[shown],
             {row: output[shown] for row, output in rebuilt.items()},
             [dataset.class_names[labels[index]] for index in shown],
-            title=f"{title}: images rebuilt from small codes, the squared error below each",
+            title=f"{title}: images reconstructed from small codes, with squared errors",
         ),
         "errors": grouped_bars(
             errors,
-            ylabel="squared error an image",
-            title=f"{title}: error of images rebuilt from small codes",
+            ylabel="squared error per image",
+            title=f"{title}: error of images reconstructed from small codes",
         ),
     }
     for result in results:

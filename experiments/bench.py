@@ -1,4 +1,4 @@
-"""``python -m experiments.bench train_step|input|…``: programs side by side, in one run."""
+"""``python -m experiments.bench train_step|input|…``: speed, with PyTorch's and plain Flax's."""
 
 from experiments.tools.bench.command import main
 

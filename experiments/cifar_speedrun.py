@@ -1,20 +1,20 @@
-"""CIFAR-10 to 94% in seconds: a good start and good steps are worth most of the training.
+"""CIFAR-10 to 94% in seconds: good initialization and good updates replace most of the training.
 
 Lecture: "Training". Source: Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", and
-github.com/KellerJordan/cifar10-airbench, `airbench94_muon.py`, whose recipe this is and whose own
-figures are 94.01% (mean of 200 runs) in 2.59 s on an A100.
+github.com/KellerJordan/cifar10-airbench, `airbench94_muon.py`. This is its recipe; its own result
+is 94.01% (mean of 200 runs) in 2.59 s on an A100.
 
     python -m experiments.cifar_speedrun --runs 25 --data.validation none     a GPU, as the record
     python -m experiments.cifar_speedrun --recipe cpu                         90,000 images
 
-What it consists of: a first convolution that whitens 2x2 patches and is not trained, but for its
-bias; convolutions that begin as the identity; filters trained by Muon, biases and head by SGD;
-each image mirrored in every other epoch, and moved by up to 2 pixels; label smoothing; and at the
-end the mean over mirrored and moved views of each test image.
+The recipe: the first convolution whitens 2x2 patches, and only its bias is trained; the other
+convolutions start as the identity; Muon trains filters, SGD trains biases and the head; each image
+is mirrored in every other epoch and moved by up to 2 pixels; labels are smoothed; outputs are
+averaged over mirrored and moved views of each test image.
 
-Two times are reported. That of a run, as the record takes it: initialization, whitening, training
-and evaluation with all views, from when the programs are compiled and the data is on the device.
-And that from the start of the process to the end of the first run, with everything.
+Two times are reported. The time of a run is measured as for the record: initialization, whitening,
+training and evaluation with all views, once the programs are compiled and the data is on the
+device. The other time is from the start of the process to the end of the first run.
 """
 
 import csv
@@ -64,7 +64,7 @@ TARGET = 0.94
 
 @dataclass(frozen=True)
 class Config:
-    """CIFAR-10 by the recipe of airbench94, some runs in one process."""
+    """CIFAR-10 with the recipe of airbench94, several runs in one process."""
 
     recipe: Literal["record", "cpu"] = "record"
     """record: 8 epochs in batches of 2000; cpu: 2 epochs in batches of 500, float32, one run."""
@@ -73,11 +73,11 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     training: SpeedrunConfig = field(default_factory=SpeedrunConfig)
     seed: int = 0
-    """Decides initialization, order of examples and augmentation of all runs."""
+    """Seed of initialization, order of examples and augmentation of all runs."""
     workdir: str = "runs"
     """Results are written to WORKDIR/cifar_speedrun/<hash of the configuration>."""
     smoke: bool = False
-    """A few steps on small images: does everything work?"""
+    """Make a few steps on small images, to test that everything works."""
 
 
 RECORD = Config()
@@ -98,10 +98,10 @@ SMOKE = Config(
 
 
 def load(config: Config) -> tuple[Config, Dataset]:
-    """CIFAR-10, or what else is named, and the configuration that suits it.
+    """Load CIFAR-10 or the named data set, and adapt the configuration to it.
 
     Raises:
-        ConfigError: data that is streamed, or of which nothing is held out.
+        ConfigError: the data set is streamed, or has no held-out split.
     """
     augment: list[Augment] = [random_crop(config.training.translate, "reflect"), random_flip()]
     dataset = load_dataset(config.data, default="cifar10", augment=augment)
@@ -117,19 +117,19 @@ def load(config: Config) -> tuple[Config, Dataset]:
         notes.append("batches of 96 in float32, and images enlarged to 16x16 pixels")
     if RandomFlip() not in dataset.augment and config.training.views != "plain":
         config = replace(config, training=replace(config.training, views="plain"))
-        notes.append("views: plain, as a mirror image is no example of its class")
+        notes.append("views: plain, because mirror images do not belong to the same class")
     if not all(isinstance(split, ArraySplit) for split in dataset.splits.values()):
-        raise ConfigError(f"{dataset.title} is streamed; hold it in memory: --data.storage device")
+        raise ConfigError(f"{dataset.title} is streamed; use --data.storage device")
     if not dataset.splits.keys() & {"test", "validation"}:
         raise ConfigError(
-            f"{dataset.title} has neither a test nor a validation split here; leave "
-            "--data.validation and --data.test to their defaults, or name some examples"
+            f"{dataset.title} has neither a test nor a validation split; leave --data.validation "
+            "and --data.test at their defaults, or name some examples"
         )
     return config, replace(dataset, notes=(*dataset.notes, *notes))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Make the runs, write their results and print them."""
+    """Make the runs, and write and print their results."""
     config = tyro.cli(
         Config,
         prog="python -m experiments.cifar_speedrun",
@@ -145,10 +145,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def speedrun(config: Config, console: Console) -> None:
-    """All runs of a configuration, from the data to the figure."""
+    """Make all runs of a configuration, from the data to the figure."""
     set_up_jax()
     if os.environ.get("CNN_JAX_DISTRIBUTED"):
-        raise ConfigError("cifar_speedrun is one process's: start it without CNN_JAX_DISTRIBUTED")
+        raise ConfigError("cifar_speedrun uses one process: unset CNN_JAX_DISTRIBUTED")
     config, dataset = load(config)
     split = held_out(dataset)
     title = f"{dataset.title}, {len(dataset.splits[split]):,} {split} images"
@@ -178,7 +178,7 @@ def speedrun(config: Config, console: Console) -> None:
         accuracies = ", ".join(f"{view} {one:.2%}" for view, one in runs[-1].accuracies.items())
         _say(console, f"run {number + 1}: {runs[-1].seconds:.2f} s, {accuracies}")
 
-    summary = summarize(runs)
+    summary = run_statistics(runs)
     results = {
         "title": title,
         "device": device,
@@ -201,10 +201,10 @@ def speedrun(config: Config, console: Console) -> None:
     _say(console, f"[dim]see {directory}: config.json, runs.csv, summary.json, accuracies.png[/]")
 
 
-def summarize(runs: Sequence[Run]) -> dict[str, dict[str, float | None]]:
-    """Mean, deviation (of a sample; None of one run), least and largest of seconds and accuracies.
+def run_statistics(runs: Sequence[Run]) -> dict[str, dict[str, float | None]]:
+    """Mean, sample deviation (None for one run), least and largest of seconds and accuracies.
 
-    Accuracies are fractions, named "accuracy, " and the view.
+    Accuracies are fractions with the names "accuracy, <view>".
     """
     columns = {"seconds": [run.seconds for run in runs]}
     for view in runs[0].accuracies:
@@ -221,7 +221,7 @@ def summarize(runs: Sequence[Run]) -> dict[str, dict[str, float | None]]:
 
 
 def write_csv(runs: Sequence[Run], path: Path) -> None:
-    """A row a run."""
+    """Write one row per run."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["run", "seconds", "loss", *runs[0].accuracies])

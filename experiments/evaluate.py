@@ -1,4 +1,4 @@
-"""``python -m experiments.evaluate --models resnet50``: how good is it on ImageNet?"""
+"""``python -m experiments.evaluate --models resnet50``: how accurate is it on ImageNet?"""
 
 from experiments.tools.evaluate import main
 

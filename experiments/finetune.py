@@ -1,21 +1,21 @@
-"""Pretraining on a related task: with few labels, a network that has seen others learns more.
+"""Pretraining on a related task: with few labels, a pretrained network learns more.
 
 Lecture: "Pretraining", "Transfer learning". Source: Yosinski et al. 2014, "How transferable are
-features in deep neural networks?". In two stages: first the new head alone (the body as it came),
-then everything, at a smaller rate. A random start gets as many steps in all, in one stage.
+features in deep neural networks?". There are two stages: first only the new head is trained, then
+everything at a smaller rate. A random start is trained for the same number of steps in one stage.
 
     python -m experiments.finetune --data.name ./folder --data.image-size 224 --model resnet50
-    … --checkpoint resnet18.pth --checkpoint-classes 1000       a file of one's own
-    … --init compare                                            and from a random start beside it
+    … --checkpoint resnet18.pth --checkpoint-classes 1000       a file of your own
+    … --init compare                                            compared with a random start
     python -m experiments.finetune --init run --from-run runs/resnet_cifar/1234abcd
     python -m experiments.finetune --init run --from-run runs/autoencoder/1234abcd/code-30
     python -m experiments.finetune --init compare --from-run … --labels 100 1000
 
-Images are scaled as the source's were: mean and standard deviation are those that the body was
-trained with, not the new data's (a random start has the new data's own). Gray images become three
-equal channels for a body that has seen colours, colours their brightness for one that has seen
-gray. BatchNorm keeps the source's statistics while the head is trained, and afterwards too, unless
---norm batch. Augmentation is that of the data set: crops and, where they make sense, mirror images.
+Images are normalized with the mean and standard deviation that the body was trained with; a random
+start uses those of the new data. For a body trained on colour images, gray images become three
+equal channels; for one trained on gray images, colours become their brightness. BatchNorm uses the
+source's statistics in both stages, unless --norm batch changes the second one. The data set's
+augmentation is used: crops and, where they make sense, mirror images.
 """
 
 from collections.abc import Mapping
@@ -50,38 +50,39 @@ NAMES = {"random": "random start", "head": "pretrained, head alone", "all": "pre
 
 @dataclass(frozen=True)
 class Config:
-    """A pretrained network on data of one's own."""
+    """A pretrained network on your own data."""
 
     init: Literal["weights", "run", "random", "compare"] = "weights"
-    """weights: of --model, public or from --checkpoint; run: of --from-run; random: the same
-    network without; compare: a random start, then --from-run where it is given, else weights."""
+    """weights: those of --model, public or from --checkpoint; run: those of --from-run; random:
+    the same network with random parameters; compare: a random start, and --from-run if given, else
+    weights."""
     from_run: str = ""
-    """Directory of a run of one's own, such as runs/resnet_cifar/1234abcd."""
+    """Directory of one of your runs, such as runs/resnet_cifar/1234abcd."""
     model: str = "resnet18"
-    """Name of a model, where there is no --from-run."""
+    """Name of a model, used without --from-run."""
     weights: str = "DEFAULT"
     """Public weights of the model; DEFAULT is the best of them."""
     checkpoint: str = ""
-    """In place of public weights a state dict of one's own: .safetensors, or PyTorch's .pth."""
+    """State dict of your own instead of public weights: .safetensors, or PyTorch's .pth."""
     checkpoint_classes: int = 1000
-    """Classes of the checkpoint; its last layer is left out."""
+    """Number of classes of the checkpoint; its last layer is left out."""
     checkpoint_image_size: int = 224
-    """Height and width of its images, for models without global pooling."""
+    """Height and width of the checkpoint's images, for models without global pooling."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
-    """Of each channel in [0, 1], as the checkpoint was trained: 0.5 for torchvision's GoogLeNet and
-    Inception v3."""
+    """Mean of each channel in [0, 1] that the checkpoint was trained with; 0.5 for torchvision's
+    GoogLeNet and Inception v3."""
     std: tuple[float, float, float] = IMAGENET_STD
-    """Of each channel in [0, 1], as the checkpoint was trained: 0.5 for torchvision's GoogLeNet and
-    Inception v3."""
+    """Standard deviation of each channel that the checkpoint was trained with; 0.5 for
+    torchvision's GoogLeNet and Inception v3."""
     norm: Literal["frozen", "batch"] = "frozen"
-    """BatchNorm in the second stage: the source's statistics, or each batch's own."""
+    """Statistics of BatchNorm in the second stage: the source's, or those of each batch."""
     labels: tuple[int, ...] = ()
-    """Numbers of training examples, each compared; by default all there are."""
+    """Numbers of training examples to compare; by default all examples are used."""
     data: DataConfig = field(default_factory=DataConfig)
     head_duration: str = "10 epochs"
-    """Length of the first stage, in which the head alone is trained."""
+    """Length of the first stage, which trains only the head."""
     training: TrainingConfig = field(
-        # Of an epoch only whole batches count: small ones suit small data sets.
+        # An epoch consists of whole batches; small ones suit small data sets.
         default_factory=lambda: TrainingConfig(
             duration="20 epochs", batch_size=32, log_every="10 steps", save_every="10 epochs"
         )
@@ -114,16 +115,16 @@ SMOKE = replace(
 
 
 def build(config: Config) -> dict[str, Experiment]:
-    """A random start, the head alone, everything: what is asked for, for each number of labels."""
+    """A random start, the head alone, or everything, as chosen, for each number of labels."""
     if config.init == "run" and not config.from_run:
         raise ConfigError("--init run needs the run's directory: --from-run runs/…")
     if config.init == "weights" and config.from_run:
-        raise ConfigError("--from-run goes with --init run, compare or random, not with weights")
+        raise ConfigError("--from-run needs --init run, compare or random, got weights")
     padding = max(1, (config.data.image_size or 32) // 8)
     dataset = load_dataset(
         config.data, default="fashion_mnist", augment=[random_crop(padding=padding), random_flip()]
     )
-    # A network that is named needs no weights to start at random.
+    # A named network with random parameters needs no weights.
     named = config.init == "random" and not config.from_run
     source = None if named else _source(config, dataset.num_classes)
     if source is not None:
@@ -162,11 +163,11 @@ def _source(config: Config, num_classes: int) -> Network:
 
 
 def _random(config: Config, model: Any, dataset: Dataset) -> Experiment:
-    """Everything from a random start, for as many steps as both stages have."""
+    """Train everything from a random start, for as many steps as both stages have."""
     size = config.training.batch_size
     steps = partial(to_steps, batch_size=size, steps_per_epoch=len(dataset.splits["train"]) // size)
     total = steps(config.head_duration) + steps(config.training.duration)
-    # Statistics that nothing has been measured for cannot be kept.
+    # A random start has no measured statistics to keep.
     return Experiment(
         dataset=dataset,
         task=Classification(with_norm(model, "batch")),
@@ -179,7 +180,7 @@ def _random(config: Config, model: Any, dataset: Dataset) -> Experiment:
 def _stages(
     config: Config, source: Network, model: Any, dataset: Dataset, prefix: str
 ) -> dict[str, Experiment]:
-    """The head alone on the source's body, then everything from where that ended."""
+    """Train the head alone on the source's body, then continue with everything."""
     scale = source.preprocessing
     dataset = replace(dataset, mean=scale.mean, std=scale.std)
 
@@ -220,7 +221,7 @@ def _figures() -> dict[str, Any]:
 
 
 def compare(results: Mapping[str, Result]) -> dict[str, Any]:
-    """The curves of both stages beside a random start, and where each ended."""
+    """The curves of both stages and of a random start, and their final accuracies."""
     if len(results) < 2:
         return {}
     groups: dict[str, dict[str, Result]] = {}

@@ -1,14 +1,14 @@
 """GoogLeNet on CIFAR-10: what the auxiliary classifiers change.
 
 Lecture: "GoogLeNet: intermediate outputs, 1x1 convolutions". Source: Szegedy et al. 2014, section
-5: two classifiers in the middle of the network, whose losses count 0.3 each in training, were
-meant to bring gradients to the lower layers.
+5: two classifiers in the middle of the network, whose losses have the weight 0.3 in training,
+should bring gradients to the lower layers.
 
     python -m experiments.googlenet_cifar                   with and without them, 30 epochs each
-    python -m experiments.googlenet_cifar --auxiliary with  one network alone
+    python -m experiments.googlenet_cifar --auxiliary with  only one network
 
-The figure `auxiliary` has the accuracy of both; `gradients` the gradient norm of each layer, by
-which one sees what the auxiliary losses bring to the lower ones.
+The figure `auxiliary` shows the accuracy of both; `gradients` shows the gradient norm of each
+layer, and so what the auxiliary losses bring to the lower layers.
 """
 
 import math
@@ -40,11 +40,11 @@ class Config:
     """GoogLeNet with and without auxiliary classifiers on CIFAR-10."""
 
     auxiliary: Literal["both", "with", "without"] = "both"
-    """Train with the auxiliary classifiers, without them, or one network each way."""
+    """Train a network with the auxiliary classifiers, one without them, or both."""
     auxiliary_weight: float = 0.3
-    """Weight of each auxiliary loss in the sum that is minimized."""
+    """Weight of each auxiliary loss."""
     dropout: float = 0.2
-    """Probability of a zero before the last linear layer."""
+    """Dropout probability before the last linear layer."""
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
@@ -67,7 +67,7 @@ SMOKE = replace(
 
 
 def build(config: Config) -> dict[str, Experiment]:
-    """One experiment each way, on the same data."""
+    """One experiment per network, on the same data."""
     dataset = load_dataset(
         config.data, default="cifar10", augment=[random_crop(padding=4), random_flip()]
     )
@@ -98,7 +98,7 @@ def build(config: Config) -> dict[str, Experiment]:
 
 
 def compare(results: Mapping[str, Result]) -> dict[str, Any]:
-    """Accuracy over the steps of both networks, and the gradients of their blocks."""
+    """Accuracy of both networks over the steps, and the gradients of their blocks."""
     if len(results) == 1:
         return {}
     first = next(iter(results.values()))
@@ -121,7 +121,7 @@ def compare(results: Mapping[str, Result]) -> dict[str, Any]:
 
 
 def block_gradients(row: Mapping[str, Any]) -> np.ndarray:
-    """The norms of the gradients of stem and blocks, in forward order, in a row of the metrics."""
+    """Gradient norms of stem and blocks, in forward order, from a row of metrics.csv."""
     return np.array(
         [
             math.hypot(*(row[name] for name in row if name.startswith(f"grad_norm/body/{block}/")))

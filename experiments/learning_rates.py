@@ -1,11 +1,11 @@
 """The learning rate decides: too low is slow, too high fails; try Adam with different ones.
 
-Lecture: "Training: Adam and the choice of its rate". All rates train at once, as one program, and
-the validation split chooses; every other experiment does the same with --sweep.learning-rate.
+Lecture: "Training: Adam and the choice of its rate". All rates train at once as one program, and
+the validation split selects one. Other experiments do the same with --sweep.learning-rate.
 
     python -m experiments.learning_rates                    9 rates, Adam, 5 epochs
     python -m experiments.learning_rates --sweep.learning-rate 3e-4 1e-3 3e-3
-    python -m experiments.bench sweep                       speed against one after another
+    python -m experiments.bench sweep                       speed compared with one rate at a time
 """
 
 from dataclasses import dataclass, field, replace
@@ -33,7 +33,7 @@ class Config:
     """Neurons of each hidden layer."""
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(
-        # The rate counts only where none are swept.
+        # This rate is used only without a sweep.
         default_factory=lambda: OptimizerConfig(name="adam", learning_rate=1e-3)
     )
     training: TrainingConfig = field(

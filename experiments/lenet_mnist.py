@@ -6,7 +6,7 @@ Lecture: "LeNet". Source: LeCun, Bottou, Bengio, Haffner 1998, section II.B.
     python -m experiments.lenet_mnist --data.name fashion_mnist
     … --data.train train --data.validation none                 on all 60,000 training images
 
-Cost on two CPU cores: 5 to 7 minutes beside other work.
+Cost: 5 to 7 minutes on two shared CPU cores.
 """
 
 from dataclasses import dataclass, field, replace
@@ -52,7 +52,7 @@ def build(config: Config) -> Experiment:
     """The experiment that a configuration describes."""
     data = config.data
     if data.name in ("auto", "digits") and not data.image_size:
-        # The digits that may stand in have 8x8 pixels; LeNet-5 is for MNIST's 28x28.
+        # The embedded digits have 8x8 pixels; LeNet-5 needs MNIST's 28x28.
         data = replace(data, image_size=28)
     dataset = load_dataset(data, default="mnist", augment=[random_flip()])
     model = create_model(

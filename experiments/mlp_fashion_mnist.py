@@ -1,4 +1,4 @@
-"""An MLP on Fashion-MNIST: four losses, each of its own output layer, train the same network.
+"""An MLP on Fashion-MNIST: four losses, each with its own output layer, train the same network.
 
 Lecture: "Multilayer perceptron", "Output layers and losses". Reference: the table of Xiao, Rasul
 and Vollgraf 2017 (github.com/zalandoresearch/fashion-mnist): MLP 256-128-100 88.33%, two
@@ -9,7 +9,7 @@ convolutions with fewer than 100,000 parameters 92.5%.
     python -m experiments.mlp_fashion_mnist --recipe cnn    two convolutions, 89,242 parameters
     … --data.train train --data.validation none             on all 60,000 training images
 
-Cost on two CPU cores: 1 to 2 minutes an MLP, 20 minutes the convolutional network.
+Cost on two CPU cores: 1 to 2 minutes per MLP, 20 minutes for the convolutional network.
 """
 
 from collections.abc import Callable, Mapping
@@ -44,13 +44,13 @@ class Config:
     """mlp: fully connected, 30 epochs; cnn: two convolutions, each pooled, and a linear layer, 20
     epochs, with random crops."""
     loss: Literal["softmax", "hinge", "logistic", "squared", "all"] = "softmax"
-    """What is minimized; all trains with each of the four and compares them."""
+    """The loss that is minimized; all trains with each of the four and compares them."""
     hidden: tuple[int, ...] = (256, 128, 100)
     """Neurons of the MLP's hidden layers."""
     widths: tuple[int, int] = (48, 96)
     """Channels of the CNN's convolutions."""
     dropout: float = 0.1
-    """Probability of a zero: after the MLP's hidden layers, before the CNN's linear layer."""
+    """Dropout probability, after the MLP's hidden layers or before the CNN's linear layer."""
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
@@ -80,7 +80,7 @@ SMOKE = replace(
 
 
 def load(config: Config) -> Dataset:
-    """Fashion-MNIST, or what else is named; mirrored clothes are clothes."""
+    """Load Fashion-MNIST or the named data set, with mirror images as augmentation."""
     augment: list[Augment] = [random_flip()]
     if config.recipe == "cnn":
         augment = [random_crop(padding=1), *augment]
@@ -98,7 +98,7 @@ def make_model(config: Config, num_classes: int) -> nn.Module:
 
 
 def build(config: Config) -> Experiment | dict[str, Experiment]:
-    """One experiment, or one a loss, on the same data."""
+    """One experiment, or one per loss on the same data."""
     dataset = load(config)
 
     def experiment(loss: Loss) -> Experiment:
@@ -121,13 +121,13 @@ def figures(recipe: str, loss: Loss) -> dict[str, Callable[[Result], Any]]:
     if recipe == "mlp":
         del all_figures["filters"]
     if loss != "softmax":
-        # Its captions are the softmax's probabilities.
+        # Its captions are softmax probabilities.
         del all_figures["mistakes"]
     return all_figures
 
 
 def compare(results: Mapping[str, Result]) -> dict[str, Any]:
-    """Accuracy over the steps with each loss, and that on the held-out split in the end."""
+    """Accuracy over the steps with each loss, and the final accuracy on the held-out split."""
     if len(results) == 1:
         return {}
     first = next(iter(results.values()))

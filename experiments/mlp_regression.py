@@ -1,9 +1,9 @@
-"""Universal approximation: two hidden layers fit any function, the better the more neurons.
+"""Universal approximation: two hidden layers fit any function, better with more neurons.
 
 Lecture: "Multilayer perceptron", "Universal approximation", output layer: identity. Source:
 Cybenko 1989; Hornik, Stinchcombe and White 1989.
 
-    python -m experiments.mlp_regression                    one function of x and one of x and y
+    python -m experiments.mlp_regression                    a function of x and one of x and y
     python -m experiments.mlp_regression --activation relu --widths 4 16 64
 """
 
@@ -22,7 +22,7 @@ from cnn_jax.visual import error_over_size, function_fits, function_maps, traini
 from experiments.tools.run import run
 
 GRID = {1: 401, 2: 61}
-"""Points a side of the test grid, by the number of variables."""
+"""Points per side of the test grid, by the number of variables."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Function:
     title: str
     inputs: int
     value: Callable[[np.ndarray], np.ndarray]
-    """From points [n, inputs] to values [n]."""
+    """Maps points [n, inputs] to values [n]."""
 
 
 def _wave(points: np.ndarray) -> np.ndarray:
@@ -53,16 +53,16 @@ FUNCTIONS = {
 
 @dataclass(frozen=True)
 class Config:
-    """An MLP of two hidden layers fits functions, width by width."""
+    """MLPs with two hidden layers of different widths fit functions."""
 
     functions: tuple[Literal["wave", "ripples"], ...] = ("wave", "ripples")
-    """What is fitted; each is trained at every width."""
+    """Functions to fit, each with every width."""
     widths: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
     """Neurons of each of the two hidden layers."""
     activation: str = "tanh"
     """Activation of the hidden layers; the output is linear."""
     points: int = 2048
-    """Training points, uniformly random."""
+    """Number of training points, uniformly random."""
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(name="adam", learning_rate=0.01, schedule="cosine")
     )
@@ -88,7 +88,7 @@ SMOKE = replace(
 
 
 def load(name: str, points: int) -> Dataset:
-    """Points of a function: random ones to train and validate on, a grid to test on."""
+    """Points of a function: random ones for training and validation, a grid for testing."""
     function = FUNCTIONS[name]
     generator = np.random.default_rng(0)
     side = np.linspace(-1, 1, GRID[function.inputs])
@@ -111,7 +111,7 @@ def load(name: str, points: int) -> Dataset:
 
 
 def build(config: Config) -> dict[str, Experiment]:
-    """One experiment a function and width."""
+    """One experiment per function and width."""
     datasets = {name: load(name, config.points) for name in config.functions}
     return {
         f"{name}-{width}": Experiment(
@@ -127,7 +127,7 @@ def build(config: Config) -> dict[str, Experiment]:
 
 
 def compare(results: Mapping[str, Result]) -> dict[str, Any]:
-    """Fits of every function, and the error over the width."""
+    """The fits of each function, and the error over the width."""
     figures: dict[str, Any] = {}
     errors: dict[str, list[float]] = {}
     widths: list[int] = []

@@ -19,17 +19,17 @@ from experiments.tools.run import run
 
 @dataclass(frozen=True)
 class Config:
-    """Plain against residual networks, depth by depth."""
+    """Plain and residual networks of several depths."""
 
     recipe: Literal["fast", "paper"] = "fast"
     """Defaults of the other flags, as in resnet_cifar."""
     depths: tuple[int, ...] = (20, 56)
-    """Numbers of layers, each 6n + 2; every one is trained plain and residual."""
+    """Numbers of layers, each 6n + 2; each is trained as a plain and a residual network."""
     shortcut: Literal["A", "B"] = "A"
-    """Option A adds no parameters: plain and residual networks then differ in nothing else."""
+    """Shortcut; option A adds no parameters, so the networks differ only in the identity."""
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(
-        # A plain network of 56 layers diverges at the rates that a residual one can take.
+        # A plain network of 56 layers diverges at the rate of residual networks.
         default_factory=lambda: replace(resnet_cifar.FAST.optimizer, learning_rate=0.1)
     )
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -48,7 +48,7 @@ SMOKE = replace(
 
 
 def build(config: Config) -> dict[str, Experiment]:
-    """One experiment a depth and kind, all on the same data."""
+    """One experiment per depth and kind, all on the same data."""
     dataset = resnet_cifar.load(config.data)
 
     def experiment(depth: int, residual: bool) -> Experiment:

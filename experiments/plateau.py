@@ -31,22 +31,22 @@ from experiments.tools.run import run
 
 @dataclass(frozen=True)
 class Config:
-    """The same network and peak rate with four courses of the learning rate."""
+    """The same network and peak rate with four learning rate schedules."""
 
     hidden: tuple[int, ...] = (256, 128, 100)
     """Neurons of the MLP's hidden layers."""
     milestones: tuple[str, ...] = ("12 epochs", "18 epochs")
-    """Where the rate of the member "step" is multiplied by optimizer.decay_factor."""
+    """When the rate of the member "step" is multiplied by optimizer.decay_factor."""
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(
-        # Of the schedule the members decide.
+        # The members set the schedule.
         default_factory=lambda: OptimizerConfig(learning_rate=0.1, nesterov=False, l2=5e-4)
     )
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(duration="24 epochs", log_every="200 steps")
     )
     control: ControlConfig = field(default_factory=lambda: ControlConfig(plateau_patience=2))
-    """Of the member "plateau"; the others have none."""
+    """Settings of the member "plateau"; the others do not use them."""
 
 
 SMOKE = replace(
@@ -62,7 +62,7 @@ SMOKE = replace(
 
 
 def build(config: Config) -> dict[str, Experiment]:
-    """One experiment a course of the rate, on the same data."""
+    """One experiment per schedule, on the same data."""
     dataset = load_dataset(config.data, default="fashion_mnist")
     model = MLP(
         config.hidden,
@@ -95,14 +95,14 @@ def build(config: Config) -> dict[str, Experiment]:
 
 
 def compare(results: Mapping[str, Result]) -> dict[str, Any]:
-    """Loss, accuracy and learning rate of every member over the steps."""
+    """Loss, accuracy and learning rate of each member over the steps."""
     first = next(iter(results.values()))
     dataset, split = first.experiment.dataset, first.held_out
     runs = {
         f"{name}: {100 * result.summary[split]['accuracy']:.2f}%": result.rows
         for name, result in results.items()
     }
-    title = f"{dataset.title}: courses of the learning rate, {split} accuracy in the legend"
+    title = f"{dataset.title}: learning rate schedules, {split} accuracy in the legend"
     return {"plateau": compared_curves(runs, ("loss", "accuracy", "learning_rate"), title=title)}
 
 

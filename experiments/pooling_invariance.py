@@ -1,19 +1,19 @@
 """Pooling makes features change less when the image moves by a few pixels.
 
-Lecture: "Pooling". No training: edges in photographs. Sources: LeCun et al. 1998, section II.A;
-Zhang 2019, "Making Convolutional Networks Shift-Invariant Again".
+Lecture: "Pooling". Nothing is trained: features are edges in photographs. Sources: LeCun et al.
+1998, section II.A; Zhang 2019, "Making Convolutional Networks Shift-Invariant Again".
 
     python -m experiments.pooling_invariance                15 s: curves and example maps
     python -m experiments.pooling_invariance --window 8
 
-Two claims are measured, both without a border: what moves in is the photograph's own content.
+Two claims are measured, both without a border: the content that moves in is the photograph's own.
 
-Equivariance. A convolution commutes with translation: the features of the moved image are the
-moved features, to rounding. After a stride of s that is exact for shifts by multiples of s alone.
-Half-way between them, at 2 pixels of a stride of 4, the features change by 105% where positions
-are just dropped, by 51% where the maximum is taken, and by 58% with the mean.
+Equivariance. A convolution commutes with translation: up to rounding the features of the moved
+image are the moved features. With a stride of s this holds only for shifts by multiples of s.
+Half-way between them, for a shift of 2 pixels and a stride of 4, features change by 105% with
+strided convolution, by 51% with max pooling and by 58% with average pooling.
 
-Invariance, the change of the features at the same place, is approximate:
+Invariance is approximate. The features at the same place change by:
 
     shift of the image       1 px    2 px    4 px    8 px    another place
     convolution               75%    105%    115%    119%    134%
@@ -23,9 +23,9 @@ Invariance, the change of the features at the same place, is approximate:
     global max                 4%      8%     10%     16%     61%
     global average             1%      3%      5%      9%     76%
 
-A few pixels are what pooling is good for: a shift by its whole window changes most of the features.
-Averaging over all positions is the end of it, and even that is not zero, because content leaves
-and enters. Nor is invariance for free: features of *another* place are then more alike, too.
+Pooling helps for shifts of a few pixels: a shift by its whole window changes most of the features.
+Averaging over all positions is the extreme case, and even this change is not zero, because content
+leaves and enters. Invariance has a price: features of *another* place become more similar too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -53,49 +53,49 @@ class Config:
     """How far photographs are moved, and how their features are pooled."""
 
     window: int = 4
-    """Height, width and stride of the pooling, and stride of the convolution instead of it."""
+    """Height, width and stride of the pooling, and stride of the strided convolution."""
     shifts: int = 8
-    """The images are moved by 0 to this many pixels, along both axes in turn."""
+    """Images are moved by 0 to this many pixels, along one axis at a time."""
     crops: int = 16
-    """Places of the two photographs whose changes are averaged."""
+    """Number of crops of the two photographs whose changes are averaged."""
     size: int = 128
     """Height and width of a crop's feature map before pooling, in pixels."""
     height: int = 320
     """Height of the photographs in pixels."""
     seed: int = 0
-    """Decides where the crops are."""
+    """Seed of the places of the crops."""
     workdir: str = "runs"
     """Figures are written to WORKDIR/pooling_invariance."""
     smoke: bool = False
-    """Two small crops: does everything work?"""
+    """Use two small crops, to test that everything works."""
 
 
 def edge_kernels() -> Float[np.ndarray, "3 3 3 8"]:
-    """Edges of eight directions (Sobel's kernels and their diagonals), over gray."""
+    """Edges in eight directions (Sobel's kernels and their diagonals) of the gray image."""
     across = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 8
     diagonal = np.array([[-2, -1, 0], [-1, 0, 1], [0, 1, 2]]) / 8
     turned = [np.rot90(kernel, turns) for kernel in (across, diagonal) for turns in range(4)]
-    # A kernel reaches over red, green and blue: their mean.
+    # Each kernel is applied to the mean of red, green and blue.
     return np.stack([np.stack([kernel] * 3, axis=-1) / 3 for kernel in turned], axis=-1)
 
 
 def edges(images: Images, stride: int = 1) -> Images:
-    """The convolution layer: edges and ReLU; the maps are two pixels smaller than the images."""
+    """Convolution with edge kernels, and ReLU; maps are two pixels smaller than the images."""
     return relu(conv2d(images, jnp.asarray(edge_kernels(), images.dtype), stride=stride))
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution layer and what follows it; `stride` pixels are one position of its maps."""
+    """A convolution and what follows it; one position of its maps is `stride` pixels."""
 
     features: Features
     stride: int = 1
     everywhere: bool = False
-    """One value for the whole map: there is no position that could move."""
+    """Whether there is one value for the whole map, and so no position that moves."""
 
 
 def layers(window: int) -> dict[str, Layer]:
-    """The layers that are compared, by name."""
+    """The compared layers by name."""
     name = f"{window}x{window}"
     return {
         "convolution": Layer(edges),
@@ -110,9 +110,9 @@ def layers(window: int) -> dict[str, Layer]:
 
 
 def draw_windows(config: Config) -> Float[np.ndarray, "crops height width 3"]:
-    """Places of the photographs with room to move by all shifts, downwards and to the right."""
+    """Windows of the photographs with room for all shifts, downwards and to the right."""
     generator = np.random.default_rng(config.seed)
-    # Two pixels go to the 3x3 kernel.
+    # The 3x3 kernel takes two pixels.
     side = config.size + 2 + config.shifts
     windows = []
     for number in range(config.crops):
@@ -124,7 +124,7 @@ def draw_windows(config: Config) -> Float[np.ndarray, "crops height width 3"]:
 
 
 def moved(windows: Images, shift: int, axis: int, shifts: int) -> Images:
-    """The windows' crops, `shift` pixels on along the axis (1: rows, 2: columns)."""
+    """Crops of the windows, moved by `shift` pixels along the axis (1: rows, 2: columns)."""
     side = windows.shape[1] - shifts
     start = {1: (shift, 0), 2: (0, shift)}[axis]
     return windows[:, start[0] : start[0] + side, start[1] : start[1] + side]
@@ -133,13 +133,13 @@ def moved(windows: Images, shift: int, axis: int, shifts: int) -> Images:
 def relative_change(new: Images, old: Images) -> float:
     """||new - old|| / ||old|| of the features of all images together.
 
-    Not the mean of each image's: one of blurred background alone would outweigh all others.
+    In a mean over images, an image of blurred background would outweigh all others.
     """
     return float(jnp.linalg.norm((new - old).ravel()) / jnp.linalg.norm(old.ravel()))
 
 
 def invariance(layer: Layer, windows: Images, shifts: int) -> list[float]:
-    """Change of the features at the same place, for each shift; the mean of both axes."""
+    """Change of the features at the same place for each shift, averaged over both axes."""
     features = jax.jit(layer.features)
     before = features(moved(windows, 0, 1, shifts))
     changes = [
@@ -153,12 +153,12 @@ def invariance(layer: Layer, windows: Images, shifts: int) -> list[float]:
 
 
 def equivariance(layer: Layer, windows: Images, shifts: int) -> list[float]:
-    """Difference from the features moved along, by the nearest whole number of positions."""
+    """Difference from the features moved by the nearest whole number of positions."""
     features = jax.jit(layer.features)
     before = features(moved(windows, 0, 1, shifts))
 
     def error(shift: int, axis: int) -> float:
-        # Python's round would take halves to the even number.
+        # Python's round would round halves to even numbers.
         positions = int(shift / layer.stride + 0.5)
         after = features(moved(windows, shift, axis, shifts))
         common = before.shape[axis] - positions
@@ -172,7 +172,7 @@ def equivariance(layer: Layer, windows: Images, shifts: int) -> list[float]:
 
 
 def between_places(layer: Layer, windows: Images, shifts: int) -> float:
-    """Change from the features of one place to those of another."""
+    """Relative difference between the features of different places."""
     features = jax.jit(layer.features)(moved(windows, 0, 1, shifts))
     return relative_change(jnp.roll(features, 1, axis=0), features)
 
@@ -180,7 +180,7 @@ def between_places(layer: Layer, windows: Images, shifts: int) -> float:
 def example_maps(
     layers: Mapping[str, Layer], photograph: np.ndarray, shift: int
 ) -> dict[str, list[Picture]]:
-    """Rows of a sheet: a map before and after a shift to the right, and their difference."""
+    """Rows of a figure: a map before and after a shift to the right, and their difference."""
     side = photograph.shape[1] - shift
     images = [jnp.asarray(photograph[None, :, start : start + side]) for start in (0, shift)]
     captions = "the image", f"moved by {shift} pixels"
@@ -190,10 +190,10 @@ def example_maps(
     for name, layer in layers.items():
         if layer.everywhere:
             continue
-        # Kernel 0 sees edges from dark to bright.
+        # Kernel 0 detects edges from dark to bright.
         before, after = (layer.features(image)[0, ..., :1] for image in images)
         change = relative_change(after[None], before[None])
-        # Large responses are few: the square root shows the small ones too.
+        # Few responses are large; square roots make the small ones visible.
         largest = float(jnp.maximum(before.max(), after.max()))
         shown = [jnp.sqrt(array / largest) for array in (before, after, abs(after - before))]
         rows[name] = [Picture(one) for one in shown]
@@ -234,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ),
         directory / "changes.png",
     )
-    # Half of the stride: as far as a shift can be from a multiple of it.
+    # Half of the stride is the largest distance from its multiples.
     shift = max(1, config.window // 2)
     side = min(config.size // 2, 64)
     photograph = load_photograph("temple", config.height // 2)
@@ -247,7 +247,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ),
         directory / "maps.png",
     )
-    # Every shift would be wider than a terminal.
+    # All shifts would not fit into a terminal.
     some = [shift for shift in (1, 2, 4, 8) if shift in shifts]
     table = Table(title=title, title_justify="left")
     table.add_column("features")

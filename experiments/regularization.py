@@ -1,8 +1,8 @@
-"""A network that overfits, regularized by each means of the lecture, one at a time and together.
+"""A network that overfits, regularized by each method of the lecture, one at a time and together.
 
 Lecture: "Training: simplify the architecture, L2, early stopping, DropOut, BatchNorm, dataset
-augmentation, pretraining"; "BatchNorm needs a sufficient batch size". Pretraining is Gidaris, Singh
-and Komodakis 2018: the network first learns how images without labels were rotated.
+augmentation, pretraining"; "BatchNorm needs a sufficient batch size". Pretraining follows Gidaris,
+Singh and Komodakis 2018: the network first learns to predict the rotation of unlabelled images.
 
     python -m experiments.regularization                    1,000 labelled images of Fashion-MNIST
     python -m experiments.regularization --images 300
@@ -57,24 +57,24 @@ class Config:
         "pretraining",
         "together",
     )
-    """What is tried against overfitting, besides "none"."""
+    """Methods against overfitting that are tried, besides "none"."""
     unlabelled: int = 20_000
-    """Further training images, without their labels, for the pretraining."""
+    """Number of further training images for the pretraining, without their labels."""
     pretraining: str = "5 epochs"
     """Duration of the pretraining."""
     widths: tuple[int, ...] = (16, 32)
-    """Channels of the network's convolutions, but for the member "smaller"."""
+    """Channels of the network's convolutions, except in the member "smaller"."""
     batch_sizes: tuple[int, ...] = (2, 4, 8, 32)
-    """Batches with which an MLP is trained with BatchNorm and without."""
+    """Batch sizes with which an MLP is trained with and without BatchNorm."""
     hidden: tuple[int, ...] = (512, 512)
-    """Neurons of its hidden layers."""
+    """Neurons of the MLP's hidden layers."""
     batch_sizes_duration: str = "20 epochs"
-    """Duration of each of these trainings: as many examples with every batch size."""
+    """Duration of the MLP's training; each batch size sees equally many examples."""
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(learning_rate=0.02, schedule="cosine")
     )
-    """Its rate is for training.batch_size, and in proportion for other batches."""
+    """Its learning rate is for training.batch_size; it is proportional to the batch size."""
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
             duration="60 epochs",
@@ -94,7 +94,7 @@ SMOKE = replace(
     pretraining="12 steps",
     widths=(8,),
     hidden=(32,),
-    # Batches must be cut evenly for the devices there are.
+    # Batches must be divisible by the number of devices.
     batch_sizes=(16,),
     batch_sizes_duration="12 steps",
     data=DataConfig(name="digits"),
@@ -106,7 +106,7 @@ SMOKE = replace(
 
 @dataclass(frozen=True)
 class Means:
-    """What one member does against overfitting."""
+    """The methods against overfitting that one member uses."""
 
     widths: tuple[int, ...] | None = None
     l2: float = 0.0
@@ -126,24 +126,24 @@ MEANS = {
     "batch-norm": Means(batch_norm=True),
     "augmentation": Means(augmentation=True),
     "pretraining": Means(pretraining=True),
-    # All that go with the large network.
+    # All methods that keep the large network.
     "together": Means(None, L2, True, DROPOUT, True, True, True),
 }
 
 
 def load(config: Config) -> Dataset:
-    """Few labelled images of Fashion-MNIST, or what else is named, and how to augment them."""
+    """Load few labelled images of Fashion-MNIST or the named data set, with augmentation."""
     dataset = load_dataset(
         config.data, default="fashion_mnist", augment=[random_crop(padding=2), random_flip()]
     )
     train = in_memory(dataset, "train")
     if len(train) <= config.images:
         raise ConfigError(
-            f"{dataset.title} has {len(train):,} training images: expected more than the "
+            f"{dataset.title} has {len(train):,} training images, expected more than the "
             f"{config.images:,} labelled ones; set --images"
         )
     few = ArraySplit({name: array[: config.images] for name, array in train.arrays.items()})
-    # Evaluated in the end, as training measures with dropout and augmentation.
+    # Training accuracy is measured at the end, without dropout and augmentation.
     splits = dict(dataset.splits) | {"train": few, "seen": few}
     return replace(
         dataset, title=f"{dataset.title}, {config.images:,} training images", splits=splits
@@ -151,18 +151,18 @@ def load(config: Config) -> Dataset:
 
 
 def in_memory(dataset: Dataset, name: str) -> ArraySplit:
-    """A split whose images are arrays."""
+    """A split that is held in memory; ConfigError if it is not."""
     split = dataset.splits.get(name)
     if not isinstance(split, ArraySplit):
         raise ConfigError(
-            f"{dataset.title} has no {name} split in memory: set --data.storage device, and leave "
-            f"--data.{name} as it is"
+            f"{dataset.title} has no {name} split in memory; set --data.storage device and leave "
+            f"--data.{name} at its default"
         )
     return split
 
 
 def load_rotations(config: Config) -> Dataset:
-    """Images beyond the labelled ones, turned; their label is by how much."""
+    """Load the images after the labelled ones, rotated; labels are the rotations."""
     dataset = load_dataset(config.data, default="fashion_mnist")
     generator = np.random.default_rng(0)
 
@@ -183,7 +183,7 @@ def load_rotations(config: Config) -> Dataset:
 
 
 def build(config: Config) -> dict[str, Experiment]:
-    """One experiment a means against overfitting, and two a batch size."""
+    """One experiment per method against overfitting, and two per batch size."""
     if unknown := set(config.means) - set(MEANS):
         raise ConfigError(
             f"unknown means {', '.join(map(repr, sorted(unknown)))}; there are {', '.join(MEANS)}"
@@ -220,15 +220,15 @@ def build(config: Config) -> dict[str, Experiment]:
     for size in config.batch_sizes:
         training = replace(config.training, batch_size=size, duration=config.batch_sizes_duration)
         for member in (NONE, MEANS["batch-norm"]):
-            # A convolution's statistics are over all places of an image as well, and hardly need a
-            # batch; a dense layer has one value an image.
+            # Statistics of a convolution are also over all places of an image, so they hardly need
+            # a batch; a dense layer has one value per image.
             model = dense(config, member, dataset.num_classes)
             study[batch_member(size, member)] = experiment(member, training, model=model)
     return study
 
 
 def convolutional(config: Config, member: Means, num_classes: int) -> SimpleCNN:
-    """The network that overfits, or does less so."""
+    """The convolutional network of a member."""
     return SimpleCNN(
         member.widths or config.widths,
         num_classes=num_classes,
@@ -239,7 +239,7 @@ def convolutional(config: Config, member: Means, num_classes: int) -> SimpleCNN:
 
 
 def dense(config: Config, member: Means, num_classes: int) -> MLP:
-    """The network that shows what BatchNorm needs."""
+    """The MLP that is trained with each batch size."""
     return MLP(
         config.hidden,
         num_classes,
@@ -250,12 +250,12 @@ def dense(config: Config, member: Means, num_classes: int) -> MLP:
 
 
 def batch_member(size: int, member: Means) -> str:
-    """Name of the experiment with batches of a size."""
+    """Name of the experiment with a batch size."""
     return f"batch-{size}" + "-batch-norm" * member.batch_norm
 
 
 def take_pretrained(fresh: Variables, earlier: Mapping[str, Result]) -> Variables:
-    """Convolutions as the rotations made them; beside BatchNorm, which has biases, the kernels."""
+    """Take the convolutions trained on rotations; before BatchNorm they have no biases."""
     pretrained = earlier["rotations"].variables["params"]["body"]
     body = {
         layer: {name: pretrained[layer][name] for name in arrays} if layer in pretrained else arrays
@@ -265,7 +265,7 @@ def take_pretrained(fresh: Variables, earlier: Mapping[str, Result]) -> Variable
 
 
 def compare(results: Mapping[str, Result]) -> dict[str, Any]:
-    """Train and test accuracy of every means, and the accuracy over the batch size."""
+    """Train and test accuracy of each method, and the accuracy over the batch size."""
     title, split = results["none"].experiment.dataset.title, results["none"].held_out
 
     def held_out(name: str) -> float:
@@ -303,7 +303,7 @@ def compare(results: Mapping[str, Result]) -> dict[str, Any]:
 
 
 def seen_accuracy(result: Result) -> float:
-    """Accuracy on the training images as they are, by the final network as it predicts."""
+    """Accuracy of the final network on the training images, without dropout and augmentation."""
     labels = in_memory(result.experiment.dataset, "seen").arrays["label"]
     return float(np.mean(np.argmax(result.outputs("seen"), axis=-1) == labels))
 

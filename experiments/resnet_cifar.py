@@ -28,15 +28,15 @@ class Config:
     """ResNet on CIFAR-10."""
 
     recipe: Literal["fast", "paper"] = "fast"
-    """fast: 10 epochs, one cycle of the rate; paper: He et al.'s 64,000 steps, option A."""
+    """fast: 10 epochs, one-cycle schedule; paper: He et al.'s 64,000 steps, option A."""
     depth: int = 20
     """Number of layers, 6n + 2: 20, 32, 44, 56, 110 or 1202 in the paper."""
     residual: bool = True
-    """False leaves the identity connections out: the plain network of the same depth."""
+    """False gives the plain network of the same depth, without identity connections."""
     shortcut: Literal["A", "B"] = "B"
-    """Where the shape changes: A pads with zeros, B projects by a 1x1 convolution."""
+    """Shortcut where the shape changes: A pads with zeros, B uses a 1x1 convolution."""
     zero_init_residual: bool = False
-    """Start every residual branch at zero (Goyal et al. 2017)."""
+    """Initialize every residual branch to zero (Goyal et al. 2017)."""
     label_smoothing: float = 0.0
     """Probability moved from the label to all classes."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -73,12 +73,12 @@ SMOKE = replace(
 
 
 def load(config: DataConfig) -> Dataset:
-    """CIFAR-10, or what else is named, with the paper's augmentation."""
+    """Load CIFAR-10 or the named data set, with the paper's augmentation."""
     return load_dataset(config, default="cifar10", augment=[random_crop(padding=4), random_flip()])
 
 
 def build(config: Config, dataset: Dataset | None = None) -> Experiment:
-    """The experiment that a configuration describes, on its data or those at hand."""
+    """The experiment that a configuration describes, on the given data set or its own."""
     dataset = dataset or load(config.data)
     if dataset.stand_in and config == FAST:
         config, dataset = for_stand_in(config, dataset)
@@ -101,10 +101,10 @@ def build(config: Config, dataset: Dataset | None = None) -> Experiment:
 
 
 def for_stand_in(config: Config, dataset: Dataset) -> tuple[Config, Dataset]:
-    """The fast recipe for the small embedded data set: smaller batches, so enough of them."""
+    """Adapt the fast recipe to the small embedded data set, with smaller batches."""
     batch_size, rate = 32, config.optimizer.learning_rate * 32 / config.training.batch_size
     note = (
-        f"batches of {batch_size} at a peak rate of {rate:g} in place of "
+        f"batches of {batch_size} at a peak rate of {rate:g} instead of "
         f"{config.training.batch_size} at {config.optimizer.learning_rate:g}: "
         f"there are only {len(dataset.splits['train']):,} images"
     )

@@ -1,17 +1,17 @@
 """Classifiers on ImageNet: the recipes that the published accuracies come from.
 
-Lecture: "ResNet". Source: torchvision's reference training (its weights IMAGENET1K_V1), and He et
-al. 2018, "Bag of Tricks", for the recipe cosine. On eight GPUs or a TPU slice:
+Lecture: "ResNet". Source: torchvision's reference training (its weights IMAGENET1K_V1); for the
+recipe cosine He et al. 2018, "Bag of Tricks". On eight GPUs or a TPU slice:
 
     python -m experiments.resnet_imagenet                       ResNet-50, TFDS's imagenet2012
     python -m experiments.resnet_imagenet --data.name ./imagenet      a folder, train|val/<class>/
     … --recipe cosine --training.precision bfloat16 --data.workers 16
     python -m experiments.evaluate --models resnet50            the public weights' accuracy
 
-Training images are random parts of the whole ones, of 8 to 100% of their area; evaluation takes the
-centre 224x224 pixels after the shorter side became 256. The learning rate is for the batch size
-given: change both in proportion (Goyal et al. 2017). The same command trains on any folder of
-images, such as a part of ImageNet.
+Training uses random crops of 8 to 100% of an image's area. Evaluation resizes the shorter side to
+256 pixels and takes the centre 224x224. The learning rate is for the default batch size; change
+both in proportion (Goyal et al. 2017). The same command trains on any folder of images, such as a
+part of ImageNet.
 """
 
 from dataclasses import dataclass, field, replace
@@ -37,12 +37,12 @@ class Config:
     """Classifiers on ImageNet."""
 
     recipe: Literal["step", "cosine"] = "step"
-    """step: 90 epochs, a tenth of the rate every 30; cosine: warm-up, cosine, label smoothing, no
-    decay of biases and norms, and residual branches that begin at zero."""
+    """step: 90 epochs, the rate is divided by 10 every 30; cosine: warm-up, cosine, label
+    smoothing, no decay of biases and norms, and residual branches initialized to zero."""
     model: str = "resnet50"
-    """Any ResNet, ResNeXt or Wide ResNet for ImageNet, see `cnn_jax.models.list_models`."""
+    """Any ResNet, ResNeXt or Wide ResNet for ImageNet; see `cnn_jax.models.list_models`."""
     zero_init_residual: bool = False
-    """Start every residual branch at zero (Goyal et al. 2017)."""
+    """Initialize every residual branch to zero (Goyal et al. 2017)."""
     label_smoothing: float = 0.0
     """Probability moved from the label to all classes."""
     data: DataConfig = field(
@@ -87,7 +87,7 @@ SMOKE = replace(
 
 
 def load(config: DataConfig) -> Dataset:
-    """The images, random parts of them in training, normalized as ImageNet's weights want it."""
+    """Load the images, with random crops in training and the normalization of ImageNet weights."""
     dataset = load_dataset(
         config, default="imagenet2012", augment=[random_resized_crop(), random_flip()]
     )

@@ -1,7 +1,7 @@
-"""VGG on CIFAR-10: depth out of nothing but 3x3 convolutions.
+"""VGG on CIFAR-10: a deep network of 3x3 convolutions alone.
 
-Lecture: "VGG". Source: Simonyan and Zisserman 2014; the form for 32x32 pixels is that of Liu and
-Deng 2015, with BatchNorm and one linear layer.
+Lecture: "VGG". Source: Simonyan and Zisserman 2014; Liu and Deng 2015 for the variant for 32x32
+pixels, with BatchNorm and one linear layer.
 
     python -m experiments.vgg_cifar                         VGG-16, 30 epochs
     python -m experiments.vgg_cifar --depth 11 --training.duration 3epochs
@@ -29,7 +29,7 @@ class Config:
     """VGG on CIFAR-10."""
 
     depth: Literal[11, 13, 16, 19] = 16
-    """Number of layers with weights, as the ImageNet networks count them."""
+    """Number of layers with weights, counted as in the ImageNet networks."""
     label_smoothing: float = 0.0
     """Probability moved from the label to all classes."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -54,7 +54,7 @@ def build(config: Config) -> Experiment:
     """The experiment that a configuration describes."""
     data = config.data
     if data.name in ("auto", "digits") and not data.image_size:
-        # Five poolings need 32x32 pixels, which CIFAR-10 has and the digits that may stand in not.
+        # Five poolings need 32x32 pixels; the embedded digits are smaller.
         data = replace(data, image_size=32)
     dataset = load_dataset(data, default="cifar10", augment=[random_crop(padding=4), random_flip()])
     model = create_model(

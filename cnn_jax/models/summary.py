@@ -32,7 +32,7 @@ class LayerSummary:
     macs: int
 
 
-def summarize(
+def tabulate(
     model: nn.Module, image_shape: tuple[int, ...], *, depth: int | None = None
 ) -> list[LayerSummary]:
     """List all modules of a model in the order of their calls; a caller precedes its callees.

@@ -1,4 +1,4 @@
-"""What every task does alike: check its loss, initialize and apply its model."""
+"""What all tasks share: they check their loss, and initialize and apply their model."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,7 +15,7 @@ Spec = Mapping[str, jax.ShapeDtypeStruct]
 
 
 def check_loss(loss: str, known: Iterable[str]) -> None:
-    """Raise ConfigError unless a task knows the loss."""
+    """Raise ConfigError for a loss that the task does not know."""
     if loss not in known:
         raise ConfigError(f"loss must be one of {', '.join(map(repr, known))}, got {loss!r}")
 
@@ -36,7 +36,7 @@ def apply_model(
     key: Key[Array, ""],
     train: bool,
 ) -> tuple[Any, PyTree]:
-    """The model's outputs and its new state, which changes in training alone."""
+    """The model's outputs and its new state, which only training changes."""
     variables = {"params": params, **model_state}
     if not train:
         return model.apply(variables, inputs, train=False), model_state

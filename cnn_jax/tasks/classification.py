@@ -1,4 +1,4 @@
-"""Classification: one label an image."""
+"""Classification: one label per image."""
 
 import math
 from collections.abc import Callable
@@ -33,26 +33,26 @@ LOSSES: dict[str, Callable[..., Float[Array, " batch"]]] = {
 class Classification:
     """Train a model to give the label's class the largest output.
 
-    ``batch["label"]`` holds a class an example, or probabilities of all classes (after mixup);
-    accuracy is then about the most probable one.
+    ``batch["label"]`` holds one class per example, or the probabilities of all classes (after
+    mixup). Accuracy then compares with the most probable class.
 
-    A model with auxiliary classifiers gives a tuple in training, its own outputs first. The loss
-    is then that of the first plus `auxiliary_weight` times the sum of those of the others, all of
-    them smoothed alike; accuracy is about the first alone. In evaluation there is only the first.
+    A model with auxiliary classifiers returns a tuple in training, its main outputs first. The loss
+    is that of the main outputs plus `auxiliary_weight` times the sum of the auxiliary losses.
+    Accuracy is that of the main outputs. In evaluation there are only the main outputs.
 
     Attributes:
         model: linen module, ``model.apply(variables, images, train=…) -> [batch, classes]``, or
             in training a tuple of such outputs.
-        loss: softmax cross entropy, which is maximum likelihood; the multiclass hinge loss of
-            Crammer and Singer; the logistic loss of each class against the rest; the squared error
-            from the one-hot label.
-        label_smoothing: probability mass moved from the label to all classes, in training only;
-            for softmax alone.
-        auxiliary_weight: of the auxiliary classifiers' losses: 0.3 in GoogLeNet's paper (Szegedy
-            et al. 2015, section 5); TensorFlow-Slim trains Inception v3 with 0.4.
+        loss: "softmax" is the softmax cross entropy (maximum likelihood); "hinge" the multiclass
+            hinge loss of Crammer and Singer; "logistic" the logistic loss of each class against
+            the rest; "squared" the squared error from the one-hot label.
+        label_smoothing: probability moved from the label to all classes in training; only for
+            softmax. It also applies to the auxiliary losses.
+        auxiliary_weight: weight of each auxiliary loss: 0.3 in GoogLeNet's paper (Szegedy et al.
+            2015, section 5); TensorFlow-Slim trains Inception v3 with 0.4.
 
     Raises:
-        ConfigError: an unknown loss, smoothing that is out of range or of another loss, or a weight
+        ConfigError: an unknown loss, label smoothing out of range or with another loss, or a weight
             that is negative or not finite.
     """
 
@@ -74,12 +74,11 @@ class Classification:
         if self.label_smoothing and self.loss != "softmax":
             raise ConfigError(
                 f"label_smoothing {self.label_smoothing} is for the softmax loss, not for "
-                f"{self.loss!r}; leave it at 0 or take softmax"
+                f"{self.loss!r}; set it to 0 or use softmax"
             )
         if not 0 <= self.auxiliary_weight < math.inf:
             raise ConfigError(
-                "auxiliary_weight must be a finite number that is not negative, "
-                f"got {self.auxiliary_weight}"
+                f"auxiliary_weight must be finite and not negative, got {self.auxiliary_weight}"
             )
 
     def init(self, key: Key[Array, ""], spec: Spec) -> tuple[PyTree, PyTree]:
@@ -110,12 +109,12 @@ class Classification:
     def predict(
         self, params: PyTree, model_state: PyTree, batch: dict[str, Array]
     ) -> Float[Array, "batch classes"]:
-        """Outputs of a batch before any output layer."""
+        """Outputs for a batch, before any output layer."""
         return predict_model(self.model, params, model_state, batch["image"])
 
     @staticmethod
     def summarize(sums: dict[str, Any]) -> dict[str, float]:
-        """Mean loss and accuracy of what ``sums`` was added up over."""
+        """Mean loss and accuracy from added-up sums."""
         return {
             "loss": mean(sums["loss"], sums["weight"]),
             "accuracy": mean(sums["correct"], sums["weight"]),

@@ -1,8 +1,8 @@
-"""Losses: pure functions of a batch's outputs and targets that give one number an example.
+"""Losses: pure functions of a batch's outputs and targets that return one number per example.
 
-A loss that compares each output with its own target sums over an example's outputs, whatever
-their shape: numbers, vectors or images. Nothing is divided by their number, so that a loss is the
-negative log-likelihood of the whole example.
+A loss that compares each output with its own target sums over all outputs of an example, which may
+be a number, a vector or an image. It is not divided by the number of outputs, so it is the negative
+log-likelihood of the whole example.
 """
 
 from collections.abc import Callable
@@ -24,9 +24,9 @@ Losses = Float[Array, " batch"]
 def squared_error(outputs: Outputs, targets: Targets) -> Losses:
     """Sum over outputs of (output - target)^2.
 
-    It is the negative log-likelihood of a Gaussian of variance 1/2 around the output, but for a
-    constant. `torch.nn.functional.mse_loss` is the same summed, without the factor 1/2 of some
-    textbooks.
+    Up to a constant it is the negative log-likelihood of a Gaussian with variance 1/2 around the
+    output. It equals `torch.nn.functional.mse_loss` with a sum as reduction; some textbooks add a
+    factor 1/2.
 
     Raises:
         ValueError: shapes differ.
@@ -35,21 +35,21 @@ def squared_error(outputs: Outputs, targets: Targets) -> Losses:
 
 
 def absolute_error(outputs: Outputs, targets: Targets) -> Losses:
-    """Sum over outputs of |output - target|, as `torch.nn.functional.l1_loss`.
+    """Sum over outputs of |output - target|, like `torch.nn.functional.l1_loss`.
 
     The derivative at equality is 0.
 
     Raises:
         ValueError: shapes differ.
     """
-    # The derivative of jnp.abs is 1 at 0, this one's is 0.
+    # The derivative of jnp.abs at 0 is 1.
     return _sum_over_outputs(lambda e: jnp.maximum(e, -e), outputs, targets)
 
 
 def huber_loss(outputs: Outputs, targets: Targets, *, delta: float = 1.0) -> Losses:
-    """Sum over outputs of Huber's loss of the error e, as `torch.nn.functional.huber_loss`.
+    """Sum over outputs of Huber's loss of the error e, like `torch.nn.functional.huber_loss`.
 
-    e^2 / 2 where |e| is at most ``delta``, and delta (|e| - delta / 2) beyond (Huber 1964).
+    It is e^2 / 2 where |e| <= delta, and delta (|e| - delta / 2) elsewhere (Huber 1964).
 
     Raises:
         ValueError: shapes differ, or delta is not positive.
@@ -62,8 +62,8 @@ def huber_loss(outputs: Outputs, targets: Targets, *, delta: float = 1.0) -> Los
 def logistic_loss(outputs: Outputs, targets: Targets) -> Losses:
     """Sum over outputs of log(1 + exp(-y f)), for targets y of +1 and -1.
 
-    The negative log-likelihood of y where P(y = +1) is sigmoid(f);
-    `torch.nn.functional.soft_margin_loss`, but stable.
+    It is the negative log-likelihood of y where P(y = +1) = sigmoid(f), and a numerically stable
+    `torch.nn.functional.soft_margin_loss`.
 
     Raises:
         ValueError: shapes differ.
@@ -73,10 +73,10 @@ def logistic_loss(outputs: Outputs, targets: Targets) -> Losses:
 
 
 def binary_cross_entropy(logits: Outputs, targets: Targets) -> Losses:
-    """Sum over outputs of the cross entropy, for targets of 0 and 1 or probabilities between.
+    """Sum over outputs of the cross entropy, for targets between 0 and 1.
 
-    `torch.nn.functional.binary_cross_entropy_with_logits`; at 0 and 1 it is `logistic_loss` of
-    targets -1 and +1.
+    It equals `torch.nn.functional.binary_cross_entropy_with_logits`. For targets 0 and 1 it is
+    `logistic_loss` with targets -1 and +1.
 
     Raises:
         ValueError: shapes differ.
@@ -102,17 +102,17 @@ def softmax_cross_entropy(
 ) -> Losses:
     """Negative log-likelihood of each label under softmax of the logits.
 
-    `torch.nn.functional.cross_entropy`: with smoothing s the target is 1 - s times the label plus
-    s / classes on every class (Szegedy et al. 2016, section 7). A class of target 0 may have the
-    logit -inf.
+    It equals `torch.nn.functional.cross_entropy`. With label smoothing s the target is 1 - s times
+    the label plus s / classes for every class (Szegedy et al. 2016, section 7). The logit of a
+    class with target 0 may be -inf.
 
     Args:
-        logits: outputs before softmax, of any size.
-        labels: the class of each example, or probabilities of all classes.
+        logits: outputs before the softmax.
+        labels: the class of each example, or the probabilities of all classes.
         label_smoothing: between 0 and 1.
 
     Raises:
-        ValueError: labels of another shape or dtype, smoothing outside of its range.
+        ValueError: labels of another shape or dtype, or label smoothing out of range.
     """
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing must be between 0 and 1, got {label_smoothing}")
@@ -125,8 +125,9 @@ def softmax_cross_entropy(
 def multiclass_hinge_loss(outputs: ClassOutputs, labels: Labels) -> Losses:
     """max(0, 1 + max_j f_j - f_y) over the classes j other than the label y.
 
-    Source: Crammer and Singer 2001. `torch.nn.MultiMarginLoss` is another loss: it adds up all
-    other classes instead of taking the largest. For soft labels it is the expectation over y.
+    Source: Crammer and Singer 2001. For soft labels it is the expectation over y.
+    `torch.nn.MultiMarginLoss` is another loss: it sums over the other classes instead of taking the
+    largest.
 
     Raises:
         ValueError: fewer than two classes, or labels of another shape or dtype.
@@ -148,10 +149,10 @@ def _largest_other(outputs: ClassOutputs) -> ClassOutputs:
 def _largest(
     outputs: ClassOutputs,
 ) -> tuple[Float[Array, "batch 1"], Bool[Array, "batch classes"]]:
-    """The largest output, the first among equals, and where it is.
+    """The largest output, the first of equal ones, and where it is.
 
-    The gradient goes to that one alone, which that of jnp.max does not; lax.top_k would gather a
-    batch that is spread over devices.
+    The gradient goes to that output alone; jnp.max would divide it among equal ones, and lax.top_k
+    would gather a batch that is sharded over devices.
     """
     is_largest = jax.nn.one_hot(jnp.argmax(outputs, axis=-1), outputs.shape[-1], dtype=bool)
     return jnp.sum(outputs, axis=-1, keepdims=True, where=is_largest), is_largest
@@ -160,7 +161,7 @@ def _largest(
 def one_versus_rest_logistic_loss(outputs: ClassOutputs, labels: Labels) -> Losses:
     """Sum over classes of `logistic_loss`: +1 for the label's class, -1 for the others.
 
-    Each output is its own binary classifier (Rifkin and Klautau 2004, "In Defense of One-Vs-All
+    Each output is a separate binary classifier (Rifkin and Klautau 2004, "In Defense of One-Vs-All
     Classification"). For soft labels it is the expectation over the label.
 
     Raises:
@@ -173,8 +174,8 @@ def one_hot_squared_error(outputs: ClassOutputs, labels: Labels) -> Losses:
     """Sum over classes of `squared_error` from the one-hot label.
 
     Source: Hui and Belkin 2021, "Evaluation of Neural Architectures Trained with Square Loss vs
-    Cross-Entropy in Classification Tasks"; they divide by the number of classes. For soft labels
-    it is the squared error from these, which has the same gradient as the expectation.
+    Cross-Entropy in Classification Tasks", which divides by the number of classes. For soft labels
+    it is the squared error from them; its gradient equals that of the expectation over the label.
 
     Raises:
         ValueError: labels of another shape or dtype.
@@ -183,10 +184,9 @@ def one_hot_squared_error(outputs: ClassOutputs, labels: Labels) -> Losses:
 
 
 def class_targets(labels: Labels, outputs: ClassOutputs) -> ClassOutputs:
-    """One-hot labels in the outputs' dtype; soft labels as they are.
+    """One-hot labels in the dtype of the outputs; soft labels are returned as they are.
 
-    A label that is no class gives NaN: under `jit` nothing can be raised, and zeros would train a
-    model on nothing.
+    A label that is not a class gives NaN, because nothing can be raised under `jit`.
 
     Raises:
         ValueError: labels that are neither integers [batch] nor floats [batch, classes].

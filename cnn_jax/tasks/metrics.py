@@ -1,9 +1,8 @@
 """Metrics: sums over examples that add up exactly over batches and devices.
 
-`accuracy` and `top_k_accuracy` give one number an example, as losses do: their mean is the metric,
-and weighted sums of them add up. The other metrics are not means of examples. They come in two
-parts: sums of a batch, and a function of the sums of all batches, for the host. An example of
-weight 0 counts for nothing.
+`accuracy` and `top_k_accuracy` return one number per example, as losses do; the metric is their
+mean. The other metrics are not means over examples. They have two parts: sums over a batch, and a
+function of the added-up sums that runs on the host. Examples of weight 0 do not count.
 """
 
 from typing import Any
@@ -24,22 +23,22 @@ Weight = Float[Array, " batch"] | None
 def weighted_sums(
     weight: Float[Array, " batch"], **values: Float[Array, " batch"]
 ) -> dict[str, Float[Array, ""]]:
-    """The sum of the weights as ``weight``, and of each value times its example's weight."""
+    """The weighted sum of each value, and the sum of the weights as ``weight``."""
     weight = weight.astype(jnp.result_type(*values.values()))
     sums = {name: jnp.sum(value * weight) for name, value in values.items()}
     return {"weight": jnp.sum(weight), **sums}
 
 
 def mean(total: Any, weight: Any) -> float:
-    """A sum over examples divided by their weights' sum, on the host; 0 for no examples."""
+    """A weighted sum over examples divided by the sum of the weights; 0 without examples."""
     return float(total) / float(np.maximum(weight, 1e-30))
 
 
 def accuracy(outputs: ClassOutputs, labels: Labels) -> Float[Array, " batch"]:
-    """1 where the largest output is the label's, else 0.
+    """1 where the largest output is that of the label, else 0.
 
-    Among equal outputs the first counts as the largest; of soft labels the most probable class is
-    meant.
+    The first of equal outputs counts as the largest. The label of soft labels is the most probable
+    class.
     """
     return (decision(outputs) == hard_labels(labels)).astype(outputs.dtype)
 
@@ -47,7 +46,7 @@ def accuracy(outputs: ClassOutputs, labels: Labels) -> Float[Array, " batch"]:
 def top_k_accuracy(outputs: ClassOutputs, labels: Labels, k: int = 5) -> Float[Array, " batch"]:
     """1 where the label is among the k largest outputs, else 0.
 
-    Of equal outputs the first are taken, so that k = 1 is `accuracy`.
+    The first of equal outputs count as larger, so k = 1 is `accuracy`.
 
     Raises:
         ValueError: k is not between 1 and the number of classes.
@@ -61,21 +60,21 @@ def top_k_accuracy(outputs: ClassOutputs, labels: Labels, k: int = 5) -> Float[A
 
 
 def hard_labels(labels: Labels) -> Int[Array, " batch"]:
-    """The most probable class of soft labels; integer labels as they are."""
+    """The most probable class of soft labels; integer labels are returned as they are."""
     return labels if labels.ndim == 1 else decision(labels)
 
 
 def confusion_counts(
     outputs: ClassOutputs, labels: Labels, weight: Weight = None
 ) -> Float[Array, "classes classes"]:
-    """Number of examples of each true class (row) that were given each class (column).
+    """Number of examples of each true class (row) by predicted class (column).
 
     Counts of batches add up. `cnn_jax.visual.confusion_matrix` draws them.
     """
     classes = outputs.shape[-1]
     true = jax.nn.one_hot(hard_labels(labels), classes, dtype=outputs.dtype)
     predicted = jax.nn.one_hot(decision(outputs), classes, dtype=outputs.dtype)
-    # Accelerators round the factors of a matrix product unless they are told not to.
+    # Accelerators round the factors of a matrix product by default.
     return jnp.matmul(
         (true * _weights(outputs, weight)[:, None]).T, predicted, precision=lax.Precision.HIGHEST
     )
@@ -84,14 +83,14 @@ def confusion_counts(
 def calibration_sums(
     probabilities: ClassOutputs, labels: Labels, weight: Weight = None, *, bins: int = 15
 ) -> dict[str, Float[Array, " bins"]]:
-    """What `calibration_error` is made of: sums over the examples of each bin of confidence.
+    """Sums over the examples of each bin of confidence, for `calibration_error`.
 
-    The confidence is the largest probability; bin m of M holds those in ((m - 1) / M, m / M].
+    The confidence is the largest probability. Bin m of M holds confidences in ((m - 1) / M, m / M].
 
     Args:
         probabilities: of all classes, such as `output_layers.softmax` of the logits.
         labels: the class of each example.
-        weight: of each example; None is 1.
+        weight: weight of each example; None means 1.
         bins: number M of bins of equal width.
     """
     confidence = jnp.max(probabilities, axis=-1)
@@ -107,10 +106,11 @@ def calibration_sums(
 
 
 def calibration_error(sums: dict[str, Any]) -> float:
-    """Expected calibration error of added-up `calibration_sums`, between 0 and 1.
+    """Expected calibration error from added-up `calibration_sums`, between 0 and 1.
 
-    The difference of accuracy and mean confidence, averaged over bins by their number of examples
-    (Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3; 15 bins there).
+    It is the absolute difference of accuracy and mean confidence, averaged over bins and weighted
+    by their numbers of examples (Guo et al. 2017, "On Calibration of Modern Neural Networks",
+    equation 3, with 15 bins).
     """
     wide = {name: np.asarray(values, np.float64) for name, values in sums.items()}
     gaps = np.abs(wide["correct"] - wide["confidence"])
@@ -118,7 +118,7 @@ def calibration_error(sums: dict[str, Any]) -> float:
 
 
 def rmse(squared_error: Any, weight: Any) -> float:
-    """Root of the mean squared error, from the sums of squared errors and of weights."""
+    """Root mean squared error, from the sums of squared errors and of weights."""
     return float(np.sqrt(mean(squared_error, weight)))
 
 

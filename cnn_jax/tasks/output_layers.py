@@ -1,15 +1,15 @@
-"""Output layers: what turns a model's outputs into predictions.
+"""Output layers turn the outputs of a model into predictions.
 
-Models end in a linear layer and losses take its outputs as they are, which is stable; the output
-layer comes after training. Each belongs to the losses that make it the maximum-likelihood
-estimate:
+Models end in a linear layer, and losses take its outputs directly, which is numerically stable. The
+output layer is applied after training. Each output layer belongs to the losses whose
+maximum-likelihood estimate it gives:
 
 | output layer | prediction | losses |
 | --- | --- | --- |
 | `identity` | the expected value | squared, absolute, Huber |
 | `sigmoid` | P(y = +1) of each output | logistic, binary cross entropy |
 | `softmax` | P(y = k) of every class | softmax cross entropy |
-| `decision` | the class | every loss of several classes, hinge too |
+| `decision` | the class | all losses of several classes, including hinge |
 """
 
 import jax
@@ -23,7 +23,7 @@ def identity(outputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def sigmoid(outputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """1 / (1 + exp(-f)): the probability of y = +1, for each output by itself."""
+    """1 / (1 + exp(-f)): the probability of y = +1 for each output."""
     return jax.nn.sigmoid(outputs)
 
 
@@ -33,8 +33,8 @@ def softmax(outputs: Float[Array, "batch classes"]) -> Float[Array, "batch class
 
 
 def decision(outputs: Float[Array, "batch classes"]) -> Int[Array, " batch"]:
-    """The class of the largest output, the first one among equals.
+    """The class of the largest output, the first of equal ones.
 
-    It is also the class of the largest sigmoid or softmax, which keep the order.
+    It is also the class of the largest sigmoid or softmax, which preserve the order.
     """
     return jnp.argmax(outputs, axis=-1)

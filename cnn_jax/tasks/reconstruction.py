@@ -1,4 +1,4 @@
-"""Reconstruction: an autoencoder's images should be those it was given."""
+"""Reconstruction: an autoencoder reproduces the images that it is given."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,18 +22,17 @@ OUTPUT_LAYERS: dict[str, Callable[[Array], Array]] = {"sigmoid": sigmoid, "ident
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Train a model to give back ``batch["image"]``, pixels between 0 and 1.
+    """Train a model to reproduce ``batch["image"]``, with pixels between 0 and 1.
 
-    Labels are not looked at. The squared error of an image is the sum over its pixels (Hinton and
-    Salakhutdinov 2006), its mean is over images. The data set's mean must be 0 and its standard
-    deviation 1, for pixels to stay between 0 and 1.
+    Labels are ignored. The squared error is summed over the pixels of an image (Hinton and
+    Salakhutdinov 2006) and averaged over images. The mean of the data set must be 0 and its
+    standard deviation 1, so that pixels stay between 0 and 1.
 
     Attributes:
         model: linen module, ``model.apply(variables, images, train=…)`` of the images' shape.
-        loss: squared error of the reconstruction, or the cross entropy of each pixel as the
-            probability of white.
-        output: what makes the reconstruction of the model's outputs; the cross entropy wants the
-            sigmoid.
+        loss: "squared" is the squared error of the reconstruction; "bernoulli" the cross entropy
+            of each pixel, taken as the probability of white.
+        output: output layer that gives the reconstruction; the cross entropy needs the sigmoid.
 
     Raises:
         ConfigError: an unknown loss or output layer, or cross entropy without the sigmoid.
@@ -54,7 +53,7 @@ class Reconstruction:
             raise ConfigError(f"output must be one of {known}, got {self.output!r}")
         if self.loss == "bernoulli" and self.output != "sigmoid":
             raise ConfigError(
-                f"the bernoulli loss is of probabilities: output must be 'sigmoid', got "
+                f"the bernoulli loss needs probabilities: output must be 'sigmoid', got "
                 f"{self.output!r}"
             )
 
@@ -74,7 +73,7 @@ class Reconstruction:
         images = batch["image"]
         outputs, model_state = apply_model(self.model, params, model_state, images, key, train)
         error = squared_error(OUTPUT_LAYERS[self.output](outputs), images)
-        # From the logits: exact where a probability rounds to 0 or 1.
+        # From the logits, which is exact where a probability rounds to 0 or 1.
         loss = binary_cross_entropy(outputs, images) if self.loss == "bernoulli" else error
         sums = weighted_sums(batch["weight"], loss=loss, squared_error=error)
         return sums.pop("loss"), (model_state, sums)
@@ -88,7 +87,7 @@ class Reconstruction:
 
     @staticmethod
     def summarize(sums: dict[str, Any]) -> dict[str, float]:
-        """Mean loss and squared error of what ``sums`` was added up over."""
+        """Mean loss and squared error from added-up sums."""
         return {
             "loss": mean(sums["loss"], sums["weight"]),
             "squared_error": mean(sums["squared_error"], sums["weight"]),

@@ -1,4 +1,4 @@
-"""Regression: real numbers an image."""
+"""Regression: real numbers per image."""
 
 import math
 from collections.abc import Callable
@@ -23,9 +23,9 @@ LOSSES: dict[str, Callable[..., Float[Array, " batch"]]] = {
 
 @dataclass(frozen=True)
 class Regression:
-    """Train a model to give the numbers in ``batch["label"]``, [batch, outputs].
+    """Train a model to predict the numbers in ``batch["label"]``, [batch, outputs].
 
-    The loss of an example is the sum over its outputs. The RMSE is in the label's unit, and its
+    The loss of an example is summed over its outputs. The RMSE is in the unit of the labels; its
     mean is over examples and outputs.
 
     Attributes:
@@ -76,7 +76,7 @@ class Regression:
 
     @staticmethod
     def summarize(sums: dict[str, Any]) -> dict[str, float]:
-        """Mean loss and RMSE of what ``sums`` was added up over."""
+        """Mean loss and RMSE from added-up sums."""
         return {
             "loss": mean(sums["loss"], sums["weight"]),
             "rmse": rmse(sums["squared_error"], sums["weight"]),

@@ -1,7 +1,7 @@
-"""Checkpoints: written in the background, latest and best kept, restored by name.
+"""Checkpoints: written in the background; the latest and the best are kept.
 
-What is saved is the training state and the running sums of the metrics. A checkpoint is
-committed by one rename, so a kill in the middle of a save leaves the one before it.
+A checkpoint holds the training state and the running sums of the metrics. It is committed by one
+rename, so a kill during a save leaves the checkpoint before it.
 """
 
 from pathlib import Path
@@ -22,16 +22,16 @@ from cnn_jax.errors import UserError
 
 
 class CheckpointMismatch(UserError):
-    """A checkpoint holds other arrays than the model that it is restored into."""
+    """The arrays of a checkpoint differ from those it is restored into."""
 
 
 class Checkpoints:
     """The checkpoints of one run, in one directory.
 
     Args:
-        directory: made if it is not there.
-        best_metric: metric of the one checkpoint kept beside the latest two.
-        higher_is_better: whether the best has most of it, or least.
+        directory: created if it does not exist.
+        best_metric: metric that selects the one checkpoint kept beside the latest two.
+        higher_is_better: whether the best checkpoint has the highest metric or the lowest.
     """
 
     def __init__(self, directory: Path, *, best_metric: str, higher_is_better: bool = True) -> None:
@@ -50,11 +50,11 @@ class Checkpoints:
         )
         self._manager = ocp.CheckpointManager(
             self.directory,
-            # Named here, a fresh process can list what is saved before it loads anything.
+            # With it a fresh process can list what is saved before it loads anything.
             item_handlers=ocp.StandardCheckpointHandler(),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policy,
-                # Without it metrics are not written, and a later process knows of no best one.
+                # Without it no metrics are written, and a later process cannot find the best.
                 best_fn=lambda metrics: metrics[best_metric],
                 best_mode="max" if higher_is_better else "min",
                 enable_async_checkpointing=True,
@@ -66,7 +66,7 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def latest_step(self) -> int | None:
-        """Step of the last committed checkpoint, or None."""
+        """Step of the latest committed checkpoint, or None."""
         return self._manager.latest_step()
 
     def best_step(self) -> int | None:
@@ -80,17 +80,17 @@ class Checkpoints:
         return best(scored)[1] if scored else None
 
     def save(self, step: int, tree: PyTree, metrics: dict[str, float] | None = None) -> None:
-        """Start to save a tree; training may go on and consume it at once."""
-        # Saved from a copy: the training step reuses the memory of what it is given.
+        """Start saving a tree; training may continue and donate it at once."""
+        # A copy is saved, because the training step reuses the memory of its arguments.
         self._manager.save(
             step, args=ocp.args.StandardSave(_copy(tree)), metrics=metrics, force=True
         )
 
     def restore(self, step: int, target: PyTree) -> PyTree:
-        """The tree saved at a step, placed on devices as ``target`` is.
+        """The tree saved at a step, with the shardings of ``target``.
 
         Raises:
-            CheckpointMismatch: it has other names or shapes than ``target``; all are listed.
+            CheckpointMismatch: its names or shapes differ from those of ``target``.
         """
         saved = self._manager.item_metadata(step).tree
         _check_same(saved, target, self.directory / str(step))
@@ -98,9 +98,9 @@ class Checkpoints:
         return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
 
     def variables(self, step: int) -> dict[str, Any]:
-        """The variables that an evaluation used at a step: `params` and the model state.
+        """The variables that an evaluation at this step used: `params` and the model state.
 
-        They are restored onto one device by the checkpoint's own metadata; the rest is not read.
+        They are restored onto one device; the rest of the checkpoint is not read.
         """
         saved = self._manager.item_metadata(step).tree["state"]
         parts = {name: saved.get(name) for name in ("params", "ema", "model_state")}
@@ -111,16 +111,16 @@ class Checkpoints:
         )
         folder = self.directory / str(step) / "default"
         state = ocp.PyTreeCheckpointer().restore(folder, args=request)["state"]
-        # As `evaluated_params`: the moving average may be of some top-level parts.
+        # As in `evaluated_params`, the moving average may cover only some top-level parts.
         params = {**state["params"], **state.get("ema", {})}
         return {"params": params, **state.get("model_state", {})}
 
     def wait(self) -> None:
-        """Wait until the last save is committed; raises what went wrong in it."""
+        """Wait until the last save is committed; raise its error if it failed."""
         self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Wait, and release the background threads."""
+        """Wait for the last save and release the background threads."""
         self._manager.close()
 
 
@@ -142,20 +142,20 @@ def _check_same(saved: PyTree, target: PyTree, path: Path) -> None:
     if lines:
         more = f"\n  … and {len(lines) - 20} more" if len(lines) > 20 else ""
         raise CheckpointMismatch(
-            f"the checkpoint {path} is of another model or optimizer; nothing was loaded:\n"
+            f"the checkpoint {path} belongs to another model or optimizer; nothing was loaded:\n"
             + "\n".join(lines[:20])
             + more
         )
 
 
 def _shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
-    """Shapes by name; containers' kinds (tuple, list, dataclass) do not count."""
+    """Shapes by name; the kind of a container (tuple, list, dataclass) is ignored."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {"/".join(str(_entry(key)) for key in path): _shape(leaf) for path, leaf in leaves}
 
 
 def _shape(leaf: Any) -> tuple[int, ...]:
-    """Shape of an array as it is stored: a random key is stored as its words."""
+    """Shape of an array as it is stored; a random key is stored as its words."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.eval_shape(jax.random.key_data, leaf)
     return tuple(leaf.shape)

@@ -1,4 +1,4 @@
-"""Signals that ask a run to save its state and end."""
+"""Signals that ask a run to save its state and stop."""
 
 import signal
 import threading
@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[int], bool]]:
-    """SIGTERM and the first Ctrl-C ask for a save and an end; the second Ctrl-C ends at once."""
+    """SIGTERM and the first Ctrl-C ask for a save and a stop; the second Ctrl-C stops at once."""
     requested = threading.Event()
 
     def request(number: int, _: Any) -> None:
@@ -23,8 +23,8 @@ def stop_signals() -> Iterator[Callable[[int], bool]]:
 
     def stop_requested(step: int) -> bool:
         if jax.process_count() > 1:
-            # They stop together when one is asked. (JAX's own notifier of SIGTERM, which finds
-            # such a step too, lost the signal to the handler above.)
+            # All processes stop together when one is asked. JAX's own preemption notifier does
+            # not receive SIGTERM, because the handler above does.
             return bool(np.any(multihost_utils.process_allgather(np.bool_(requested.is_set()))))
         return requested.is_set()
 

@@ -1,4 +1,4 @@
-"""Which parameters train: the others are held as they are."""
+"""Which parameters are trained; the others are held fixed."""
 
 from collections.abc import Callable
 
@@ -6,14 +6,14 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import PyTree
 
 Trainable = Callable[[str], bool]
-"""Whether a parameter trains, by its path such as "head/kernel"."""
+"""Whether a parameter is trained, by its path, such as "head/kernel"."""
 
 
 def split_params(params: PyTree, trainable: Trainable | None) -> tuple[PyTree, PyTree]:
-    """The parameters that train, and those that are held; None: all of them train.
+    """The trained and the held parameters; None trains all of them.
 
     Raises:
-        ValueError: none trains.
+        ValueError: no parameter is trained.
     """
     if trainable is None:
         return params, {}
@@ -21,7 +21,7 @@ def split_params(params: PyTree, trainable: Trainable | None) -> tuple[PyTree, P
     trained = {path: leaf for path, leaf in flat.items() if trainable(path)}
     if not trained:
         raise ValueError(
-            f"no parameter trains: trainable is False for all {len(flat)} paths, such as "
+            f"no parameter is trained: trainable is False for all {len(flat)} paths, such as "
             f"{', '.join(list(flat)[-3:])}"
         )
     held = {path: leaf for path, leaf in flat.items() if path not in trained}
@@ -29,7 +29,7 @@ def split_params(params: PyTree, trainable: Trainable | None) -> tuple[PyTree, P
 
 
 def join_params(trained: PyTree, held: PyTree) -> PyTree:
-    """The parameters that `split_params` has taken apart."""
+    """Undo `split_params`."""
     if not held:
         return trained
     return unflatten_dict(flatten_dict(held, sep="/") | flatten_dict(trained, sep="/"), sep="/")

@@ -8,7 +8,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.models.summary import summarize
+from cnn_jax.models.summary import tabulate
 
 Images = Float[Array, "batch height width channels"]
 
@@ -53,7 +53,7 @@ def first_kernel(
     model: nn.Module, variables: Any, image_shape: tuple[int, ...]
 ) -> Float[np.ndarray, "height width channels features"] | None:
     """The kernel of the first convolution; None if there is no convolution."""
-    for layer in summarize(model, image_shape):
+    for layer in tabulate(model, image_shape):
         if layer.kind == "Conv":
             kernel = variables["params"]
             for name in (*layer.path.split("/"), "kernel"):

@@ -1,4 +1,4 @@
-"""The figures of every classification experiment."""
+"""The figures of all classification experiments."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ MISTAKES = 25
 
 
 def classification_figures() -> dict[str, Callable[[Result], Any]]:
-    """Curves, confusion matrix, worst mistakes and first-layer filters by file name."""
+    """Curves, confusion matrix, worst mistakes and first-layer filters, by file name."""
     return {
         "curves": lambda result: training_curves(result.rows, title=_title(result, "training")),
         "confusion": _confusion,

@@ -1,11 +1,11 @@
-"""Kill a training again and again: resumed, it must be the uninterrupted one to the bit.
+"""Kill a training many times: after resuming it must equal the uninterrupted one to the bit.
 
     python -m experiments.tools.kill_and_resume --kills 20
 
-A small ResNet trains on handwritten digits once in peace. A second one, from the same command, is
-killed by SIGKILL while it starts, steps, evaluates and saves, and started again each time. At the
-end all arrays of all checkpoints that are kept must be equal to the bit and metrics.csv to the
-byte; otherwise the exit status is 1. The clock, ``seconds``, is the one thing not compared.
+A small ResNet trains on handwritten digits without interruption. A second one, started by the same
+command, is killed by SIGKILL while it starts, steps, evaluates and saves, and restarted each time.
+At the end all arrays of all kept checkpoints must be equal to the bit, and metrics.csv to the byte;
+otherwise the exit status is 1. Only the clock, ``seconds``, is not compared.
 """
 
 import os
@@ -32,16 +32,16 @@ from cnn_jax.training import read_metrics
 Moment = Literal["start-up", "step", "evaluation", "save"]
 
 AIMS: tuple[Moment, ...] = ("save", "step", "evaluation", "save", "step", "save", "start-up")
-"""What kill 1, 2, … aims at, over and over."""
+"""What kills 1, 2, … aim at; the list is repeated."""
 LOG, EVALUATE, SAVE = 3, 12, 25
-"""Distances in steps: saves fall between rows, and a row tells when an evaluation begins."""
+"""Intervals in steps. Saves fall between rows, and a row shows when an evaluation begins."""
 POLL_SECONDS = 0.001
 PATIENCE_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
 class Options:
-    """How often to kill what."""
+    """How often to kill, and which training."""
 
     kills: int = 20
     """Number of SIGKILLs."""
@@ -50,16 +50,16 @@ class Options:
     depth: int = 8
     """Layers of the residual network."""
     seed: int = 0
-    """Decides where the kills fall."""
+    """Seed of the times of the kills."""
     workdir: str = ""
-    """Where the two runs are written, and kept; by default a temporary directory."""
+    """Directory in which the two runs are kept; a temporary one by default."""
     flags: tuple[str, ...] = ()
     """Further flags for the training, such as --parallel pmap (or --deterministic on a GPU)."""
 
 
 @dataclass(frozen=True)
 class Kill:
-    """What one SIGKILL aimed at and hit."""
+    """What a SIGKILL aimed at and what it hit."""
 
     aim: Moment
     hit: Moment
@@ -68,18 +68,18 @@ class Kill:
 
 
 def kill_and_resume(options: Options, directory: Path) -> tuple[list[Kill], list[str]]:
-    """Train twice below ``directory``, the second time with kills.
+    """Train twice in ``directory``, the second time with kills.
 
     Returns:
-        The kills, and lines that name every difference between the two runs.
+        The kills, and a line for each difference between the two runs.
 
     Raises:
-        RuntimeError: the training failed by itself; its last lines are shown.
+        RuntimeError: the training itself failed; the message holds its last lines.
     """
     calm, killed = Training(options, directory, "calm"), Training(options, directory, "killed")
     calm.finish()
     chance = random.Random(options.seed)
-    # The last saves are left out: the run must not end before its kills are spent.
+    # No kill near the end: the run must not finish before all kills have happened.
     last = options.steps - 3 * SAVE
     targets = sorted(chance.randrange(1, last) for _ in range(options.kills))
     kills = [
@@ -91,7 +91,7 @@ def kill_and_resume(options: Options, directory: Path) -> tuple[list[Kill], list
 
 
 class Training:
-    """One run of resnet_cifar in a process of its own, seen from outside by its files."""
+    """A run of resnet_cifar in its own process, observed through its files."""
 
     def __init__(self, options: Options, workdir: Path, name: str) -> None:
         self.directory = workdir / "resnet_cifar" / name
@@ -116,7 +116,7 @@ class Training:
             raise RuntimeError(self._failure(process))
 
     def kill(self, aim: Moment, target: int, chance: random.Random) -> Kill:
-        """Start, or go on, and kill at the first such moment after step ``target``."""
+        """Start or resume, and kill at the first such moment after step ``target``."""
         rewritten, unfinished = self._rewritten(), self._unfinished()
         process = self._start()
         if aim == "start-up":
@@ -128,7 +128,7 @@ class Training:
                     process.kill()
                     raise RuntimeError(self._failure(process))
                 time.sleep(POLL_SECONDS)
-            # Into the middle of it: a step or a save takes some milliseconds.
+            # Kill in the middle: a step or a save takes a few milliseconds.
             time.sleep(chance.uniform(0.0, 0.05 if aim == "step" else 0.004))
         process.kill()
         process.wait()
@@ -147,7 +147,7 @@ class Training:
         self, aim: Moment, target: int, rewritten: int, unfinished: set[tuple[str, int]]
     ) -> bool:
         if self._rewritten() == rewritten:
-            return False  # the process has not come to its training yet
+            return False  # the process has not started training yet
         step, split = self._last_row()
         if step < target:
             return False
@@ -167,11 +167,11 @@ class Training:
         return "evaluation" if step and step % EVALUATE == 0 and split == "train" else "step"
 
     def _rewritten(self) -> int:
-        """Changes when a process begins to train: it writes metrics.csv anew."""
+        """Changes when a process begins to train, because it rewrites metrics.csv."""
         return self._metrics.stat().st_ino if self._metrics.exists() else 0
 
     def _unfinished(self) -> set[tuple[str, int]]:
-        """Checkpoints that have not got their final name yet."""
+        """Checkpoints that do not have their final name yet."""
         try:
             with os.scandir(self.directory / "checkpoints") as entries:
                 return {(e.name, e.inode()) for e in entries if not e.name.isdigit()}
@@ -179,7 +179,7 @@ class Training:
             return set()
 
     def _last_row(self) -> tuple[int, str]:
-        """Step and split of the last row that is written whole."""
+        """Step and split of the last complete row."""
         lines = self._metrics.read_text().split("\n")[:-1] if self._metrics.exists() else []
         if len(lines) < 2:
             return 0, ""
@@ -192,7 +192,7 @@ class Training:
 
 
 def differences(calm: Path, killed: Path) -> list[str]:
-    """Lines that name what differs between two runs: rows, checkpoints, arrays."""
+    """A line for each difference between two runs: in rows, checkpoints or arrays."""
     lines = []
     if (calm / "metrics.csv").read_bytes() != (killed / "metrics.csv").read_bytes():
         rows = [read_metrics(run / "metrics.csv") for run in (calm, killed)]
@@ -207,7 +207,7 @@ def differences(calm: Path, killed: Path) -> list[str]:
     for step in sorted(set(steps[0]) & set(steps[1])):
         ours, theirs = (_arrays(run / "checkpoints" / str(step)) for run in (calm, killed))
         if ours.keys() != theirs.keys():
-            lines.append(f"step {step}: not the same arrays: {sorted(ours.keys() ^ theirs.keys())}")
+            lines.append(f"step {step}: arrays of one only: {sorted(ours.keys() ^ theirs.keys())}")
         lines += [
             f"step {step}: {name} differs"
             for name in sorted(ours.keys() & theirs.keys())
@@ -217,7 +217,7 @@ def differences(calm: Path, killed: Path) -> list[str]:
 
 
 def _arrays(checkpoint: Path) -> dict[str, tuple]:
-    """Type, shape and bytes of every array of a checkpoint, by name."""
+    """Dtype, shape and bytes of each array of a checkpoint, by name."""
     with ocp.StandardCheckpointer() as checkpointer:
         tree = checkpointer.restore(checkpoint.resolve() / "default")
     tree.pop("seconds")
@@ -233,7 +233,7 @@ def _bits(leaf: jax.Array) -> tuple:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Kill, compare, print a table."""
+    """Kill, compare and print a table."""
     options = tyro.cli(Options, description=__doc__, args=argv)
     if options.kills < 1 or options.steps <= 4 * SAVE:
         raise SystemExit(f"error: at least 1 kill and more than {4 * SAVE} steps are needed")

@@ -1,4 +1,4 @@
-"""Errors that a user can mend end a tool with their message alone."""
+"""Errors that the user can correct end a tool with a message and no traceback."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from cnn_jax.errors import UserError
 
 @contextmanager
 def user_errors(console: Console) -> Iterator[None]:
-    """Print a UserError's message, without a traceback, and exit with status 2."""
+    """Print the message of a UserError and exit with status 2."""
     try:
         yield
     except UserError as error:

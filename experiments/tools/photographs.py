@@ -10,7 +10,7 @@ Photograph = Literal["temple", "flower"]
 
 
 def load_photograph(name: Photograph, height: int) -> Float[np.ndarray, "height width 3"]:
-    """An RGB image in [0, 1] of this height in pixels, and about 1.5 times this width."""
+    """An RGB image in [0, 1] with this height in pixels, about 1.5 times as wide."""
     from sklearn.datasets import load_sample_image  # takes a second to import
 
     file_name = {"temple": "china.jpg", "flower": "flower.jpg"}[name]

@@ -21,7 +21,7 @@ from tyro.conf import Positional
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.models import create_model, list_models
-from cnn_jax.models.summary import LayerSummary, summarize
+from cnn_jax.models.summary import LayerSummary, tabulate
 from experiments.tools.command_line import run_tool
 
 IMAGE_SHAPES = {
@@ -106,7 +106,7 @@ def _run(options: Options, console: Console) -> None:
     height, width, channels = image_shape(options.model)
     height, width = (options.image_size or size for size in (height, width))
     shape = (height, width, options.channels or channels)
-    rows = summarize(model, shape, depth=options.depth)
+    rows = tabulate(model, shape, depth=options.depth)
     pixels = " x ".join(map(str, shape))
     console.print(table(rows, title=f"{options.model}, images of {pixels}"), highlight=False)
     macs = sum(row.macs for row in rows)

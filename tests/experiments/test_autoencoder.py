@@ -62,7 +62,7 @@ def test_the_stand_in_gets_a_code_of_its_size(monkeypatch):
     assert list(study)[:3] == ["code-8", "code-2", "conv-8"]
     one = study["code-8"]
     assert one.training.duration == "150 epochs"
-    assert "codes of 8 numbers in place of 30" in one.dataset.notes[-1]
+    assert "codes of 8 numbers instead of 30" in one.dataset.notes[-1]
     # A flag stands.
     assert "code-30" in build(replace(Config(), labels=(100,)))
 

@@ -1,4 +1,4 @@
-"""Programs of a benchmark: in processes of their own, one at a time; nothing by a clock."""
+"""Sides of a benchmark: each in its own process, one at a time; nothing by a clock."""
 
 import json
 from collections.abc import Iterator
@@ -11,26 +11,26 @@ from rich.console import Console
 from cnn_jax.errors import UserError
 from experiments.tools.bench import command, comparison, processes, startup
 from experiments.tools.bench.comparison import Comparison, DifferentWork, check_same_work
-from experiments.tools.bench.processes import Process, Program, ProgramFailed, started
+from experiments.tools.bench.processes import Process, Side, SideFailed, started
 
 # Their process imports nothing that takes long.
-HERE = "tests.experiments.bench_programs"
+HERE = "tests.experiments.bench_sides"
 
 
-def program(function: str, *, needed: bool = True, **arguments) -> Program:
-    return Program(function, f"{HERE}:{function}", arguments, needed=needed)
+def side(function: str, *, needed: bool = True, **arguments) -> Side:
+    return Side(function, f"{HERE}:{function}", arguments, needed=needed)
 
 
 @contextmanager
 def one(function: str, **arguments) -> Iterator[Process]:
-    with started([program(function, **arguments)], Console(quiet=True)) as (process,):
+    with started([side(function, **arguments)], Console(quiet=True)) as (process,):
         yield process
 
 
 STEPS = {"measure": "run", "steps": 2}
 
 
-def test_a_program_makes_steps_in_its_own_process_and_is_stopped_between_them():
+def test_a_side_makes_steps_in_its_own_process_and_is_suspended_between_them():
     with one("counting", first=5.0) as process:
         assert process.ask(STEPS)["numbers"] == [7.0]
         answer = process.ask(STEPS)
@@ -42,35 +42,35 @@ def test_a_program_makes_steps_in_its_own_process_and_is_stopped_between_them():
     assert not Path(f"/proc/{process.pid}").exists()
 
 
-def test_programs_end_with_an_error_between_them():
+def test_sides_end_with_an_error_between_them():
     with pytest.raises(KeyboardInterrupt), one("counting") as process:
         raise KeyboardInterrupt
     assert not Path(f"/proc/{process.pid}").exists()
 
 
-def test_an_error_of_a_program_is_shown_whole():
-    with one("failing") as process, pytest.raises(ProgramFailed) as caught:
+def test_an_error_of_a_side_is_shown_whole():
+    with one("failing") as process, pytest.raises(SideFailed) as caught:
         process.ask(STEPS)
-    assert "failing has failed:" in str(caught.value)
+    assert "failing failed:" in str(caught.value)
     assert "Traceback" in str(caught.value) and "no 2 steps today" in str(caught.value)
 
 
-def test_a_program_that_dies_gives_its_signal_and_last_words():
-    with one("dying") as process, pytest.raises(ProgramFailed) as caught:
+def test_a_side_that_dies_gives_its_signal_and_last_words():
+    with one("dying") as process, pytest.raises(SideFailed) as caught:
         process.ask(STEPS)
-    assert "dying has ended without an answer, killed by SIGKILL" in str(caught.value)
+    assert "dying ended without an answer, killed by SIGKILL" in str(caught.value)
     assert "the last words" in str(caught.value)
 
 
-def test_a_program_that_hangs_is_ended(monkeypatch):
+def test_a_side_that_hangs_is_killed(monkeypatch):
     with one("hanging") as process:
         monkeypatch.setattr(processes, "PATIENCE_SECONDS", 0.5)
-        with pytest.raises(ProgramFailed, match="has not answered for 0 s and is ended"):
+        with pytest.raises(SideFailed, match="did not answer within 0 s and was killed"):
             process.ask(STEPS)
 
 
 def test_an_opponent_that_is_not_installed_is_left_out_with_a_line(capsys):
-    sides = [program("counting"), program("missing", needed=False)]
+    sides = [side("counting"), side("missing", needed=False)]
     with started(sides, Console()) as left:
         assert [process.name for process in left] == ["counting"]
     assert "without missing: wings are not installed" in capsys.readouterr().out
@@ -78,8 +78,8 @@ def test_an_opponent_that_is_not_installed_is_left_out_with_a_line(capsys):
         pass
 
 
-def test_programs_of_different_work_are_not_compared():
-    sides = [program("counting"), Program("other", f"{HERE}:counting", {"first": 3.0})]
+def test_sides_of_different_work_are_not_compared():
+    sides = [side("counting"), Side("other", f"{HERE}:counting", {"first": 3.0})]
     with started(sides, Console(quiet=True)) as both:
         line = check_same_work(both, steps=2, rtol=2.0)
         assert line == "losses of the first steps: counting 1, 2; other 4, 5"
@@ -89,12 +89,12 @@ def test_programs_of_different_work_are_not_compared():
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_losses_that_are_not_finite_are_no_agreement(number):
-    sides = [program("counting"), Program("other", f"{HERE}:counting", {"first": number})]
+    sides = [side("counting"), Side("other", f"{HERE}:counting", {"first": number})]
     with started(sides, Console(quiet=True)) as both, pytest.raises(DifferentWork):
         check_same_work(both, steps=1, rtol=1.0)
 
 
-def test_programs_run_in_turn_and_every_other_round_begins_with_the_last():
+def test_sides_run_in_turn_and_every_other_round_begins_with_the_last():
     calls = []
 
     def measure(name: str) -> float:
@@ -125,7 +125,7 @@ def test_a_suite_prints_its_table_and_writes_json(monkeypatch, tmp_path, capsys)
 
 def test_a_failure_is_told_without_a_traceback(monkeypatch, capsys):
     def fail(options, console):
-        raise ProgramFailed("it has failed")
+        raise SideFailed("it has failed")
 
     monkeypatch.setattr(startup, "measure", fail)
     with pytest.raises(SystemExit, match="2"):

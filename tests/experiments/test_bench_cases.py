@@ -1,4 +1,4 @@
-"""The programs of a benchmark do the same work: ours, PyTorch's and plain Flax's."""
+"""The sides of a benchmark do the same work: ours, PyTorch's and plain Flax's."""
 
 from dataclasses import asdict, replace
 from importlib.util import find_spec
@@ -73,7 +73,7 @@ def test_all_sides_have_the_same_losses(model, work, arguments):
 @pytest.mark.parametrize("work", ["training", "inference"])
 @pytest.mark.parametrize("model", LARGE)
 def test_all_sides_of_large_networks_have_the_same_losses(model, work, tmp_path):
-    sides = opponents.programs(
+    sides = opponents.make_sides(
         model,
         work,
         batch_size=LARGE[model],

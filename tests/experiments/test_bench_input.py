@@ -1,4 +1,4 @@
-"""The programs of the benchmark of inputs do the same work; nothing by a clock."""
+"""The sides of the input benchmark do the same work; nothing by a clock."""
 
 import random
 from dataclasses import asdict

@@ -14,7 +14,7 @@ from cnn_jax.data import ArraySplit, DataConfig, Dataset, RandomFlip
 from cnn_jax.models import create_model
 from cnn_jax.training import airbench_muon, make_parallel
 from experiments import cifar_speedrun
-from experiments.cifar_speedrun import CPU, RECORD, SMOKE, Config, load, main, summarize
+from experiments.cifar_speedrun import CPU, RECORD, SMOKE, Config, load, main, run_statistics
 from experiments.tools import speedrun
 from experiments.tools.process_time import seconds_since_start
 from experiments.tools.speedrun import (
@@ -232,12 +232,12 @@ def test_help_explains_every_flag(capsys, monkeypatch):
     shown = capsys.readouterr().out
     for name in SpeedrunConfig.__dataclass_fields__:
         assert f"--training.{name}".replace("_", "-") in shown
-    assert "whose recipe this is" in shown
+    assert "This is its recipe" in shown
 
 
 def test_the_summary_is_of_a_sample():
     runs = [Run(seconds, 1.0, {"plain": 0.9 + seconds / 100}) for seconds in (1.0, 2.0, 4.0)]
-    summary = summarize(runs)
+    summary = run_statistics(runs)
     assert summary["seconds"] == {
         "mean": pytest.approx(7 / 3),
         "deviation": pytest.approx(np.sqrt(7 / 3)),
@@ -245,7 +245,7 @@ def test_the_summary_is_of_a_sample():
         "largest": 4.0,
     }
     assert summary["accuracy, plain"]["largest"] == pytest.approx(0.94)
-    assert summarize(runs[:1])["seconds"]["deviation"] is None
+    assert run_statistics(runs[:1])["seconds"]["deviation"] is None
 
 
 def test_the_process_has_run_for_a_while():

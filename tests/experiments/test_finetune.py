@@ -187,7 +187,7 @@ def test_frozen_statistics_of_nothing_are_not_kept():
 def test_flags_that_contradict_each_other_are_said(classifier):
     with pytest.raises(ConfigError, match="--init run needs the run's directory"):
         build(Config(init="run", data=DIGITS))
-    with pytest.raises(ConfigError, match="--from-run goes with --init run"):
+    with pytest.raises(ConfigError, match="--from-run needs --init run"):
         build(config_of(classifier[0], init="weights"))
     with pytest.raises(ConfigError, match="did you mean"):
         build(Config(model="resnot18", data=DIGITS))

@@ -75,7 +75,7 @@ def test_sobel_is_positive_from_dark_to_bright():
 
 
 def test_patches_stand_in_two_rows():
-    shown = linear_features.mosaic([np.full((2, 3, 1), value / 8) for value in range(4)])
+    shown = linear_features.patch_grid([np.full((2, 3, 1), value / 8) for value in range(4)])
     assert shown.shape == (5, 7, 3)
     assert (shown[[0, 0, -1], [0, -1, 0], 0] == [0, 1 / 8, 2 / 8]).all()
     assert (shown[2] == linear_features.LINE_COLOUR).all()

@@ -6,7 +6,7 @@ from flax import linen as nn
 
 from cnn_jax.layers import Conv, ConvTranspose, Linear
 from cnn_jax.models import create_model, example_shape
-from cnn_jax.models.summary import summarize
+from cnn_jax.models.summary import tabulate
 
 # torchvision's own figures (0.28, `num_params` and `_ops` of each model's weights); without the
 # auxiliary classifier of Inception v3, which its `num_params` holds.
@@ -33,7 +33,7 @@ COUNTS = {
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_counts_are_torchvisions(name):
-    rows = summarize(create_model(name), example_shape(name))
+    rows = tabulate(create_model(name), example_shape(name))
     parameters, giga_macs = COUNTS[name]
     assert sum(row.parameters for row in rows) == parameters
     assert round(sum(row.macs for row in rows) / 1e9, 3) == giga_macs
@@ -60,7 +60,7 @@ class Small(nn.Module):
 
 def test_layers_are_listed_in_the_order_of_their_calls_and_counted_by_hand():
     # The convolution, 3x1 with stride 2: 5x7 pixels padded by 1 give 3x5 places.
-    rows = {row.path: row for row in summarize(Small(), (5, 7, 4))}
+    rows = {row.path: row for row in tabulate(Small(), (5, 7, 4))}
     assert list(rows) == ["", "inner", "inner/conv", "up", "twice"]
     assert [row.kind for row in rows.values()] == [
         "Small",
@@ -83,12 +83,12 @@ def test_layers_are_listed_in_the_order_of_their_calls_and_counted_by_hand():
 
 def test_what_is_not_listed_is_counted_above_it():
     model = create_model("cifar_resnet20")
-    every = summarize(model, (32, 32, 3))
+    every = tabulate(model, (32, 32, 3))
     variables = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))
     size = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     for depth, count in ((1, 3), (2, 3 + 2 + 9), (3, len(every)), (9, len(every))):
-        rows = summarize(model, (32, 32, 3), depth=depth)
+        rows = tabulate(model, (32, 32, 3), depth=depth)
         assert len(rows) == count
         assert sum(row.parameters for row in rows) == size == 269_722
         assert sum(row.macs for row in rows) == sum(row.macs for row in every)
-    assert [row.path for row in summarize(model, (32, 32, 3), depth=1)] == ["", "body", "head"]
+    assert [row.path for row in tabulate(model, (32, 32, 3), depth=1)] == ["", "body", "head"]

@@ -122,7 +122,7 @@ def test_another_model_is_refused_with_everything_that_differs(tmp_path: Path) -
         checkpoints.restore(3, target)
     checkpoints.close()
     assert str(caught.value) == (
-        f"the checkpoint {tmp_path.resolve() / '3'} is of another model or optimizer; "
+        f"the checkpoint {tmp_path.resolve() / '3'} belongs to another model or optimizer; "
         "nothing was loaded:\n"
         "  missing     body/new (4,)\n"
         "  unexpected  body/old (2,)\n"

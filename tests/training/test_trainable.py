@@ -144,7 +144,9 @@ def test_a_run_that_is_cut_goes_on_to_the_bit(tmp_path):
 
 def test_nothing_to_train_is_an_error():
     one = replace(experiment(), trainable=lambda path: path.startswith("body"))
-    with pytest.raises(ValueError, match=r"no parameter trains: .*all 5 paths, such as .*kernel"):
+    with pytest.raises(
+        ValueError, match=r"no parameter is trained: .*all 5 paths, such as .*kernel"
+    ):
         fresh_state(one)
 
 

@@ -1,4 +1,4 @@
-"""Benchmarks: programs that do the same work, measured in turn, one file a suite.
+"""Benchmarks: sides that do the same work, measured in turn, with one file per suite.
 
-Nothing is imported here, for the processes of PyTorch's programs must not import JAX.
+Nothing is imported here, because PyTorch's processes must not import JAX.
 """

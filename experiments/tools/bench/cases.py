@@ -1,8 +1,8 @@
-"""What the programs of a benchmark train: one entry a network.
+"""What the sides of a benchmark train: one entry per network.
 
-An entry is a `Case` here, a model of the same name in `torch_models.py` and one in
-`flax_models.py`. Images are noise, the same in every process; they are not augmented, for every
-library draws other random numbers, and the losses could not be compared.
+An entry is a `Case` here, and a model of the same name in `torch_models.py` and in
+`flax_models.py`. Images are noise, the same in every process. They are not augmented, because each
+library draws different random numbers and the losses could not be compared.
 """
 
 from dataclasses import dataclass, field
@@ -12,15 +12,15 @@ from typing import Any, Literal
 import numpy as np
 
 BATCHES = 4
-"""Batches of the data set, which lives on the device."""
+"""Batches in the data set, which lies on the device."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network with the work that is measured."""
+    """A network and the work that is measured."""
 
     model: str
-    """Name in `cnn_jax.models`, and in the tables of the opponents' models."""
+    """Name in `cnn_jax.models` and in the tables of the opponents' models."""
     title: str
     image_shape: tuple[int, int, int]
     num_classes: int
@@ -28,17 +28,17 @@ class Case:
     gpu_batch_size: int
     task: Literal["classification", "reconstruction"] = "classification"
     optimizer: Literal["sgd", "adam"] = "sgd"
-    """Nesterov's momentum of 0.9 and an L2 term on all parameters, or Adam without one."""
+    """SGD with Nesterov momentum 0.9 and an L2 term on all parameters, or Adam without one."""
     learning_rate: float = 0.01
     mean: float = 0.5
-    """Taken off the pixels between 0 and 1, which are then divided by `std`, in the step."""
+    """Subtracted from pixels in [0, 1], which are then divided by `std`, in the step."""
     std: float = 0.25
     attributes: dict[str, Any] = field(default_factory=dict)
-    """Of our model."""
+    """Attributes of our model."""
 
     @property
     def l2(self) -> float:
-        """Factor of the L2 term."""
+        """The factor of the L2 term."""
         return 5e-4 if self.optimizer == "sgd" else 0.0
 
 
@@ -60,7 +60,7 @@ CASES = {
         ),
         Case(
             "cifar_airbench94",
-            "network of airbench94 by SGD, images of 32 x 32",
+            "network of airbench94 with SGD, images of 32 x 32",
             _CIFAR,
             10,
             batch_size=500,
@@ -73,8 +73,8 @@ CASES = {
             1000,
             batch_size=16,
             gpu_batch_size=256,
-            # In its first steps float32 differs from float64 by half a percent of the gradient,
-            # with every library: larger rates take the losses apart.
+            # In the first steps the gradients of float32 and float64 differ by half a percent in
+            # every library; with larger rates the losses diverge.
             learning_rate=1e-6,
         ),
         Case(
@@ -84,7 +84,7 @@ CASES = {
             1000,
             batch_size=8,
             gpu_batch_size=128,
-            # Which values it drops is random, in every library differently.
+            # Dropout draws different values in each library.
             attributes={"dropout": 0.0},
         ),
         Case(
@@ -122,10 +122,10 @@ def noise(case: Case, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def order_file(directory: Path) -> Path:
-    """Our program writes here in which order it takes the examples; its opponents take it, too."""
+    """The file where our side writes its order of examples, which its opponents use too."""
     return directory / "order.npy"
 
 
 def weights_file(directory: Path, layout: Literal["ours", "torch"]) -> Path:
-    """Our program writes its first parameters here, by our names or by PyTorch's."""
+    """The file where our side writes its initial parameters, with our names or PyTorch's."""
     return directory / f"{layout}.safetensors"

@@ -1,7 +1,7 @@
-"""A program of a benchmark, in a process of its own: ``python -m experiments.tools.bench.child``.
+"""The process of one side of a benchmark: ``python -m experiments.tools.bench.child``.
 
-The first line that it reads names a function and its arguments. The function makes everything ready
-and gives what makes steps, a `Run`. Every further line asks for some. A line of JSON answers each.
+The first line of its input names a function and its arguments. The function prepares everything and
+returns a `RunSteps`. Each further line asks for steps. Each line is answered by a line of JSON.
 """
 
 import importlib
@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from experiments.tools.bench import peak_memory
-from experiments.tools.bench.program import Missing, Run
+from experiments.tools.bench.side import Missing, RunSteps
 
 
 def serve(lines: Iterable[str], answers: TextIO) -> None:
-    """Answer requests until there are no more, or one fails."""
+    """Answer requests until there are no more or one fails."""
     lines = iter(lines)
     try:
         run = _ready(json.loads(next(lines)))
@@ -35,33 +35,33 @@ def serve(lines: Iterable[str], answers: TextIO) -> None:
         _answer(answers, {"error": traceback.format_exc()})
 
 
-def _ready(request: dict[str, Any]) -> Run:
+def _ready(request: dict[str, Any]) -> RunSteps:
     module, _, function = request["target"].partition(":")
     return getattr(importlib.import_module(module), function)(**request["arguments"])
 
 
-def _timed(run: Run, steps: int, before: int) -> dict[str, Any]:
+def _timed(run: RunSteps, steps: int, before: int) -> dict[str, Any]:
     processor, start = cpu_seconds(), time.perf_counter()
     numbers = run(steps)
     seconds = time.perf_counter() - start
     return {"seconds": seconds, "cpu_seconds": cpu_seconds() - processor, "numbers": numbers}
 
 
-def _peak(run: Run, steps: int, before: int) -> dict[str, Any]:
+def _peak(run: RunSteps, steps: int, before: int) -> dict[str, Any]:
     peak_memory.reset()
     run(steps)
     return {"bytes": peak_memory.peak(before)}
 
 
 def cpu_seconds() -> float:
-    """Processor time of this process group so far: of this process and the workers it has."""
+    """Processor time of this process and its workers so far."""
     ticks = 0
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
-            # After the name, which may hold blanks: state, parent, group, …, user and system time.
+            # After the name, which may contain spaces: state, parent, group, …, user, system time.
             fields = status.read_text().rpartition(")")[2].split()
         except OSError:
-            continue  # it has just ended
+            continue  # the process has ended meanwhile
         if int(fields[2]) == os.getpgrp():
             ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
@@ -73,7 +73,7 @@ def _answer(answers: TextIO, value: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    # The pipe is for answers alone: what libraries print goes to the error output.
+    # The pipe carries only answers; what libraries print goes to the standard error.
     with os.fdopen(os.dup(1), "w") as channel:
         os.dup2(2, 1)
         serve(sys.stdin, channel)

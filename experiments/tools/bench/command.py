@@ -4,9 +4,9 @@
     python -m experiments.bench train_step --models mlp autoencoder --output out.json
     python -m experiments.bench SUITE --help                what a suite measures, its options
 
-Every program has a process of its own, with the same processors, and only one works at a time. Each
-round runs all of them, in alternating order; ratios are taken round by round, so that what else the
-machine does meets all alike.
+Each side runs in its own process, with the same processors, and only one works at a time. Each
+round runs all of them, in alternating order. Ratios are taken round by round, so that other load on
+the machine affects all sides alike.
 """
 
 import os
@@ -52,20 +52,20 @@ SUITES: dict[str, ModuleType] = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure a suite, print its tables, write its JSON."""
-    # This process, and every program, leaves the others room on a GPU.
+    """Measure a suite, print its tables and write its JSON file."""
+    # Several processes share the memory of a GPU.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    # The opponents compute on one.
+    # The opponents use one GPU.
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
     if sys.platform != "linux":
         raise SystemExit(
-            "error: the benchmarks ask Linux for processors and memory; run them there"
+            "error: the benchmarks read processors and memory from Linux; run them on Linux"
         )
     options = _parsed(argv)
     if options.rounds < 1:
         raise SystemExit("error: --rounds must be 1 or more")
     name = next(name for name, suite in SUITES.items() if type(options) is suite.Options)
-    # Tables in a file or a pipe need not fit the 80 columns that are taken for granted there.
+    # Rich assumes 80 columns for a file or a pipe.
     console = Console(width=None if sys.stdout.isatty() else 120)
     _say_if_busy(console)
     measure: Callable[[Any, Console], list[Comparison]] = SUITES[name].measure
@@ -77,13 +77,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _say_if_busy(console: Console) -> None:
-    """Other work does not slow all programs alike: threads that wait by spinning suffer most."""
+    """Other load does not slow all sides alike: threads that wait by spinning suffer most."""
     load, processors = os.getloadavg()[0], len(os.sched_getaffinity(0))
     if load > 0.5 * processors:
         console.print(
             f"[yellow]busy:[/] the load average is {load:.1f} on {processors} processors. OpenMP's "
-            "threads (PyTorch's, oneDNN's) lose more by that than XLA's; wait for a quiet machine, "
-            "or set OMP_WAIT_POLICY=passive",
+            "threads (PyTorch's, oneDNN's) suffer more than XLA's; wait for an idle machine or set "
+            "OMP_WAIT_POLICY=passive",
             highlight=False,
             soft_wrap=True,
         )
@@ -104,7 +104,7 @@ def _parsed(argv: Sequence[str] | None) -> Any:
 
 
 def as_json(suite: str, options: Any, comparisons: Sequence[Comparison]) -> dict[str, Any]:
-    """What the JSON file holds."""
+    """The contents of the JSON file."""
     written = {
         "suite": suite,
         "options": asdict(options),

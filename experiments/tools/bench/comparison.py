@@ -1,4 +1,4 @@
-"""Measurements of programs that run in turn, and how they are shown."""
+"""Measurements of sides that run in turn, and how they are shown."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -17,38 +17,38 @@ Unit = Literal["images/s", "s", "MiB"]
 
 
 class DifferentWork(UserError):
-    """Programs to be compared do not compute the same."""
+    """The sides of a comparison do not compute the same."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Measurements of programs in turn, the first of them against each other one."""
+    """Measurements of several sides in turn; the first one is compared with each other one."""
 
     title: str
     unit: Unit
-    """images/s is better when higher, s and MiB when lower."""
+    """Higher is better for images/s, lower for s and MiB."""
     values: dict[str, list[float]]
-    """Of every program, round by round."""
+    """The measurements of each side, one per round."""
     notes: tuple[str, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
-    """What else was measured, for the JSON file."""
+    """Further measurements for the JSON file."""
 
     @property
     def ratios(self) -> dict[str, list[float]]:
-        """The first program over each other one, round by round."""
+        """The first side over each other one, round by round."""
         (_, first), *others = self.values.items()
         return {
             name: [a / b for a, b in zip(first, values, strict=True)] for name, values in others
         }
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, with medians and ratios."""
+        """All fields, with medians and ratios."""
         medians = {name: statistics.median(values) for name, values in self.values.items()}
         return asdict(self) | {"medians": medians, "ratios": self.ratios}
 
 
 def in_turn(measures: Sequence[Callable[[], Measurement]], rounds: int) -> list[list[Measurement]]:
-    """Measure programs one after another; every other round begins with the last of them."""
+    """Take measurements one after another; every other round begins with the last one."""
     values: list[list[Measurement]] = [[] for _ in measures]
     order = list(range(len(measures)))
     for number in range(rounds):
@@ -58,10 +58,10 @@ def in_turn(measures: Sequence[Callable[[], Measurement]], rounds: int) -> list[
 
 
 def timings(processes: Sequence[Process], steps: int, rounds: int) -> dict[str, list[dict]]:
-    """Answers of programs that make so many steps in turn, by the programs' names.
+    """The answers of sides that make `steps` steps in turn, by name.
 
-    Each begins with one that does not count: while a program was stopped, its memory may have left
-    the caches, or on a virtual machine the memory.
+    Each measurement follows one step that does not count: while a side was suspended, its memory
+    may have left the caches, or on a virtual machine the RAM.
     """
 
     def asking(process: Process) -> Callable[[], dict]:
@@ -76,18 +76,18 @@ def timings(processes: Sequence[Process], steps: int, rounds: int) -> dict[str, 
 
 
 def rates(answers: dict[str, list[dict]], work: int) -> dict[str, list[float]]:
-    """Work a second of programs that have done so much of it in each answer."""
+    """Work per second, given the amount of work in each answer."""
     return {name: [work / row["seconds"] for row in rows] for name, rows in answers.items()}
 
 
 def warm_up(processes: Sequence[Process], steps: int = 3) -> None:
-    """Let every program make its first steps, which compile."""
+    """Let each side make its first steps, which compile."""
     for process in processes:
         process.ask({"measure": "run", "steps": steps})
 
 
 def added(comparison: Comparison, what: str) -> Comparison:
-    """A comparison of two rates, with a line of what the first takes more time than the second."""
+    """A comparison of two rates, with a line on how much more time the first side takes."""
     (row,) = comparison.ratios.values()
     percent = [100 * (1 / ratio - 1) for ratio in row]
     line = f"{what} {statistics.median(percent):.1f}% ({min(percent):.1f} to {max(percent):.1f})"
@@ -95,7 +95,7 @@ def added(comparison: Comparison, what: str) -> Comparison:
 
 
 def check_same_work(processes: Sequence[Process], *, steps: int, rtol: float) -> str:
-    """Let every program make its first steps, and compare their losses.
+    """Let each side make its first steps, and compare the losses.
 
     These steps also compile what has not been compiled yet.
 
@@ -103,7 +103,7 @@ def check_same_work(processes: Sequence[Process], *, steps: int, rtol: float) ->
         A line with the losses.
 
     Raises:
-        DifferentWork: they differ by more than `rtol` of the first program's largest.
+        DifferentWork: losses differ by more than `rtol` times the first side's largest.
     """
     request = {"measure": "run", "steps": 1}
     numbers = {
@@ -116,7 +116,7 @@ def check_same_work(processes: Sequence[Process], *, steps: int, rtol: float) ->
     (_, first), *others = numbers.items()
     for name, row in others:
         limit = rtol * np.max(np.abs(first))
-        # Written so that NaN is a difference, too.
+        # Written so that NaN counts as a difference.
         if len(row) != len(first) or not np.max(np.abs(np.subtract(first, row))) <= limit:
             raise DifferentWork(
                 f"{name} does not do the same work as {processes[0].name}: the losses of the first "
@@ -126,10 +126,10 @@ def check_same_work(processes: Sequence[Process], *, steps: int, rtol: float) ->
 
 
 def show(comparisons: Sequence[Comparison], console: Console) -> None:
-    """A row a program: median, least and most, and the first one's ratio to it."""
+    """Print a row per side: median, least and most, and the ratio of the first side to it."""
     for comparison in comparisons:
         table = Table(title=comparison.title, title_justify="left")
-        table.add_column("program")
+        table.add_column("side")
         for heading in (f"median {comparison.unit}", "least to most", "ratio to it", "rounds"):
             table.add_column(heading, justify="right")
         ratios = comparison.ratios

@@ -1,6 +1,6 @@
 """Convolution and its two gradients: by oneDNN, by XLA as we state them, as JAX derives them.
 
-Images a second, of the shapes that the networks of the other suites are made of.
+In images per second, for shapes from the networks of the other suites.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from cnn_jax.layers.cpu.onednn import SWITCH
 from cnn_jax.training import keep_freed_memory
 from experiments.tools.bench.comparison import Comparison, check_same_work, rates, timings
 from experiments.tools.bench.options import Steps
-from experiments.tools.bench.processes import Program, started
-from experiments.tools.bench.program import Run, digest
+from experiments.tools.bench.processes import Side, started
+from experiments.tools.bench.side import RunSteps, digest
 
-# Batch, size, channels, features, window: of ResNet-20, airbench's network, and ResNet-50.
+# Batch, size, channels, features and window in ResNet-20, airbench's network and ResNet-50.
 SHAPES = (
     (128, 32, 16, 16, 3),
     (128, 8, 64, 64, 3),
@@ -32,11 +32,11 @@ SHAPES = (
 
 @dataclass(frozen=True)
 class Options(Steps):
-    """Convolution with its gradients: ours by oneDNN and by XLA, and JAX's own."""
+    """Convolution and its gradients: ours by oneDNN and by XLA, and JAX's own."""
 
 
 def measure(options: Options, console: Console) -> list[Comparison]:
-    """A comparison a shape."""
+    """One comparison per shape."""
     comparisons = []
     for batch, size, channels, features, window in SHAPES:
         batch_size = options.batch_size or batch
@@ -46,7 +46,7 @@ def measure(options: Options, console: Console) -> list[Comparison]:
             "window": window,
         }
         sides = [
-            Program(name, f"{__name__}:gradients", arguments | {"side": side}, environment)
+            Side(name, f"{__name__}:gradients", arguments | {"side": side}, environment)
             for name, side, environment in (
                 ("cnn_jax", "ours", {}),
                 ("cnn_jax by XLA", "ours", {SWITCH: "0"}),
@@ -69,8 +69,8 @@ def gradients(
     shape: tuple[int, int, int, int],
     features: int,
     window: int,
-) -> Run:
-    """The output and both gradients of half its squares; their numbers are a digest of each."""
+) -> RunSteps:
+    """The output and both gradients of half the sum of its squares; their digests are compared."""
     keep_freed_memory()
     padding = window // 2
     x = jax.random.normal(jax.random.key(0), tuple(shape))

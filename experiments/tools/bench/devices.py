@@ -1,7 +1,7 @@
-"""Virtual CPU devices of one machine, the same global batch: images a second.
+"""Virtual CPU devices of one machine with the same global batch: images per second.
 
-More devices do not make the machine faster; what they cost beyond one is what dividing the batch
-and combining gradients cost.
+More devices do not make the machine faster. Their extra cost over one device is that of dividing
+the batch and combining gradients.
 """
 
 import os
@@ -13,7 +13,7 @@ from experiments.tools.bench.cases import CASES
 from experiments.tools.bench.comparison import Comparison, check_same_work, rates, timings
 from experiments.tools.bench.opponents import PACKAGE
 from experiments.tools.bench.options import Steps
-from experiments.tools.bench.processes import Program, started
+from experiments.tools.bench.processes import Side, started
 from experiments.tools.bench.train_step import FIRST_STEPS, TOLERANCES, Model
 
 
@@ -24,7 +24,7 @@ class Options(Steps):
     model: Model = "cifar_resnet20"
     """Network to train."""
     devices: tuple[int, ...] = (1, 2, 4, 8)
-    """Numbers of devices; the first one is what the others are compared with."""
+    """Numbers of devices; the others are compared with the first."""
 
 
 def measure(options: Options, console: Console) -> list[Comparison]:
@@ -33,7 +33,7 @@ def measure(options: Options, console: Console) -> list[Comparison]:
     batch_size = options.batch_size or case.batch_size
     arguments = {"case": asdict(case), "batch_size": batch_size}
     sides = [
-        Program(
+        Side(
             f"{count} device{'s' if count > 1 else ''}",
             f"{PACKAGE}.ours:training",
             arguments,
@@ -50,7 +50,7 @@ def measure(options: Options, console: Console) -> list[Comparison]:
 
 
 def virtual_devices(count: int) -> dict[str, str]:
-    """The environment of a process with so many of them."""
+    """The environment of a process with this many virtual devices."""
     option = "--xla_force_host_platform_device_count"
     others = [word for word in os.environ.get("XLA_FLAGS", "").split() if option not in word]
     return {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": " ".join([*others, f"{option}={count}"])}

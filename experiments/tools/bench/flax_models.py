@@ -1,6 +1,6 @@
-"""The opponents of the benchmarks as one writes them in plain Flax, of `flax.linen` alone.
+"""The benchmarks' opponents in plain Flax, as users of `flax.linen` write them.
 
-Their layers carry our names, so that they begin with our parameters and losses can be compared.
+Their layers have our names, so that they can start from our parameters.
 """
 
 import math
@@ -15,7 +15,7 @@ from jax import Array, lax
 
 
 class Block(nn.Module):
-    """Convolutions with BatchNorm, and option B's shortcut."""
+    """Convolutions with BatchNorm, and a shortcut of option B."""
 
     widths: Sequence[int]
     sizes: Sequence[int]
@@ -39,7 +39,7 @@ class Block(nn.Module):
 
 
 class ResNetBody(nn.Module):
-    """Stem and stages: images to the last map."""
+    """Stem and stages, from images to the last feature map."""
 
     imagenet: bool
     train: bool
@@ -123,7 +123,7 @@ class VGG16(nn.Module):
 
 
 class WhiteningConv(nn.Module):
-    """2x2 convolution whose kernel is no parameter."""
+    """2x2 convolution whose kernel is not a parameter."""
 
     dtype: Any
 
@@ -180,7 +180,7 @@ class Airbench94(nn.Module):
 
 
 class Dense(nn.Module):
-    """Linear layers with ReLUs between them, and after the last one where asked for."""
+    """Linear layers with ReLUs between them, and after the last one if `last_relu`."""
 
     widths: dict[str, int]
     last_relu: bool
@@ -210,7 +210,7 @@ class MLP(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """784-1000-500-250-30 and its mirror."""
+    """784-1000-500-250-30 and its mirror image."""
 
     dtype: Any
 
@@ -241,4 +241,4 @@ MODELS: dict[str, Callable[[int, bool, Any], nn.Module]] = {
     "mlp": lambda classes, train, dtype: MLP(classes, dtype),
     "autoencoder": lambda classes, train, dtype: Autoencoder(dtype),
 }
-"""By the names of the cases: for a number of classes, training or not, and a compute dtype."""
+"""By the names of the cases; arguments are the number of classes, train, and the dtype."""

@@ -1,6 +1,6 @@
-"""Forward passes of the same network in evaluation mode: images a second.
+"""Forward passes of the same network in evaluation mode: images per second.
 
-One batch after another, whose loss is waited for; the rest as in train_step.
+Batches follow one another, and each waits for its loss. The rest is as in train_step.
 """
 
 from dataclasses import dataclass
@@ -17,5 +17,5 @@ class Options(train_step.Options):
 
 
 def measure(options: Options, console: Console) -> list[Comparison]:
-    """A comparison a model."""
+    """One comparison per model."""
     return train_step.compare(options, "inference", console)

@@ -1,10 +1,10 @@
-"""Does the device wait for its data? And JPEG files to augmented batches, ours against PyTorch's.
+"""Input: data on the device, and JPEG files to augmented batches, against PyTorch.
 
-Data on the device: training steps over batches that are gathered there, against the same steps over
-one batch again and again. JPEG folder: decode, random resized crop, flip, normalize, with the same
-number of worker processes; ours flips and normalizes on the device, in the step, and what comes out
-is there. Images a second, and images a second of processor time, over all of a program's processes.
-Without --folder the files are parts of scikit-learn's two photographs.
+Data on the device: training steps that gather their batches, against the same steps on one batch.
+JPEG folder: decode, random resized crop, flip and normalize, with the same number of worker
+processes. Our side flips and normalizes on the device. Rates are images per second, and images per
+second of processor time of all processes of a side. Without --folder the files are cut from
+scikit-learn's two photographs.
 """
 
 import tempfile
@@ -20,29 +20,29 @@ from experiments.tools.bench.cases import CASES
 from experiments.tools.bench.comparison import Comparison, added, rates, timings, warm_up
 from experiments.tools.bench.opponents import PACKAGE, batch_size_of, platform
 from experiments.tools.bench.options import Steps
-from experiments.tools.bench.processes import Program, started
+from experiments.tools.bench.processes import Side, started
 from experiments.tools.bench.train_step import Model
 from experiments.tools.photographs import load_photograph
 
 FILES = 512
-"""JPEG files that are written where no folder is given."""
+"""Number of JPEG files that are written without --folder."""
 SIDES = (64, 400)
-"""Their least and largest side, in pixels."""
+"""Least and largest side of these files, in pixels."""
 STREAM_BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
 class Options(Steps):
-    """Data on the device and JPEG files: how fast do batches come?"""
+    """How fast batches come from data on the device and from JPEG files."""
 
     model: Model = "cifar_resnet20"
     """Network whose steps use the data on the device."""
     folder: str = ""
-    """Folder of train/<class>/*.jpg; by default a temporary one."""
+    """Folder with train/<class>/*.jpg; a temporary one by default."""
     image_size: int = 224
     """Height and width of the random resized crops of the folder's images."""
     workers: tuple[int, ...] = (0, 2)
-    """Numbers of worker processes, one comparison each; 0 decodes in the program's own."""
+    """Numbers of worker processes, one comparison each; 0 decodes in the main process."""
 
 
 def measure(options: Options, console: Console) -> list[Comparison]:
@@ -58,13 +58,13 @@ def measure(options: Options, console: Console) -> list[Comparison]:
 
 
 def resident(options: Options, console: Console) -> Comparison:
-    """Steps that gather their batches on the device, and the same steps over one batch."""
+    """Steps that gather their batches on the device, and the same steps on one batch."""
     case = CASES[options.model]
     batch_size = batch_size_of(case, options.batch_size)
     arguments = {"case": asdict(case), "batch_size": batch_size, "augmented": True}
     sides = [
-        Program("data on the device", f"{PACKAGE}.ours:training", arguments),
-        Program("one batch", f"{PACKAGE}.ours:bare_step", arguments),
+        Side("data on the device", f"{PACKAGE}.ours:training", arguments),
+        Side("one batch", f"{PACKAGE}.ours:bare_step", arguments),
     ]
     with started(sides, console) as processes:
         warm_up(processes)
@@ -79,7 +79,7 @@ def resident(options: Options, console: Console) -> Comparison:
 
 
 def streamed(options: Options, folder: Path, workers: int, console: Console) -> list[Comparison]:
-    """Batches of a folder of images: by the clock, and by processor time."""
+    """Batches from a folder of images, by wall-clock time and by processor time."""
     batch_size = options.batch_size or STREAM_BATCH_SIZE
     arguments: dict[str, Any] = {
         "folder": str(folder),
@@ -89,8 +89,8 @@ def streamed(options: Options, folder: Path, workers: int, console: Console) -> 
     }
     theirs = arguments | {"platform": platform()}
     sides = [
-        Program("cnn_jax", f"{PACKAGE}.our_stream:batches", arguments),
-        Program("PyTorch", f"{PACKAGE}.torch_stream:batches", theirs, needed=False),
+        Side("cnn_jax", f"{PACKAGE}.our_stream:batches", arguments),
+        Side("PyTorch", f"{PACKAGE}.torch_stream:batches", theirs, needed=False),
     ]
     with started(sides, console) as processes:
         warm_up(processes)
@@ -110,7 +110,7 @@ def streamed(options: Options, folder: Path, workers: int, console: Console) -> 
 
 
 def write_photographs(folder: Path, count: int) -> None:
-    """Parts of two photographs as JPEG files of many sizes, a class each."""
+    """Write parts of two photographs as JPEG files of many sizes, one class per photograph."""
     rng = np.random.default_rng(0)
     for name in ("temple", "flower"):
         photograph = np.round(255 * load_photograph(name, SIDES[1])).astype(np.uint8)

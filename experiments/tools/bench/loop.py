@@ -1,8 +1,8 @@
 """The training loop, with its chunks and rows of metrics, against the bare jitted step: images/s.
 
-The loop gathers its batches from data on the device; the bare step has one batch, over which a
-Python loop calls it. Both crop and flip. Every measurement is a run of its own, whose chunks grow
-from one step: give it --steps for some seconds.
+The loop gathers its batches from data on the device. The bare step is called on one batch by a
+Python loop. Both crop and flip. Each measurement is a new run whose chunks grow from one step, so
+--steps should take a few seconds.
 """
 
 import tempfile
@@ -21,8 +21,8 @@ from experiments.tools.bench.cases import CASES
 from experiments.tools.bench.comparison import Comparison, added, rates, timings, warm_up
 from experiments.tools.bench.opponents import PACKAGE, batch_size_of
 from experiments.tools.bench.options import Steps
-from experiments.tools.bench.processes import Program, started
-from experiments.tools.bench.program import Run
+from experiments.tools.bench.processes import Side, started
+from experiments.tools.bench.side import RunSteps
 from experiments.tools.bench.train_step import Model
 
 LOG_EVERY = 10
@@ -36,7 +36,7 @@ class Options(Steps):
     model: Model = "cifar_resnet20"
     """Network to train."""
     steps: int = 30
-    """Steps a measurement."""
+    """Steps per measurement."""
 
 
 def measure(options: Options, console: Console) -> list[Comparison]:
@@ -45,8 +45,8 @@ def measure(options: Options, console: Console) -> list[Comparison]:
     batch_size = batch_size_of(case, options.batch_size)
     arguments = {"case": asdict(case), "batch_size": batch_size, "augmented": True}
     sides = [
-        Program("the loop", f"{__name__}:training", arguments),
-        Program("the bare step", f"{PACKAGE}.ours:bare_step", arguments),
+        Side("the loop", f"{__name__}:training", arguments),
+        Side("the bare step", f"{PACKAGE}.ours:bare_step", arguments),
     ]
     with started(sides, console) as processes:
         warm_up(processes)
@@ -61,8 +61,8 @@ def measure(options: Options, console: Console) -> list[Comparison]:
     return [added(comparison, "the loop adds to the bare step")]
 
 
-def training(**arguments: Any) -> Run:
-    """`fit`, with a row of metrics every few steps and neither evaluation nor checkpoint."""
+def training(**arguments: Any) -> RunSteps:
+    """`fit` with a row of metrics every few steps, without evaluations and checkpoints."""
     ours.set_up()
     experiment = ours.make_experiment(**arguments)
     runner = ours.make_runner(experiment)

@@ -1,4 +1,4 @@
-"""Value and gradient of max pooling, ours against the one that JAX derives: images a second."""
+"""Value and gradient of max pooling, ours and the one that JAX derives: images per second."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from cnn_jax import layers
 from cnn_jax.training import keep_freed_memory
 from experiments.tools.bench.comparison import Comparison, check_same_work, rates, timings
 from experiments.tools.bench.options import Steps
-from experiments.tools.bench.processes import Program, started
-from experiments.tools.bench.program import Run, digest
+from experiments.tools.bench.processes import Side, started
+from experiments.tools.bench.side import RunSteps, digest
 
-# Size, channels, window, stride, padding: LeNet's and the ImageNet ResNets'.
+# Size, channels, window, stride and padding in LeNet and in the ImageNet ResNets.
 SHAPES = ((28, 32, 2, 2, 0), (112, 64, 3, 2, 1))
 
 
 @dataclass(frozen=True)
 class Options(Steps):
-    """Max pooling with its gradient: ours and Flax's."""
+    """Max pooling and its gradient: ours and Flax's."""
 
 
 def measure(options: Options, console: Console) -> list[Comparison]:
-    """A comparison a shape."""
+    """One comparison per shape."""
     batch_size = options.batch_size or 128
     comparisons = []
     for size, channels, window, stride, padding in SHAPES:
@@ -37,7 +37,7 @@ def measure(options: Options, console: Console) -> list[Comparison]:
             "padding": padding,
         }
         sides = [
-            Program(name, f"{__name__}:gradients", arguments | {"side": side})
+            Side(name, f"{__name__}:gradients", arguments | {"side": side})
             for name, side in (("cnn_jax", "ours"), ("plain Flax", "flax"))
         ]
         with started(sides, console) as processes:
@@ -57,8 +57,8 @@ def gradients(
     window: int,
     stride: int,
     padding: int,
-) -> Run:
-    """Gradients of the sum of squares of a pooled map; their numbers are a digest of them."""
+) -> RunSteps:
+    """Gradients of the sum of squares of a pooled map; their digest is compared."""
     keep_freed_memory()
     x = jax.random.normal(jax.random.key(0), tuple(shape))
     sides = ((padding, padding),) * 2

@@ -1,9 +1,9 @@
-"""The most memory that a training step needs: MiB.
+"""Peak memory of a training step: MiB.
 
-On a CPU, what the process has at most during two steps (Linux's VmHWM) above what it had when data,
-parameters and optimizer were ready, before the first step; freed memory is given back between, by
-malloc_trim, and not kept for the next step as experiments do. On a GPU the peaks of JAX's and of
-PyTorch's allocator, with data and parameters in them; JAX's is since the process began.
+On a CPU it is the peak of the process during two steps (Linux's VmHWM) minus its memory before the
+first step, when data, parameters and optimizer are ready. Freed memory is returned by malloc_trim
+between measurements; experiments keep it for the next step instead. On a GPU it is the peak of
+JAX's or PyTorch's allocator, including data and parameters; JAX's is since the process started.
 """
 
 import tempfile
@@ -16,7 +16,7 @@ from rich.console import Console
 from experiments.tools.bench import train_step
 from experiments.tools.bench.cases import CASES
 from experiments.tools.bench.comparison import Comparison, check_same_work, in_turn
-from experiments.tools.bench.opponents import batch_size_of, programs
+from experiments.tools.bench.opponents import batch_size_of, make_sides
 from experiments.tools.bench.processes import Process, started
 
 STEPS = 2
@@ -27,19 +27,19 @@ class Options(train_step.Options):
     """Peak memory of a training step: ours, PyTorch's and plain Flax's."""
 
     rounds: int = 3
-    """Measurements of each program, in turn."""
+    """Measurements of each side, in turn."""
     steps: int = STEPS
-    """Steps a measurement."""
+    """Steps per measurement."""
 
 
 def measure(options: Options, console: Console) -> list[Comparison]:
-    """A comparison a model."""
+    """One comparison per model."""
     comparisons = []
     for model in options.models:
         case = CASES[model]
         batch_size = batch_size_of(case, options.batch_size)
         with tempfile.TemporaryDirectory(prefix="bench_") as directory:
-            sides = programs(
+            sides = make_sides(
                 model,
                 "training",
                 batch_size=batch_size,

@@ -1,4 +1,4 @@
-"""The programs of one case: ours first, then its opponents'."""
+"""The sides of one case: ours first, then its opponents."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,7 +10,7 @@ import jax
 from cnn_jax.layers.cpu import onednn
 from experiments.tools.bench.cases import CASES, Case
 from experiments.tools.bench.options import Precision
-from experiments.tools.bench.processes import Program
+from experiments.tools.bench.processes import Side
 
 Opponent = Literal["torch", "torch_compile", "flax", "xla"]
 Work = Literal["training", "inference"]
@@ -20,16 +20,16 @@ OURS = "cnn_jax"
 
 
 def platform() -> Literal["cpu", "gpu"]:
-    """Where the programs run."""
+    """Where the sides run."""
     return "gpu" if jax.default_backend() == "gpu" else "cpu"
 
 
 def batch_size_of(case: Case, asked: int) -> int:
-    """The batch size that was asked for, or that of the case on this machine."""
+    """The given batch size, or for 0 that of the case on this machine."""
     return asked or (case.gpu_batch_size if platform() == "gpu" else case.batch_size)
 
 
-def programs(
+def make_sides(
     model: str,
     work: Work,
     *,
@@ -38,18 +38,18 @@ def programs(
     opponents: Sequence[Opponent],
     directory: Path,
     **ours: Any,
-) -> list[Program]:
-    """Ours and the opponents' programs for a model.
+) -> list[Side]:
+    """Our side and its opponents for a model.
 
     Args:
         model: name of a case.
         work: the function of that name in `ours`, `pytorch` and `plain_flax`.
-        batch_size: examples a step.
-        precision: dtype of the computation, on all sides.
-        opponents: who takes part; `torch_compile` does so on a GPU alone, and `xla`, which is ours
-            without oneDNN, on a CPU.
-        directory: an empty one, for what the programs share.
-        ours: further arguments of our program.
+        batch_size: examples per step.
+        precision: dtype of the computation.
+        opponents: who takes part; `torch_compile` only on a GPU, and `xla`, which is ours without
+            oneDNN, only on a CPU.
+        directory: an empty directory for the files that the sides share.
+        ours: further arguments of our side.
     """
     case = CASES[model]
     common = {
@@ -59,17 +59,15 @@ def programs(
         "directory": str(directory),
     }
     torch = common | {"platform": platform()}
-    found = [Program(OURS, f"{PACKAGE}.ours:{work}", common | ours)]
+    found = [Side(OURS, f"{PACKAGE}.ours:{work}", common | ours)]
     if "torch" in opponents:
-        found.append(Program("PyTorch", f"{PACKAGE}.pytorch:{work}", torch, needed=False))
+        found.append(Side("PyTorch", f"{PACKAGE}.pytorch:{work}", torch, needed=False))
     if "torch_compile" in opponents and platform() == "gpu":
         compiled = torch | {"compiled": True}
-        found.append(
-            Program("PyTorch, compiled", f"{PACKAGE}.pytorch:{work}", compiled, needed=False)
-        )
+        found.append(Side("PyTorch, compiled", f"{PACKAGE}.pytorch:{work}", compiled, needed=False))
     if "flax" in opponents:
-        found.append(Program("plain Flax", f"{PACKAGE}.plain_flax:{work}", common))
+        found.append(Side("plain Flax", f"{PACKAGE}.plain_flax:{work}", common))
     if "xla" in opponents and platform() == "cpu":
         alone = {onednn.SWITCH: "0"}
-        found.append(Program("cnn_jax by XLA", f"{PACKAGE}.ours:{work}", common | ours, alone))
+        found.append(Side("cnn_jax by XLA", f"{PACKAGE}.ours:{work}", common | ours, alone))
     return found

@@ -1,4 +1,4 @@
-"""What the suites' command lines have in common."""
+"""Options that the suites share."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,19 +8,19 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Rounds:
-    """How often to measure, and where to write it."""
+    """How often to measure, and where to write the results."""
 
     rounds: int = 7
-    """Measurements of each program, in turn."""
+    """Measurements of each side, in turn."""
     output: str = ""
     """JSON file for all measurements, with hardware and versions."""
 
 
 @dataclass(frozen=True)
 class Steps(Rounds):
-    """Also how long a measurement is."""
+    """How long a measurement is."""
 
     steps: int = 10
-    """Steps a measurement."""
+    """Steps per measurement."""
     batch_size: int = 0
-    """Examples a step, over all devices; 0 is what the case has for the machine."""
+    """Examples per step over all devices; 0 takes the case's for this machine."""

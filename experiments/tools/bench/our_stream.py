@@ -1,4 +1,4 @@
-"""Our program that reads a folder of images: Grain decodes and crops, the device does the rest."""
+"""Our side of reading a folder of images: Grain decodes and crops, the device does the rest."""
 
 from typing import Any
 
@@ -14,11 +14,11 @@ from cnn_jax.data import (
 )
 from cnn_jax.training import make_parallel, make_preprocess
 from experiments.tools.bench import ours
-from experiments.tools.bench.program import Run
+from experiments.tools.bench.side import RunSteps
 
 
-def batches(*, folder: str, image_size: int, batch_size: int, workers: int) -> Run:
-    """Batches as the training step sees them, ready on the device."""
+def batches(*, folder: str, image_size: int, batch_size: int, workers: int) -> RunSteps:
+    """Preprocessed training batches on the device."""
     ours.set_up()
     config = DataConfig(
         name=folder,

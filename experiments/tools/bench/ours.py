@@ -1,4 +1,4 @@
-"""Our programs: a training step as the loop runs it, the step alone, a forward pass."""
+"""Our sides: training steps as the loop runs them, the step alone, a forward pass."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +25,7 @@ from cnn_jax.training import (
     prepare_run,
 )
 from experiments.tools.bench.cases import Case, noise, order_file, weights_file
-from experiments.tools.bench.program import Run
+from experiments.tools.bench.side import RunSteps
 from experiments.tools.compilation_cache import keep_compiled_programs
 
 
@@ -40,8 +40,8 @@ def make_experiment(
 
     Args:
         case: fields of a `Case`.
-        batch_size: examples a step.
-        precision: of `TrainingConfig`.
+        batch_size: examples per step.
+        precision: that of `TrainingConfig`.
         augmented: crop and flip the images, as for CIFAR.
     """
     work = Case(**case)
@@ -74,7 +74,7 @@ def make_experiment(
 
 
 def make_runner(experiment: Experiment) -> Runner:
-    """The experiment's program on all devices."""
+    """The program of an experiment on all devices."""
     _, runner = prepare_run(experiment, make_parallel("jit"), seed=0)
     return runner
 
@@ -102,7 +102,7 @@ def _write_start(directory: Path, model: Any, variables: dict[str, Any], example
 
 
 def _torch_name(path: str) -> str:
-    """The name where the opponent's layers are called as ours, such as body.hidden1.weight."""
+    """A name for opponents whose layers have our names, such as body.hidden1.weight."""
     _, *layers, leaf = path.split("/")
     names = {"kernel": "weight", "mean": "running_mean", "var": "running_var"}
     return ".".join([*layers, names.get(leaf, leaf)])
@@ -113,23 +113,23 @@ def _torch_layout(value: np.ndarray) -> np.ndarray:
 
 
 def set_up(keep_memory: bool = True) -> None:
-    """What an experiment does before its first computation.
+    """Do what an experiment does before its first computation.
 
     Args:
-        keep_memory: also keep what a step frees for the next one; not where its peak is measured.
+        keep_memory: keep the memory that a step frees for the next one; False to measure peaks.
     """
     if keep_memory:
         keep_freed_memory()
     keep_compiled_programs()
 
 
-def training(*, keep_memory: bool = True, directory: str = "", **arguments: Any) -> Run:
+def training(*, keep_memory: bool = True, directory: str = "", **arguments: Any) -> RunSteps:
     """Chunks of steps as the loop runs them, over data on the device.
 
     Args:
-        keep_memory: as for `set_up`.
-        directory: where the first parameters are written for the opponents; "" is nowhere.
-        arguments: of `make_experiment`.
+        keep_memory: see `set_up`.
+        directory: where to write the initial parameters for the opponents; "" writes none.
+        arguments: those of `make_experiment`.
     """
     set_up(keep_memory)
     experiment = make_experiment(**arguments)
@@ -140,7 +140,7 @@ def training(*, keep_memory: bool = True, directory: str = "", **arguments: Any)
         examples = len(experiment.dataset.splits["train"])
         _write_start(Path(directory), experiment.task.model, variables, examples)
     zeros = jax.tree.map(np.asarray, runner.zero_sums(state))
-    # The runner has its own copy of the data.
+    # The runner has a copy of the data.
     del experiment
 
     def run(n: int) -> list[float]:
@@ -152,8 +152,8 @@ def training(*, keep_memory: bool = True, directory: str = "", **arguments: Any)
     return run
 
 
-def bare_step(**arguments: Any) -> Run:
-    """The jitted step over one batch that lies on the device, in a Python loop."""
+def bare_step(**arguments: Any) -> RunSteps:
+    """The jitted step on one batch that lies on the device, in a Python loop."""
     set_up()
     experiment = make_experiment(**arguments)
     runner = make_runner(experiment)
@@ -164,15 +164,15 @@ def bare_step(**arguments: Any) -> Run:
         nonlocal state
         for _ in range(n):
             state, sums = step(state, batch)
-        # The metrics of the last step wait for all before it; the state's arrays must be there too.
+        # The sums of the last step depend on all steps before it, but not on the new state.
         jax.block_until_ready(state)
         return [float(sums["loss"] / sums["weight"])]
 
     return run
 
 
-def inference(**arguments: Any) -> Run:
-    """The evaluation step, jitted, over one batch that lies on the device."""
+def inference(**arguments: Any) -> RunSteps:
+    """The jitted evaluation step on one batch that lies on the device."""
     set_up()
     experiment = make_experiment(**arguments)
     runner = make_runner(experiment)
@@ -183,7 +183,7 @@ def inference(**arguments: Any) -> Run:
     def run(n: int) -> list[float]:
         for _ in range(n):
             sums = step(state, batch)
-            # One batch after another, as answers are waited for.
+            # Each batch waits for its loss.
             loss = float(sums["loss"])
         return [loss / experiment.training.batch_size]
 

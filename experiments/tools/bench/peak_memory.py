@@ -1,4 +1,4 @@
-"""The most memory that a process has needed: a GPU's allocator counts it, or Linux does."""
+"""The peak memory of a process, from the allocator of a GPU or from Linux."""
 
 import ctypes
 import platform
@@ -10,13 +10,13 @@ STATUS = Path("/proc/self/status")
 
 
 def now() -> int:
-    """Bytes of memory that this process has now, without what it has freed."""
+    """Bytes that this process has now, without freed memory."""
     _give_back()
     return _status("VmRSS")
 
 
 def reset() -> None:
-    """Let the peak begin anew, without what has been freed."""
+    """Reset the peak, without freed memory."""
     if gpu := _torch_gpu():
         gpu.reset_peak_memory_stats()
     _give_back()
@@ -25,9 +25,9 @@ def reset() -> None:
 
 
 def peak(before: int) -> int:
-    """The most bytes since `reset`: of a GPU's allocator, or else of the process above `before`.
+    """Peak in bytes since `reset`: that of a GPU's allocator, or of the process minus `before`.
 
-    JAX's allocator does not begin anew: on a GPU its peak is that since the process began.
+    The peak of JAX's allocator cannot be reset: on a GPU it is that since the process began.
     """
     if gpu := _torch_gpu():
         return gpu.max_memory_allocated()
@@ -50,4 +50,4 @@ def _status(field: str) -> int:
     for line in STATUS.read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
-    raise OSError(f"{STATUS} has no {field}: peaks can be measured on Linux alone")
+    raise OSError(f"{STATUS} has no {field}: peaks can only be measured on Linux")

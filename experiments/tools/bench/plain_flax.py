@@ -1,4 +1,4 @@
-"""Plain Flax's programs: a jitted step of `flax.linen` and `optax` in a Python loop."""
+"""Plain Flax's sides: a jitted step of `flax.linen` and `optax` in a Python loop."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +13,12 @@ from jax import Array
 
 from experiments.tools.bench.cases import Case, noise, order_file, weights_file
 from experiments.tools.bench.flax_models import MODELS
-from experiments.tools.bench.program import Run
+from experiments.tools.bench.side import RunSteps
 from experiments.tools.compilation_cache import keep_compiled_programs
 
 
-class Parts:
-    """Model, data and loss of a case; the arguments are those of `pytorch.Parts`."""
+class LoadedCase:
+    """Model, data and loss of a case, with the arguments of `pytorch.LoadedCase`."""
 
     def __init__(
         self,
@@ -32,26 +32,26 @@ class Parts:
         from safetensors.numpy import load_file
 
         keep_compiled_programs()
-        self.work, self.batch_size = Case(**case), batch_size
+        self.case, self.batch_size = Case(**case), batch_size
         dtype = jnp.bfloat16 if precision == "bfloat16" else None
-        self.model = MODELS[self.work.model](self.work.num_classes, train, dtype)
+        self.model = MODELS[self.case.model](self.case.num_classes, train, dtype)
         flat = load_file(weights_file(Path(directory), "ours"))
         variables = jax.tree.map(jnp.asarray, unflatten_dict(flat, sep="/"))
         self.params = variables.pop("params")
         self.statistics = variables
-        images, labels = noise(self.work, batch_size)
+        images, labels = noise(self.case, batch_size)
         self.data = {"image": jnp.asarray(images), "label": jnp.asarray(labels)}
         self.order = np.load(order_file(Path(directory)))
 
     def loss(
         self, params: Any, statistics: Any, data: dict[str, Array], places: Array
     ) -> tuple[Array, Any]:
-        """Mean loss of the examples at these places, and the new statistics."""
+        """Mean loss of the examples at the given places, and the new statistics."""
         images = data["image"][places].astype(jnp.float32) / 255
-        images = (images - self.work.mean) / self.work.std
+        images = (images - self.case.mean) / self.case.std
         variables = {"params": params, **statistics}
         outputs, statistics = self.model.apply(variables, images, mutable=list(statistics))
-        if self.work.task == "classification":
+        if self.case.task == "classification":
             labels = data["label"][places]
             losses = optax.softmax_cross_entropy_with_integer_labels(outputs, labels)
         else:
@@ -59,21 +59,21 @@ class Parts:
         return losses.mean(), statistics
 
 
-def training(**arguments: Any) -> Run:
-    """Gradient and update, jitted and donated; see `Parts`."""
-    parts = Parts(train=True, **arguments)
-    work, size = parts.work, parts.batch_size
-    if work.optimizer == "sgd":
-        optimizer = optax.sgd(work.learning_rate, 0.9, nesterov=True)
+def training(**arguments: Any) -> RunSteps:
+    """Gradient and update, jitted with donated arguments; see `LoadedCase`."""
+    loaded = LoadedCase(train=True, **arguments)
+    case, size = loaded.case, loaded.batch_size
+    if case.optimizer == "sgd":
+        optimizer = optax.sgd(case.learning_rate, 0.9, nesterov=True)
     else:
-        optimizer = optax.adam(work.learning_rate)
+        optimizer = optax.adam(case.learning_rate)
 
     def objective(params: Any, *others: Any) -> tuple[Array, Any]:
-        loss, statistics = parts.loss(params, *others)
+        loss, statistics = loaded.loss(params, *others)
         penalty = jnp.zeros(())
-        if work.l2:
+        if case.l2:
             squares = [jnp.sum(jnp.square(p)) for p in jax.tree.leaves(params)]
-            penalty = 0.5 * work.l2 * sum(squares, penalty)
+            penalty = 0.5 * case.l2 * sum(squares, penalty)
         return loss + penalty, (loss, statistics)
 
     def step(carry: Any, data: dict[str, Array], places: Array) -> tuple[Any, Array]:
@@ -85,15 +85,15 @@ def training(**arguments: Any) -> Run:
         return (optax.apply_updates(params, updates), statistics, opt_state), loss
 
     compiled = jax.jit(step, donate_argnums=0)
-    carry = (parts.params, parts.statistics, optimizer.init(parts.params))
-    batches, done = len(parts.order) // size, 0
+    carry = (loaded.params, loaded.statistics, optimizer.init(loaded.params))
+    batches, done = len(loaded.order) // size, 0
 
     def run(n: int) -> list[float]:
         nonlocal carry, done
         losses = []
         for _ in range(n):
             start = done % batches * size
-            carry, loss = compiled(carry, parts.data, parts.order[start : start + size])
+            carry, loss = compiled(carry, loaded.data, loaded.order[start : start + size])
             losses.append(loss)
             done += 1
         jax.block_until_ready(carry)
@@ -102,15 +102,15 @@ def training(**arguments: Any) -> Run:
     return run
 
 
-def inference(**arguments: Any) -> Run:
+def inference(**arguments: Any) -> RunSteps:
     """Jitted forward passes of one batch in evaluation mode."""
-    parts = Parts(train=False, **arguments)
-    compiled = jax.jit(lambda *inputs: parts.loss(*inputs)[0])
-    places = jnp.arange(parts.batch_size)
+    loaded = LoadedCase(train=False, **arguments)
+    compiled = jax.jit(lambda *inputs: loaded.loss(*inputs)[0])
+    places = jnp.arange(loaded.batch_size)
 
     def run(n: int) -> list[float]:
         for _ in range(n):
-            loss = float(compiled(parts.params, parts.statistics, parts.data, places))
+            loss = float(compiled(loaded.params, loaded.statistics, loaded.data, places))
         return [loss]
 
     return run

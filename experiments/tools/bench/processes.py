@@ -1,4 +1,4 @@
-"""The programs of a benchmark as processes, of which one works at a time."""
+"""The sides of a benchmark as processes, of which one works at a time."""
 
 import json
 import os
@@ -20,42 +20,42 @@ from cnn_jax.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_SECONDS = 1800.0
-"""What takes longer, to get ready or to make its steps, hangs."""
+"""A request that takes longer counts as hanging."""
 
 
-class ProgramFailed(UserError):
-    """A program of a benchmark has failed, ended or hangs."""
+class SideFailed(UserError):
+    """A side of a benchmark failed, ended or hung."""
 
 
-class ProgramMissing(UserError):
-    """What a program needs is not there."""
+class SideMissing(UserError):
+    """Something that a side needs is not installed or does not exist."""
 
 
 @dataclass(frozen=True)
-class Program:
+class Side:
     """One side of a comparison, before it is started."""
 
     name: str
     target: str
-    """The function that makes it ready, as module:function; see `child`."""
+    """The function that prepares it, as module:function; see `child`."""
     arguments: Mapping[str, Any]
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables that this one's process has beside those of all."""
+    """Additional environment variables of its process."""
     needed: bool = True
     """Whether the comparison makes no sense without it."""
 
 
 class Process:
-    """A program that has been started; it is stopped but while it answers."""
+    """A side that has been started. It is suspended except while answering."""
 
-    def __init__(self, program: Program) -> None:
-        self.name = program.name
+    def __init__(self, side: Side) -> None:
+        self.name = side.name
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `end`)
         self._received = b""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "experiments.tools.bench.child"],
             cwd=ROOT,
-            env={**os.environ, **program.environment},
+            env={**os.environ, **side.environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -64,28 +64,28 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Number of the process, and of the group that it and its workers are."""
+        """Id of the process, and of the process group of it and its workers."""
         return self._process.pid
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Send a request, wait for its answer.
+        """Send a request and wait for its answer.
 
         Raises:
-            ProgramFailed: with all that the program has said about it.
-            ProgramMissing: something that it needs is not there.
+            SideFailed: the side failed, ended or hung; the message holds its output.
+            SideMissing: something that it needs is missing.
         """
         assert self._process.stdin is not None
         self._signal(signal.SIGCONT)
-        # Where it has ended, the missing answer tells.
+        # If the process has ended, reading the answer reports it.
         with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         answer = json.loads(self._line())
         if "error" in answer:
-            raise ProgramFailed(f"{self.name} has failed:\n{answer['error']}")
+            raise SideFailed(f"{self.name} failed:\n{answer['error']}")
         if "missing" in answer:
-            raise ProgramMissing(answer["missing"])
-        # With its workers: what they read ahead would take processors from the others.
+            raise SideMissing(answer["missing"])
+        # Workers too: reading ahead would take processor time from the other sides.
         self._signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         return answer
@@ -95,36 +95,36 @@ class Process:
         pipe, end = self._process.stdout.fileno(), time.monotonic() + PATIENCE_SECONDS
         while b"\n" not in self._received:
             if not select.select([pipe], [], [], max(0.0, end - time.monotonic()))[0]:
-                raise ProgramFailed(
-                    f"{self.name} has not answered for {PATIENCE_SECONDS:,.0f} s and is ended"
-                    + self._said()
+                raise SideFailed(
+                    f"{self.name} did not answer within {PATIENCE_SECONDS:,.0f} s and was killed"
+                    + self._output()
                 )
             part = os.read(pipe, 1 << 16)
             if not part:
-                raise ProgramFailed(
-                    f"{self.name} has ended without an answer, {_reason(self._process.wait())}"
-                    + self._said()
+                raise SideFailed(
+                    f"{self.name} ended without an answer, {_reason(self._process.wait())}"
+                    + self._output()
                 )
             self._received += part
         line, _, self._received = self._received.partition(b"\n")
         return line
 
-    def _said(self) -> str:
+    def _output(self) -> str:
         self._errors.seek(0)
         text = self._errors.read().decode(errors="replace").strip()
-        return f". It said:\n{text}" if text else ", and said nothing"
+        return f". Its output:\n{text}" if text else ", with no output"
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self.pid, number)
 
     def end(self) -> None:
-        """Kill it and its workers."""
+        """Kill the process and its workers."""
         self._signal(signal.SIGKILL)
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._errors):
             assert pipe is not None
-            # A request may be left that it has never read.
+            # The pipe may still hold a request.
             with suppress(BrokenPipeError):
                 pipe.close()
 
@@ -137,23 +137,23 @@ def _reason(status: int) -> str:
 
 
 @contextmanager
-def started(programs: Sequence[Program], console: Console) -> Iterator[list[Process]]:
-    """Programs, each made ready before the next one starts; all end with the context.
+def started(sides: Sequence[Side], console: Console) -> Iterator[list[Process]]:
+    """Start the sides one after another, and end all of them on exit.
 
-    Those that are not needed are left out, with a line that says why, where something is missing.
+    A side that is not needed and misses something is left out, and a line says why.
     """
     with ExitStack() as stack:
         processes = []
-        for program in programs:
-            process = Process(program)
+        for side in sides:
+            process = Process(side)
             stack.callback(process.end)
-            with console.status(f"{program.name}: getting ready"):
+            with console.status(f"{side.name}: preparing"):
                 try:
-                    process.ask({"target": program.target, "arguments": dict(program.arguments)})
-                except ProgramMissing as error:
-                    if program.needed:
+                    process.ask({"target": side.target, "arguments": dict(side.arguments)})
+                except SideMissing as error:
+                    if side.needed:
                         raise
-                    console.print(f"without {program.name}: {error}", highlight=False)
+                    console.print(f"without {side.name}: {error}", highlight=False)
                     continue
             processes.append(process)
         yield processes

@@ -1,7 +1,7 @@
-"""PyTorch's programs: training steps and forward passes as its users write them.
+"""PyTorch's sides: training steps and forward passes as its users write them.
 
-Convolutional networks are channels-last; on a GPU float32 may use TensorFloat-32, as with JAX, and
-cuDNN's fastest algorithms are looked for. Nothing here imports JAX.
+Convolutional networks are channels-last. On a GPU float32 may use TensorFloat-32, as in JAX, and
+cuDNN searches for its fastest algorithms. Nothing here imports JAX.
 """
 
 import os
@@ -14,22 +14,22 @@ from typing import Any
 import numpy as np
 
 from experiments.tools.bench.cases import Case, noise, order_file, weights_file
-from experiments.tools.bench.program import Missing, Run
+from experiments.tools.bench.side import Missing, RunSteps
 
 
-class Parts:
+class LoadedCase:
     """Model, data and loss of a case.
 
     Args:
         case: fields of a `Case`.
-        batch_size: examples a step.
-        directory: where our program has written its parameters and its order of examples.
-        platform: "cpu" or "gpu", where our program runs.
-        precision: "bfloat16" is autocast; parameters stay float32.
+        batch_size: examples per step.
+        directory: where our side has written its parameters and its order of examples.
+        platform: "cpu" or "gpu", where our side runs.
+        precision: "bfloat16" uses autocast; parameters stay float32.
         compiled: use `torch.compile`.
 
     Raises:
-        Missing: torch is not installed, or sees no GPU where ours does.
+        Missing: torch is not installed, or finds no GPU although our side runs on one.
     """
 
     def __init__(
@@ -48,35 +48,35 @@ class Parts:
 
         from experiments.tools.bench.torch_models import MODELS
 
-        self.work, self.batch_size = Case(**case), batch_size
+        self.case, self.batch_size = Case(**case), batch_size
         self.device, self.precision = {"cpu": "cpu", "gpu": "cuda"}[platform], precision
-        model: Any = MODELS[self.work.model](self.work.num_classes)
+        model: Any = MODELS[self.case.model](self.case.num_classes)
         _load(model, load_file(weights_file(Path(directory), "torch")))
-        # A grey image is contiguous and channels-last at once, and only convolutions ask.
+        # Dense networks may be channels-last too: only convolutions depend on the layout.
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.applied = torch.compile(self.model) if compiled else self.model
-        images, labels = noise(self.work, batch_size)
+        images, labels = noise(self.case, batch_size)
         self.images = torch.from_numpy(images).to(self.device)
         self.labels = torch.from_numpy(labels).to(self.device, torch.long)
         order = np.load(order_file(Path(directory)))
         self.order = torch.from_numpy(order.astype(np.int64)).to(self.device)
 
     def loss(self, places: Any) -> Any:
-        """Mean loss of the examples at these places."""
+        """Mean loss of the examples at the given places."""
         import torch
         from torch.nn.functional import cross_entropy
 
-        # Transposed only in name: this is channels-last.
+        # This only changes strides: the result is channels-last.
         images = self.images[places].permute(0, 3, 1, 2)
-        images = (images.to(torch.float32) / 255 - self.work.mean) / self.work.std
+        images = (images.to(torch.float32) / 255 - self.case.mean) / self.case.std
         with self.autocast():
             outputs = self.applied(images)
-        if self.work.task == "classification":
+        if self.case.task == "classification":
             return cross_entropy(outputs.float(), self.labels[places])
         return (torch.sigmoid(outputs.float()) - images).square().sum() / len(images)
 
     def autocast(self) -> AbstractContextManager:
-        """bfloat16 where it pays, or nothing."""
+        """Autocast to bfloat16, or nothing for float32."""
         import torch
 
         if self.precision == "float32":
@@ -85,7 +85,7 @@ class Parts:
 
 
 def _load(model: Any, state: dict[str, Any]) -> None:
-    """Load our parameters; what has none in ours is constant, or counts batches."""
+    """Load our parameters; only constants and counts of batches may be missing."""
     missing, unexpected = model.load_state_dict(state, strict=False)
     constant = {name for name, value in model.named_parameters() if not value.requires_grad}
     missing = [
@@ -95,16 +95,16 @@ def _load(model: Any, state: dict[str, Any]) -> None:
     ]
     if missing or unexpected:
         raise ValueError(
-            f"{type(model).__name__} has other parameters than ours: {missing} are missing in "
-            f"ours, {list(unexpected)} in it; mend torch_models.py"
+            f"the parameters of {type(model).__name__} differ from ours: ours lacks {missing}, it "
+            f"lacks {list(unexpected)}; correct torch_models.py"
         )
 
 
 def set_up(platform: str = "cpu") -> None:
-    """Threads and precision as ours.
+    """Use the same number of threads and the same precision as our side.
 
     Raises:
-        Missing: torch is not installed, or sees no GPU where ours does.
+        Missing: torch is not installed, or finds no GPU although our side runs on one.
     """
     if not find_spec("torch"):
         raise Missing("torch is not installed: pip install 'cnn-jax[torch]'")
@@ -113,59 +113,59 @@ def set_up(platform: str = "cpu") -> None:
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     if platform == "gpu":
         if not torch.cuda.is_available():
-            raise Missing("JAX runs on a GPU, and this torch sees none")
+            raise Missing("JAX runs on a GPU, but torch finds none")
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True
 
 
-def training(**arguments: Any) -> Run:
-    """Forward, backward and update in a Python loop; see `Parts`."""
-    parts = Parts(**arguments)
+def training(**arguments: Any) -> RunSteps:
+    """Forward, backward and update in a Python loop; see `LoadedCase`."""
+    loaded = LoadedCase(**arguments)
     import torch
 
-    work, model = parts.work, parts.model
+    case, model = loaded.case, loaded.model
     trained = [value for value in model.parameters() if value.requires_grad]
     optimizer: torch.optim.Optimizer
-    if work.optimizer == "sgd":
+    if case.optimizer == "sgd":
         optimizer = torch.optim.SGD(
-            trained, work.learning_rate, 0.9, weight_decay=work.l2, nesterov=True
+            trained, case.learning_rate, 0.9, weight_decay=case.l2, nesterov=True
         )
     else:
-        optimizer = torch.optim.Adam(trained, work.learning_rate)
-    size, done = parts.batch_size, 0
-    batches = len(parts.order) // size
+        optimizer = torch.optim.Adam(trained, case.learning_rate)
+    size, done = loaded.batch_size, 0
+    batches = len(loaded.order) // size
 
     def run(n: int) -> list[float]:
         nonlocal done
         losses = []
         for _ in range(n):
             start = done % batches * size
-            loss = parts.loss(parts.order[start : start + size])
+            loss = loaded.loss(loaded.order[start : start + size])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             losses.append(loss.detach())
             done += 1
         mean = float(torch.stack(losses).mean())
-        if parts.device == "cuda":
+        if loaded.device == "cuda":
             torch.cuda.synchronize()
         return [mean]
 
     return run
 
 
-def inference(**arguments: Any) -> Run:
+def inference(**arguments: Any) -> RunSteps:
     """Forward passes of one batch in evaluation mode."""
-    parts = Parts(**arguments)
+    loaded = LoadedCase(**arguments)
     import torch
 
-    parts.model.eval()
-    places = torch.arange(parts.batch_size, device=parts.device)
+    loaded.model.eval()
+    places = torch.arange(loaded.batch_size, device=loaded.device)
 
     def run(n: int) -> list[float]:
         with torch.inference_mode():
             for _ in range(n):
-                loss = float(parts.loss(places))
+                loss = float(loaded.loss(places))
         return [loss]
 
     return run

@@ -1,6 +1,6 @@
-"""Process start to the first row of metrics.csv, of resnet_cifar on digits: seconds.
+"""From process start to the first row of metrics.csv, for resnet_cifar on digits: seconds.
 
-Cold against warm compilation cache; what is not JAX's cache is warm for both.
+A cold compilation cache is compared with a warm one. All other caches are warm for both.
 """
 
 import os
@@ -15,28 +15,28 @@ from rich.console import Console
 
 from experiments.tools.bench.comparison import Comparison
 from experiments.tools.bench.options import Rounds
-from experiments.tools.bench.processes import ROOT, ProgramFailed
+from experiments.tools.bench.processes import ROOT, SideFailed
 
 PATIENCE_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
 class Options(Rounds):
-    """The time from a process's start to its first finished step."""
+    """Time from the start of a process to its first finished step."""
 
     depth: int = 20
     """Layers of the residual network."""
 
 
 def measure(options: Options, console: Console) -> list[Comparison]:
-    """Starts in pairs, a warm one after a cold one."""
+    """Start in pairs, a cold start and then a warm one."""
     with tempfile.TemporaryDirectory(prefix="bench_startup_") as temporary:
         directory = Path(temporary)
-        # What is not JAX's cache: file pages, compiled Python, fonts, the library of oneDNN calls.
+        # Warms the other caches: file pages, compiled Python, fonts, the library of oneDNN calls.
         first_step_seconds(directory, "before", options.depth)
         cold, warm = [], []
         for number in range(options.rounds):
-            # The warm start follows a cold one: it finds that one's programs.
+            # The second start finds the compiled programs of the first.
             cold.append(first_step_seconds(directory, f"cache{number}", options.depth))
             warm.append(first_step_seconds(directory, f"cache{number}", options.depth))
     title = f"resnet_cifar --depth {options.depth}, digits: process start to first finished step"
@@ -44,7 +44,7 @@ def measure(options: Options, console: Console) -> list[Comparison]:
 
 
 def first_step_seconds(directory: Path, cache: str, depth: int) -> float:
-    """Start a training with this compilation cache, and end it after its first step."""
+    """Start a training with a compilation cache, and stop it after its first step."""
     workdir = Path(tempfile.mkdtemp(dir=directory))
     environ = os.environ | {
         "JAX_COMPILATION_CACHE_DIR": str(directory / cache),
@@ -61,7 +61,7 @@ def first_step_seconds(directory: Path, cache: str, depth: int) -> float:
             while not metrics.exists() or metrics.read_text().count("\n") < 2:
                 if process.poll() is not None or time.perf_counter() - start > PATIENCE_SECONDS:
                     said = (workdir / "output.txt").read_text()
-                    raise ProgramFailed(f"resnet_cifar made no first step. It said:\n{said}")
+                    raise SideFailed(f"resnet_cifar made no first step. Its output:\n{said}")
                 time.sleep(0.005)
             return time.perf_counter() - start
         finally:

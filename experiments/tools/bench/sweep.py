@@ -1,7 +1,7 @@
 """Training an MLP with the learning rates of learning_rates: all at once against one by one.
 
-An image counts once for each rate. Compilation and start-up are not in it; one after another they
-cost as many times as there are rates.
+An image counts once per rate. Compilation and start-up are not included; one by one they are paid
+once per rate.
 """
 
 from collections.abc import Sequence
@@ -28,10 +28,10 @@ from cnn_jax.training.swept import swept
 from experiments.learning_rates import RATES
 from experiments.tools.bench.comparison import Comparison, check_same_work, rates, timings
 from experiments.tools.bench.options import Steps
-from experiments.tools.bench.processes import Program, started
-from experiments.tools.bench.program import Run
+from experiments.tools.bench.processes import Side, started
+from experiments.tools.bench.side import RunSteps
 
-# Hidden layers and image size: the lecture's MLP, and one in which overheads count.
+# Hidden layers and image size: the lecture's MLP, and one small enough for overheads to count.
 SHAPES: tuple[tuple[tuple[int, ...], int], ...] = (((256, 128, 100), 28), ((32,), 8))
 
 
@@ -41,7 +41,7 @@ class Options(Steps):
 
 
 def measure(options: Options, console: Console) -> list[Comparison]:
-    """A comparison a shape of the network."""
+    """One comparison per network."""
     batch_size, comparisons = options.batch_size or 128, []
     learning_rates = RATES.learning_rate
     for hidden, image_size in SHAPES:
@@ -52,7 +52,7 @@ def measure(options: Options, console: Console) -> list[Comparison]:
             "batch_size": batch_size,
         }
         sides = [
-            Program(name, f"{__name__}:training", arguments | {"at_once": at_once})
+            Side(name, f"{__name__}:training", arguments | {"at_once": at_once})
             for name, at_once in (("at once", True), ("in turn", False))
         ]
         with started(sides, console) as processes:
@@ -73,10 +73,10 @@ def training(
     image_size: int,
     batch_size: int,
     at_once: bool,
-) -> Run:
-    """An MLP on noise by Adam, with all rates in one step or with one after another.
+) -> RunSteps:
+    """Train an MLP on noise with Adam, with all rates in one step or one by one.
 
-    Its numbers are the mean losses of the steps, one a rate.
+    The numbers are the mean losses of the steps, one per rate.
     """
     keep_freed_memory()
     rng = np.random.default_rng(0)

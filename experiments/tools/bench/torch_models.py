@@ -1,8 +1,8 @@
-"""The opponents of the benchmarks in PyTorch, with torchvision's names for their parameters.
+"""The benchmarks' opponents in PyTorch, with torchvision's names for their parameters.
 
-ResNets are those of He et al. 2015 (the ImageNet one strides in a bottleneck's 3x3 convolution, as
-torchvision's), VGG-16 that of Simonyan and Zisserman 2014. Dense networks name their layers as ours
-do. Initial parameters are loaded, so none are drawn here.
+The ResNets are those of He et al. 2015 (like torchvision's, the one for ImageNet strides in the 3x3
+convolution of a bottleneck), and VGG-16 is that of Simonyan and Zisserman 2014. The layers of dense
+networks have our names. Initial parameters are loaded, so initialization does not matter.
 """
 
 import math
@@ -16,12 +16,12 @@ from torch.nn.functional import relu
 
 
 class Block(nn.Module):
-    """Convolutions with BatchNorm around which the identity, or a 1x1 convolution, leads.
+    """Convolutions with BatchNorm, and a shortcut by the identity or a 1x1 convolution.
 
     Args:
-        channels: of the input, then of each convolution's output.
-        sizes: of the convolutions.
-        strides: of the convolutions.
+        channels: channels of the input, then of the output of each convolution.
+        sizes: kernel sizes of the convolutions.
+        strides: strides of the convolutions.
     """
 
     def __init__(self, channels: Sequence[int], sizes: Sequence[int], strides: Sequence[int]):
@@ -51,9 +51,9 @@ class ResNet(nn.Module):
     """A stem, stages of blocks, global average pooling and a linear layer.
 
     Args:
-        stem: convolution to as many channels as it has, and what pools its map.
+        stem: convolution and, where there is one, pooling.
         stages: blocks of each stage.
-        channels: that the last stage gives.
+        channels: channels of the last stage.
         num_classes: number of outputs.
     """
 
@@ -124,7 +124,7 @@ class VGG16(nn.Module):
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         self.avgpool = nn.AdaptiveAvgPool2d(7)
-        # The places of dropout are kept, for torchvision's numbers of the layers.
+        # Identity in place of dropout keeps torchvision's numbering of the layers.
         self.classifier = nn.Sequential(
             nn.Linear(512 * 7 * 7, 4096),
             nn.ReLU(inplace=True),
@@ -140,7 +140,7 @@ class VGG16(nn.Module):
 
 
 class Airbench94(nn.Module):
-    """The network of github.com/KellerJordan/cifar10-airbench, with our names of its layers."""
+    """The network of github.com/KellerJordan/cifar10-airbench, with our names for its layers."""
 
     def __init__(self, num_classes: int):
         super().__init__()
@@ -175,7 +175,7 @@ def mlp(num_classes: int) -> nn.Module:
 
 
 def autoencoder(num_classes: int) -> nn.Module:
-    """Hinton and Salakhutdinov's, 784-1000-500-250-30 and its mirror; there are no classes."""
+    """That of Hinton and Salakhutdinov: 784-1000-500-250-30 and its mirror image."""
     encoder = _dense(784, {"hidden1": 1000, "hidden2": 500, "hidden3": 250, "code": 30})
     decoder = _dense(30, {"hidden3": 250, "hidden2": 500, "hidden1": 1000, "output": 784})
     image = nn.Unflatten(1, (1, 28, 28))
@@ -203,4 +203,4 @@ MODELS: dict[str, Callable[[int], nn.Module]] = {
     "mlp": mlp,
     "autoencoder": autoencoder,
 }
-"""By the names of the cases; each is made for a number of classes."""
+"""By the names of the cases; the argument is the number of classes."""

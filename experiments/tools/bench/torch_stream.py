@@ -1,7 +1,7 @@
-"""PyTorch's program that reads a folder of images: a DataLoader with torchvision's transforms.
+"""PyTorch's side of reading a folder of images: a DataLoader with torchvision's transforms.
 
-Where torchvision cannot be imported, the same in Pillow and PyTorch: what its transforms do with
-Pillow's images. Nothing here imports JAX.
+If torchvision cannot be imported, the same transforms are written in Pillow and PyTorch. Nothing
+here imports JAX.
 """
 
 import importlib
@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from experiments.tools.bench import pytorch
-from experiments.tools.bench.program import Run
+from experiments.tools.bench.side import RunSteps
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -24,7 +24,7 @@ Transform = Callable[[Image.Image], Any]
 
 
 class Files:
-    """A folder's images, random access: (image, class), as torchvision's ImageFolder."""
+    """(image, class) of each image in a folder, like torchvision's ImageFolder."""
 
     def __init__(self, folder: Path, transform: Transform) -> None:
         classes = sorted(path for path in folder.iterdir() if path.is_dir())
@@ -47,7 +47,7 @@ class Files:
 
 def batches(
     *, folder: str, image_size: int, batch_size: int, workers: int, platform: str = "cpu"
-) -> Run:
+) -> RunSteps:
     """Normalized batches on the device."""
     pytorch.set_up(platform)
     import torch
@@ -84,7 +84,7 @@ def batches(
 
 
 def transform(size: int) -> Transform:
-    """Random resized crop, flip, tensor, normalized."""
+    """Random resized crop, flip, conversion to a tensor, normalization."""
     try:
         transforms = import_torchvision().transforms
     except (ImportError, RuntimeError):
@@ -100,10 +100,10 @@ def transform(size: int) -> Transform:
 
 
 def import_torchvision() -> Any:
-    """The module, with what CNN_JAX_TORCHVISION_CPU names, see `tests/references`.
+    """Import torchvision, with the operators in CNN_JAX_TORCHVISION_CPU; see `tests/references`.
 
     Raises:
-        ImportError, RuntimeError: it is not installed, or does not fit the torch that is.
+        ImportError, RuntimeError: it is not installed, or does not match the installed torch.
     """
     if directory := os.environ.get("CNN_JAX_TORCHVISION_CPU"):
         sys.path.insert(0, directory)
@@ -115,7 +115,7 @@ def import_torchvision() -> Any:
 
 
 class Transforms:
-    """What torchvision's four transforms do, written by hand."""
+    """torchvision's four transforms, written by hand."""
 
     def __init__(self, size: int) -> None:
         self.size = size

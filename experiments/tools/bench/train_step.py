@@ -1,8 +1,8 @@
-"""Training steps of the same network, data, parameters and optimizer: images a second.
+"""Training steps of the same network, data, parameters and optimizer: images per second.
 
-Ours as the loop runs it, over uint8 data on the device; PyTorch and plain Flax as their users write
-it, over the same. Our first parameters and order of examples are everyone's, and the losses of the
-first three steps must agree.
+Our steps run as in the loop, over uint8 data on the device. Those of PyTorch and plain Flax are
+written as their users write them, over the same data. All sides share the initial parameters and
+the order of examples, and the losses of the first three steps must agree.
 """
 
 import tempfile
@@ -20,7 +20,7 @@ from experiments.tools.bench.opponents import (
     Opponent,
     Work,
     batch_size_of,
-    programs,
+    make_sides,
 )
 from experiments.tools.bench.options import Precision, Steps
 from experiments.tools.bench.processes import started
@@ -38,24 +38,24 @@ class Options(Steps):
     models: tuple[Model, ...] = ("cifar_resnet20",)
     """Networks to train, one comparison each."""
     opponents: tuple[Opponent, ...] = DEFAULT
-    """Who takes part; torch_compile on a GPU alone; xla, on a CPU, is ours without oneDNN."""
+    """Who takes part: torch_compile only on a GPU; xla, ours without oneDNN, only on a CPU."""
     precision: Precision = "float32"
-    """bfloat16 is autocast in PyTorch; parameters are float32."""
+    """Precision of the computation; parameters are float32, and PyTorch uses autocast."""
 
 
 def measure(options: Options, console: Console) -> list[Comparison]:
-    """A comparison a model."""
+    """One comparison per model."""
     return compare(options, "training", console)
 
 
 def compare(options: Options, work: Work, console: Console) -> list[Comparison]:
-    """Rates of programs that train, or that evaluate."""
+    """Compare rates of training or of inference, one comparison per model."""
     comparisons = []
     for model in options.models:
         case = CASES[model]
         batch_size = batch_size_of(case, options.batch_size)
         with tempfile.TemporaryDirectory(prefix="bench_") as directory:
-            sides = programs(
+            sides = make_sides(
                 model,
                 work,
                 batch_size=batch_size,

@@ -1,8 +1,8 @@
-"""How much of a device's arithmetic a network's own takes: model FLOP utilization.
+"""Model FLOP utilization: the share of a device's arithmetic that a network needs.
 
-Source: Chowdhery et al. 2022, "PaLM", appendix B. Counted are the multiplications and additions of
-convolutions and linear layers, forward and, in training, twice more for the two gradients; what is
-computed beside them, or a second time, is not.
+Source: Chowdhery et al. 2022, "PaLM", appendix B. It counts the multiplications and additions of
+convolutions and linear layers in the forward pass, and in training twice as many again for the two
+gradients. Other operations and recomputation are not counted.
 """
 
 import statistics
@@ -12,7 +12,7 @@ from typing import Literal
 import jax
 
 from cnn_jax.models import create_model
-from cnn_jax.models.summary import summarize
+from cnn_jax.models.summary import tabulate
 from experiments.tools.bench.cases import Case
 from experiments.tools.bench.options import Precision
 
@@ -21,8 +21,8 @@ PEAKS: dict[str, dict[Precision, float]] = {
     "NVIDIA H100": {"bfloat16": 989e12, "float32": 494e12},
     "NVIDIA H200": {"bfloat16": 989e12, "float32": 494e12},
 }
-"""FLOP/s of dense matrices by the beginning of the device's name, of NVIDIA's data sheets (SXM);
-those of float32 are TensorFloat-32's."""
+"""FLOP/s for dense matrices by the prefix of the device's name, from NVIDIA's data sheets (SXM);
+float32 means TensorFloat-32."""
 
 
 def utilization(
@@ -32,21 +32,21 @@ def utilization(
     rates: Sequence[float],
     device_kind: str | None = None,
 ) -> str:
-    """A line with the FLOP/s of a program by its images a second, and their share of the peak.
+    """A line with the FLOP/s that our images per second need, and their share of the peak.
 
     Args:
         case: the network.
         work: what is done with an image.
-        precision: of the products.
-        rates: images a second.
-        device_kind: JAX's name of the device; None is the first one here.
+        precision: precision of the products.
+        rates: images per second.
+        device_kind: JAX's name of the device; None means the first device.
     """
     attributes = dict(case.attributes)
     if case.task == "classification":
         attributes["num_classes"] = case.num_classes
     else:
         attributes["image_shape"] = tuple(case.image_shape)
-    model, *_ = summarize(create_model(case.model, **attributes), tuple(case.image_shape), depth=0)
+    model, *_ = tabulate(create_model(case.model, **attributes), tuple(case.image_shape), depth=0)
     flops = 2 * model.macs * (3 if work == "training" else 1)
     done = statistics.median(rates) * flops
     line = f"cnn_jax: {done / 1e12:,.3g} TFLOP/s, at {flops / 1e9:,.3g} GFLOP an image"

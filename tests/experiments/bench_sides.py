@@ -1,14 +1,14 @@
-"""Programs that `test_bench.py` starts."""
+"""Sides that `test_bench.py` starts."""
 
 import os
 import signal
 import time
 
-from experiments.tools.bench.program import Missing
+from experiments.tools.bench.side import Missing
 
 
 def counting(first: float = 0.0):
-    """Gives the number of steps so far."""
+    """Return the number of steps so far."""
     print("what a library prints does not disturb the answers")
     done = first
 

@@ -1,4 +1,4 @@
-"""An experiment trained with several learning rates at once: table, figures, summary."""
+"""An experiment trained with several learning rates at once: table, figures and summary."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,11 +15,11 @@ from experiments.tools import run_directory
 
 
 def only_experiment(study: Mapping[str, Experiment]) -> Experiment:
-    """The one experiment that a sweep can be of; ConfigError for a study of several."""
+    """The experiment to sweep; ConfigError for a study of several."""
     if len(study) > 1:
         raise ConfigError(
-            f"--sweep.learning-rate is for one run, and this configuration has {len(study)}: "
-            f"{', '.join(study)}; take options that leave one"
+            f"--sweep.learning-rate is for one run, but this configuration has {len(study)}: "
+            f"{', '.join(study)}; choose options that leave one"
         )
     return next(iter(study.values()))
 
@@ -36,14 +36,14 @@ def run_sweep(
     writer: Callable[[int, dict[str, float]], None] | None,
     profile: Path | None,
 ) -> Result:
-    """Train with all rates; write metrics.csv, summary.json and figures of the chosen one.
+    """Train with all rates; write metrics.csv, summary.json and the chosen rate's figures.
 
     Returns:
-        The chosen rate's result.
+        The result of the chosen rate.
     """
     if is_primary() and jax.default_backend() == "cpu" and _convolutional(experiment):
         console.print(
-            "[yellow]note:[/] on CPU, convolutions train faster one rate after another",
+            "[yellow]note:[/] on CPU, convolutional networks train faster one rate at a time",
             highlight=False,
             soft_wrap=True,
         )
@@ -102,7 +102,7 @@ def _figure(swept: SweepResult, title: str) -> Any:
 
 
 def _table(swept: SweepResult, title: str) -> Table:
-    """A row a rate, the chosen one marked."""
+    """A row per rate; the chosen one is marked."""
     metrics = swept.result.metrics
     table = Table(title=f"{title}, validation", title_justify="left")
     for heading in ("learning rate", "steps", *metrics):
@@ -123,5 +123,5 @@ def _table(swept: SweepResult, title: str) -> Table:
 
 
 def number(metric: str, value: float) -> str:
-    """A metric's value for people."""
+    """A metric's value as it is printed."""
     return f"{100 * value:.2f}%" if metric == "accuracy" else f"{value:.4f}"
