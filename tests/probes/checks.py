@@ -1,5 +1,7 @@
 """What every probe shows: resumed to the bit, and the same on one device and on eight."""
 
+import math
+import re
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
@@ -10,7 +12,15 @@ import jax
 import numpy as np
 import pytest
 
-from cnn_jax.training import Experiment, Interrupted, Parallel, Result, make_parallel, train
+from cnn_jax.training import (
+    Experiment,
+    Interrupted,
+    Parallel,
+    Program,
+    Result,
+    make_parallel,
+    train,
+)
 from tests.tolerance import assert_close
 from tests.training.small import one_device, wide
 
@@ -49,3 +59,22 @@ def check_devices(
             many = run(experiment, directory / mode, make_parallel(mode))
             assert_close(many.variables, one.variables, rtol=1e-9, atol=1e-12)
             assert_close(many.summary["validation"], one.summary["validation"], rtol=1e-6)
+
+
+def check_in_place(program: Program, batch: Any, table: tuple[int, int]) -> None:
+    """A loop of steps updates the state's two tables row by row, and never copies one.
+
+    So a step takes the same time whatever the number of rows.
+    """
+    state = program.init(jax.random.key(0), lambda variables: variables)
+
+    def steps(state: Any, n: Any) -> Any:
+        return jax.lax.fori_loop(0, n, lambda _, s: program.train_step(s, batch)[0], state)
+
+    compiled = jax.jit(steps, donate_argnums=0).lower(state, 3).compile()
+    memory = compiled.memory_analysis()
+    assert memory.alias_size_in_bytes >= 2 * math.prod(table) * 4
+    assert memory.temp_size_in_bytes < 50_000
+    shape = rf"= f32\[{table[0]},{table[1]}\]\S* (\w[\w-]*)\("
+    makers = set(re.findall(shape, compiled.as_text()))
+    assert makers <= {"parameter", "get-tuple-element", "fusion", "scatter"}, makers

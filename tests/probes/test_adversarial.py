@@ -8,17 +8,8 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from cnn_jax import training
 from cnn_jax.layers import Linear, leaky_relu
-from cnn_jax.training import (
-    Evaluated,
-    Experiment,
-    OptimizerConfig,
-    Program,
-    TrainingConfig,
-    init_state,
-    step_sums,
-    sum_over_devices,
-)
 from tests.probes.checks import check_devices, check_resume
 from tests.probes.generated import dataset, ring
 
@@ -35,7 +26,7 @@ def init(key: Any, change: Any) -> Any:
     params = {name: network(name).init(key, jnp.zeros((1, 2)))["params"] for name in NETWORKS}
     params = change({"params": params})["params"]
     opt_state = {name: rule.init(params[name]) for name, rule in RULES.items()}
-    return init_state(params, {}, opt_state, key, ema={"generator": params["generator"]})
+    return training.init_state(params, {}, opt_state, key, ema={"generator": params["generator"]})
 
 
 def fakes(params: Any, key: Any, batch: Any) -> Any:
@@ -54,30 +45,30 @@ def losses(params: Any, key: Any, batch: Any) -> dict[str, Any]:
     return {name: jnp.sum(loss * batch["weight"]) for name, loss in each.items()}
 
 
-def gan(experiment: Any, plan: Any) -> Program:
+def gan(experiment: Any, plan: Any) -> training.Program:
     def train_step(state: Any, batch: Any) -> Any:
         params, opt_state = dict(state.params), dict(state.opt_state)
         key = jax.random.fold_in(state.key, state.step)
-        sums: dict[str, Any] = {"weight": sum_over_devices(jnp.sum(batch["weight"]))}
+        sums: dict[str, Any] = {"weight": training.sum_over_devices(jnp.sum(batch["weight"]))}
         for number, name in enumerate(["discriminator"] * DISCRIMINATOR_STEPS + ["generator"]):
 
             def loss(own: Any, name: str = name, number: int = number) -> Any:
                 return losses(params | {name: own}, jax.random.fold_in(key, number), batch)[name]
 
-            sums[name], grads = sum_over_devices(jax.value_and_grad(loss)(params[name]))
+            sums[name], grads = training.sum_over_devices(jax.value_and_grad(loss)(params[name]))
             grads = jax.tree.map(lambda g: g / plan.batch_size, grads)
             updates, opt_state[name] = RULES[name].update(grads, opt_state[name], params[name])
             params[name] = optax.apply_updates(params[name], updates)
         average = {"generator": params["generator"]}
         ema = optax.incremental_update(average, state.ema, 1 - DECAY)
         state = state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema=ema)
-        return state, step_sums(sums.pop("generator"), grads, batch, **sums)
+        return state, training.step_sums(sums.pop("generator"), grads, batch, **sums)
 
-    def evaluate(state: Any, batch: Any, carry: Any) -> Evaluated:
+    def evaluate(state: Any, batch: Any, carry: Any) -> training.Evaluated:
         sums = losses({**state.params, **state.ema}, state.key, batch)
-        return Evaluated(sums | {"weight": jnp.sum(batch["weight"])})
+        return training.Evaluated(sums | {"weight": jnp.sum(batch["weight"])})
 
-    return Program(
+    return training.Program(
         init=init,
         train_step=train_step,
         predict=lambda state, batch: fakes(state.ema, state.key, batch),
@@ -89,12 +80,12 @@ def gan(experiment: Any, plan: Any) -> Program:
     )
 
 
-EXPERIMENT = Experiment(
+EXPERIMENT = training.Experiment(
     dataset=dataset({"train": ring(0, 128), "validation": ring(1, 21)}),
     task=None,
     program=gan,
-    optimizer=OptimizerConfig(),
-    training=TrainingConfig(duration="9 steps", batch_size=32, log_every="3 steps"),
+    optimizer=training.OptimizerConfig(),
+    training=training.TrainingConfig(duration="9 steps", batch_size=32, log_every="3 steps"),
 )
 
 
