@@ -15,6 +15,7 @@ All numbers are those of the final parameters.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -33,9 +34,11 @@ from cnn_jax.training import (
     OptimizerConfig,
     Result,
     TrainingConfig,
+    TrainState,
+    Variables,
     compute_dtype,
+    evaluated_params,
 )
-from cnn_jax.training.experiment import Variables
 from cnn_jax.visual import (
     code_scatter,
     grouped_bars,
@@ -126,6 +129,7 @@ def build(config: Config) -> dict[str, Experiment]:
             optimizer=config.optimizer,
             training=config.training,
             figures={"curves": _curves},
+            pictures={"reconstructions": partial(_while_training, dataset, model, config.loss)},
         )
         for name, model in autoencoders.items()
     }
@@ -210,6 +214,23 @@ def with_labels(dataset: Dataset, number: int) -> Dataset:
     chosen = np.sort(np.lexsort((train.arrays["label"], rank))[:number])
     subset = ArraySplit({name: array[chosen] for name, array in train.arrays.items()})
     return replace(dataset, splits={**dataset.splits, "train": subset})
+
+
+def _while_training(
+    dataset: Dataset, model: AutoencoderBase, loss: ReconstructionLoss, state: TrainState
+) -> Any:
+    """The first held-out images, as the autoencoder reconstructs them at the moment."""
+    split = next(name for name in ("validation", "train") if name in dataset.splits)
+    arrays = _array(dataset, split).arrays
+    images = arrays["image"][:SHOWN] / np.float32(255)
+    predict = jax.jit(Reconstruction(model, loss=loss).predict)
+    rebuilt = predict(evaluated_params(state), state.model_state, {"image": images})
+    return reconstructions(
+        images,
+        {f"{model.code} numbers": np.asarray(rebuilt)},
+        [dataset.class_names[label] for label in arrays["label"][:SHOWN]],
+        title=f"{dataset.title}, {split}: reconstructions after {int(state.step):,} steps",
+    )
 
 
 def compare(results: Mapping[str, Result]) -> dict[str, Any]:
