@@ -257,8 +257,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         console.print("\n".join(["the two runs differ:", *lines]), markup=False)
         raise SystemExit(1)
     console.print(
-        f"equal: {arrays} arrays of the last checkpoint to the bit, the checkpoints "
-        "beside it too, and metrics.csv to the byte"
+        f"equal: {arrays} arrays of the last checkpoint and those of the other checkpoints to the "
+        "bit, and metrics.csv to the byte"
     )
 
 

@@ -126,8 +126,8 @@ def test_convolutions_of_both_sides_are_equal(monkeypatch):
 def test_utilization_is_the_model_s_arithmetic_over_the_device_s():
     line = utilization(CASES["resnet50"], "training", "bfloat16", [3000.0], "NVIDIA H200 SXM")
     # 4.089 billion multiplications, each with an addition, three times.
-    assert "73.6 TFLOP/s, at 24.5 GFLOP an image: 7.4% of NVIDIA H200 SXM's 989" in line
-    assert utilization(CASES["mlp"], "inference", "float32", [1e6], "cpu").endswith("an image")
+    assert "73.6 TFLOP/s, at 24.5 GFLOP per image: 7.4% of NVIDIA H200 SXM's 989" in line
+    assert utilization(CASES["mlp"], "inference", "float32", [1e6], "cpu").endswith("per image")
 
 
 @pytest.mark.parametrize("shape", max_pool.SHAPES)

@@ -24,7 +24,7 @@ def test_an_experiment_of_one_run_trains_with_all_rates(start, tmp_path, capsys)
     assert summary["learning_rate"] == best["learning_rate"]
     assert summary["validation"] == best["validation"]
     assert summary["chosen_by"] == "validation accuracy" and "test" in summary
-    assert {row["rate"] for row in read_metrics(directory / "metrics.csv")} == {1e-3, 1e-1}
+    assert {"loss/0.001", "loss/0.1"} <= read_metrics(directory / "metrics.csv")[0].keys()
     assert {path.stem for path in (directory / "figures").iterdir()} >= {"learning_rates", "curves"}
 
     # The directory is a sweep's: other rates, or none, are another run.
@@ -44,7 +44,7 @@ def test_without_rates_it_is_an_ordinary_run(start, tmp_path):
     start("learning_rates", *SHORT, "--sweep.learning-rate")
     directory = tmp_path / "learning_rates" / "one"
     assert load_rates(directory) == ()
-    assert "rate" not in read_metrics(directory / "metrics.csv")[0]
+    assert "loss" in read_metrics(directory / "metrics.csv")[0]
 
 
 def test_a_study_and_rates_that_make_no_sense_are_refused(start, tmp_path, capsys):

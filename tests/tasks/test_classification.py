@@ -26,10 +26,9 @@ class WithAuxiliary(nn.Module):
     """A classifier and two more, which only training sees, as GoogLeNet."""
 
     norm: str = "frozen"
-    axis_name: str | None = None
 
     def setup(self) -> None:
-        self.body = ConvNet(5, norm=self.norm, axis_name=self.axis_name)
+        self.body = ConvNet(5, norm=self.norm)
         self.heads = [Linear(4) for _ in range(3)]
 
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array | tuple[jax.Array, ...]:

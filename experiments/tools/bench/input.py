@@ -105,7 +105,7 @@ def streamed(options: Options, folder: Path, workers: int, console: Console) -> 
     }
     return [
         Comparison(title, "images/s", rates(answers, work), details={"answers": answers}),
-        Comparison(f"{title}: a second of processor time", "images/s", processor),
+        Comparison(f"{title}, per second of processor time", "images/s", processor),
     ]
 
 

@@ -49,7 +49,7 @@ def utilization(
     model, *_ = tabulate(create_model(case.model, **attributes), tuple(case.image_shape), depth=0)
     flops = 2 * model.macs * (3 if work == "training" else 1)
     done = statistics.median(rates) * flops
-    line = f"cnn_jax: {done / 1e12:,.3g} TFLOP/s, at {flops / 1e9:,.3g} GFLOP an image"
+    line = f"cnn_jax: {done / 1e12:,.3g} TFLOP/s, at {flops / 1e9:,.3g} GFLOP per image"
     kind = device_kind or jax.devices()[0].device_kind
     peak = next((peaks[precision] for name, peaks in PEAKS.items() if kind.startswith(name)), None)
     return line if peak is None else f"{line}: {done / peak:.1%} of {kind}'s {peak / 1e12:,.0f}"
