@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax
 import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
@@ -26,21 +25,6 @@ def logits_and_features(
     )
     (features,) = captured["intermediates"]["body"]["__call__"]
     return logits, dict(features)
-
-
-def feature_shapes(
-    model: nn.Module, variables: Any, image_shape: tuple[int, ...]
-) -> dict[str, tuple[int, ...]]:
-    """Shapes of the features of one image, in forward order."""
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def note(variables: Any, images: Any) -> None:
-        features: Any = model.apply(variables, images, method="features")
-        # Recorded while tracing, because eval_shape returns a dict sorted by key.
-        shapes.update({name: feature.shape[1:] for name, feature in features.items()})
-
-    jax.eval_shape(note, variables, jax.ShapeDtypeStruct((1, *image_shape), np.float32))
-    return shapes
 
 
 def check_feature(name: str, shapes: dict[str, tuple[int, ...]]) -> None:

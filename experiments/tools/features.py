@@ -24,10 +24,11 @@ from sklearn.neighbors import NearestNeighbors
 from tyro.conf import OmitArgPrefixes, Positional
 
 from cnn_jax.errors import ConfigError
+from cnn_jax.models.summary import feature_shapes
 from cnn_jax.pretrained import Network
 from cnn_jax.visual import image_grid, save_figure
 from experiments.tools.command_line import run_tool, writing
-from experiments.tools.feature_maps import check_feature, feature_shapes
+from experiments.tools.feature_maps import check_feature
 from experiments.tools.image_files import BadImage, check_any, find_images, read_images, show_bad
 from experiments.tools.networks import NetworkConfig, load_network
 from experiments.tools.run import set_up_jax
@@ -161,7 +162,7 @@ def _run(options: Options, console: Console) -> None:
     paths = find_images(options.images)
     network = load_network(options.network)
     image_shape = network.preprocessing.image_shape
-    shapes = feature_shapes(network.model, network.variables, image_shape)
+    shapes = feature_shapes(network.model, image_shape)
     layer = options.layer or list(shapes)[-1]
     check_feature(layer, shapes)
 

@@ -37,6 +37,7 @@ from cnn_jax.interpretability import (
     saliency,
 )
 from cnn_jax.layers import resize_bilinear
+from cnn_jax.models.summary import feature_shapes
 from cnn_jax.pretrained import Network
 from cnn_jax.visual import (
     Panel,
@@ -50,7 +51,6 @@ from cnn_jax.visual import (
 from experiments.tools.command_line import run_tool, writing
 from experiments.tools.feature_maps import (
     check_feature,
-    feature_shapes,
     first_kernel,
     logits_and_features,
 )
@@ -93,7 +93,7 @@ class Inside:
     def __init__(self, network: Network, options: Options) -> None:
         self.network = network
         self.image_shape = network.preprocessing.image_shape
-        self.shapes = feature_shapes(network.model, network.variables, self.image_shape)
+        self.shapes = feature_shapes(network.model, self.image_shape)
         maps = [name for name, shape in self.shapes.items() if len(shape) == 3]
         for name in (*options.layers, *filter(None, [options.layer])):
             check_feature(name, self.shapes)

@@ -11,7 +11,6 @@ papers and torchvision call FLOPs.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from typing import Any
 
 from rich.columns import Columns
@@ -20,20 +19,9 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.models import create_model, list_models
+from cnn_jax.models import create_model, example_shape, list_models
 from cnn_jax.models.summary import LayerSummary, tabulate
 from experiments.tools.command_line import run_tool
-
-IMAGE_SHAPES = {
-    "*autoencoder": (28, 28, 1),
-    "cifar_*": (32, 32, 3),
-    "inception_v3": (299, 299, 3),
-    "lenet5": (28, 28, 1),
-    "mlp": (28, 28, 1),
-    "simple_cnn": (28, 28, 1),
-    "*": (224, 224, 3),
-}
-"""Default image shapes by pattern of the model's name; the first match counts."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +39,6 @@ class Options:
     """Number of outputs; by default the model's own."""
     depth: int | None = None
     """Number of module levels to show; by default all. Inner modules count for the outer ones."""
-
-
-def image_shape(name: str) -> tuple[int, int, int]:
-    """Default image shape (height, width, channels) of a model."""
-    return next(shape for pattern, shape in IMAGE_SHAPES.items() if fnmatch(name, pattern))
 
 
 def table(rows: Sequence[LayerSummary], *, title: str) -> Table:
@@ -103,7 +86,7 @@ def _run(options: Options, console: Console) -> None:
     if options.num_classes is not None:
         attributes["num_classes"] = options.num_classes
     model = create_model(options.model, **attributes)
-    height, width, channels = image_shape(options.model)
+    height, width, channels = example_shape(options.model)
     height, width = (options.image_size or size for size in (height, width))
     shape = (height, width, options.channels or channels)
     rows = tabulate(model, shape, depth=options.depth)

@@ -5,8 +5,9 @@ from PIL import Image
 
 from cnn_jax import pretrained
 from cnn_jax.models import create_model
+from cnn_jax.models.summary import feature_shapes
 from cnn_jax.pretrained import Network, Preprocessing
-from experiments.tools.feature_maps import feature_shapes, logits_and_features
+from experiments.tools.feature_maps import logits_and_features
 from experiments.tools.look_inside import Inside, Options, main
 
 NETWORK = ["--model", "lenet5", "--image-size", "28"]
@@ -99,7 +100,7 @@ def test_logits_and_features_are_the_models_own(name):
     variables = jax.jit(model.init)(jax.random.key(0), images)
     logits, features = jax.jit(lambda v, x: logits_and_features(model, v, x))(variables, images)
     np.testing.assert_allclose(logits, jax.jit(model.apply)(variables, images), rtol=1e-5)
-    shapes = feature_shapes(model, variables, (16, 16, 3))
+    shapes = feature_shapes(model, (16, 16, 3))
     assert {name: feature.shape[1:] for name, feature in features.items()} == shapes
     expected = jax.jit(lambda v, x: model.apply(v, x, method="features"))(variables, images)
     for feature, array in expected.items():
@@ -109,7 +110,7 @@ def test_logits_and_features_are_the_models_own(name):
 def test_layers_are_in_forward_order():
     model = create_model("lenet5")
     variables = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 28, 28, 1), np.float32))
-    shapes = feature_shapes(model, variables, (28, 28, 1))
+    shapes = feature_shapes(model, (28, 28, 1))
     assert list(shapes.items()) == [
         ("conv1", (28, 28, 6)),
         ("stage1", (14, 14, 6)),

@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from cnn_jax.models import list_models
-from experiments.tools.summary import image_shape, main
+from cnn_jax.models import example_shape, list_models
+from experiments.tools.summary import main
 
 
 def test_a_model_is_printed_with_its_sums(capsys):
@@ -50,7 +50,7 @@ def test_without_a_name_all_are_listed(capsys):
     ],
 )
 def test_images_are_those_that_a_model_is_made_for(name, shape):
-    assert image_shape(name) == shape
+    assert example_shape(name) == shape
 
 
 @pytest.mark.parametrize(
