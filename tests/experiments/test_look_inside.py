@@ -109,7 +109,6 @@ def test_logits_and_features_are_the_models_own(name):
 
 def test_layers_are_in_forward_order():
     model = create_model("lenet5")
-    variables = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 28, 28, 1), np.float32))
     shapes = feature_shapes(model, (28, 28, 1))
     assert list(shapes.items()) == [
         ("conv1", (28, 28, 6)),
