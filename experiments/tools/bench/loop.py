@@ -64,9 +64,7 @@ def measure(options: Options, console: Console) -> list[Comparison]:
 def training(**arguments: Any) -> RunSteps:
     """`fit` with a row of metrics every few steps, without evaluations and checkpoints."""
     ours.set_up()
-    experiment = ours.make_experiment(**arguments)
-    runner = ours.make_runner(experiment)
-    state = runner.init()
+    experiment, runner, state = ours.start(**arguments)
     zeros = jax.tree.map(np.asarray, runner.zero_sums(state))
     place = runner.parallel.place
     steps_per_epoch = experiment.dataset.splits["train"].steps_per_epoch(

@@ -19,6 +19,7 @@ from cnn_jax.training import (
     OptimizerConfig,
     Runner,
     TrainingConfig,
+    TrainState,
     compute_dtype,
     keep_freed_memory,
     make_parallel,
@@ -73,10 +74,21 @@ def make_experiment(
     )
 
 
-def make_runner(experiment: Experiment) -> Runner:
-    """The program of an experiment on all devices."""
+def start(*, directory: str = "", **arguments: Any) -> tuple[Experiment, Runner, TrainState]:
+    """An experiment, its program on all devices, and the state before the first step.
+
+    Args:
+        directory: where to write the initial parameters for the opponents; "" writes none.
+        arguments: those of `make_experiment`.
+    """
+    experiment = make_experiment(**arguments)
     _, runner = prepare_run(experiment, make_parallel("jit"), seed=0)
-    return runner
+    state = runner.init()
+    if directory:
+        variables = {"params": state.params, **state.model_state}
+        examples = len(experiment.dataset.splits["train"])
+        _write_start(Path(directory), experiment.task.model, variables, examples)
+    return experiment, runner, state
 
 
 def first_batch(experiment: Experiment) -> Batch:
@@ -123,25 +135,12 @@ def set_up(keep_memory: bool = True) -> None:
     keep_compiled_programs()
 
 
-def training(*, keep_memory: bool = True, directory: str = "", **arguments: Any) -> RunSteps:
-    """Chunks of steps as the loop runs them, over data on the device.
-
-    Args:
-        keep_memory: see `set_up`.
-        directory: where to write the initial parameters for the opponents; "" writes none.
-        arguments: those of `make_experiment`.
-    """
+def training(*, keep_memory: bool = True, **arguments: Any) -> RunSteps:
+    """Chunks of steps as the loop runs them, over data on the device; see `set_up` and `start`."""
     set_up(keep_memory)
-    experiment = make_experiment(**arguments)
-    runner = make_runner(experiment)
-    state = runner.init()
-    if directory:
-        variables = {"params": state.params, **state.model_state}
-        examples = len(experiment.dataset.splits["train"])
-        _write_start(Path(directory), experiment.task.model, variables, examples)
+    # The experiment is not kept: the runner has a copy of its data.
+    _, runner, state = start(**arguments)
     zeros = jax.tree.map(np.asarray, runner.zero_sums(state))
-    # The runner has a copy of the data.
-    del experiment
 
     def run(n: int) -> list[float]:
         nonlocal state
@@ -153,12 +152,11 @@ def training(*, keep_memory: bool = True, directory: str = "", **arguments: Any)
 
 
 def bare_step(**arguments: Any) -> RunSteps:
-    """The jitted step on one batch that lies on the device, in a Python loop."""
+    """The jitted step on one batch that lies on the device, in a Python loop; see `start`."""
     set_up()
-    experiment = make_experiment(**arguments)
-    runner = make_runner(experiment)
+    experiment, runner, state = start(**arguments)
     step = runner.parallel.compile(runner.program.train_step, donate=(0,))
-    state, batch = runner.init(), runner.parallel.place(first_batch(experiment))
+    batch = runner.parallel.place(first_batch(experiment))
 
     def run(n: int) -> list[float]:
         nonlocal state
@@ -172,13 +170,12 @@ def bare_step(**arguments: Any) -> RunSteps:
 
 
 def inference(**arguments: Any) -> RunSteps:
-    """The jitted evaluation step on one batch that lies on the device."""
+    """The jitted evaluation step on one batch that lies on the device; see `start`."""
     set_up()
-    experiment = make_experiment(**arguments)
-    runner = make_runner(experiment)
+    experiment, runner, state = start(**arguments)
     evaluate = runner.program.evaluate
     step = runner.parallel.compile(lambda state, batch: evaluate(state, batch, None).sums)
-    state, batch = runner.init(), runner.parallel.place(first_batch(experiment))
+    batch = runner.parallel.place(first_batch(experiment))
 
     def run(n: int) -> list[float]:
         for _ in range(n):
