@@ -1,4 +1,4 @@
-"""``python -m experiments.bench train_step|input|…``: speed, with PyTorch's and plain Flax's."""
+"""``python -m experiments.bench train_step``: speed compared with PyTorch and plain Flax."""
 
 from experiments.tools.bench.command import main
 
