@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "cnn_jax"
-# Only experiments and tests see everything; training sees the data it is given.
+# Only experiments and tests see everything; training sees the data it is given, and how layers
+# find the devices that they are mapped over.
 MAY_IMPORT = {
     "layers": set(),
     "models": {"layers"},
     "tasks": {"layers"},
     "data": {"download"},
-    "training": {"data"},
+    "training": {"data", "layers"},
     "pretrained": {"download", "models"},
     "interpretability": set(),
     "visual": set(),
