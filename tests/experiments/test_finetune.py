@@ -23,6 +23,7 @@ from tests.training.small import one_device
 
 DIGITS = DataConfig(name="digits")
 SHORT = TrainingConfig(duration="2 steps", batch_size=64, log_every="1 step", ema_decay=0.5)
+from tests.tasks.specs import image_spec
 
 
 def saved(directory, module, config, member=""):
@@ -219,7 +220,7 @@ def test_channels_are_mended():
 def test_a_body_that_does_not_fit_is_said():
     model = create_model("simple_cnn", num_classes=4)
     source = Network(model, {"params": {"body": {}}}, Preprocessing(), (), "a run")
-    params, state = Classification(model).init(jax.random.key(0), (8, 8, 3))
+    params, state = Classification(model).init(jax.random.key(0), image_spec((8, 8, 3)))
     with pytest.raises(ConfigError, match=r"a run does not fit .*\n  params/body/.*: missing, exp"):
         transplanted(source, {"params": params, **state}, (8, 8, 3))
 

@@ -12,12 +12,13 @@ from cnn_jax.tasks import Classification
 from cnn_jax.training import Result
 from experiments import linear_features
 from experiments.linear_features import KERNELS, SMOKE, build, fields
+from tests.tasks.specs import image_spec
 from tests.tolerance import assert_close
 
 
 def result(**changes) -> Result:
     task = Classification(SimpleCNN((3, 4, 5), norm="none", **changes))
-    params, _ = task.init(jax.random.key(0), (28, 28, 1))
+    params, _ = task.init(jax.random.key(0), image_spec((28, 28, 1)))
     experiment = replace(build(SMOKE), task=task)
     return Result(experiment, (), None, {}, [], {"params": params}, lambda split: None)
 

@@ -123,8 +123,8 @@ def test_a_network_without_images_comes_back(tmp_path):
     network = load_run(tmp_path / member)
     assert network.preprocessing is None and network.class_names == ()
     jax.tree.map(np.testing.assert_array_equal, network.variables, result.variables)
-    points = result.experiment.dataset.splits["train"].images[:2]
-    assert network.model.apply(network.variables, points).shape == (2, 1)
+    points = result.experiment.dataset.splits["train"].arrays["image"][:2]
+    assert network.model.apply(network.variables, jax.numpy.asarray(points)).shape == (2, 1)
 
 
 def test_what_is_no_run_is_said(trained, tmp_path):

@@ -91,4 +91,4 @@ def test_each_process_is_told_its_place() -> None:
 def test_nothing_to_run(words: list[str]) -> None:
     job = run_locally(*words)
     assert job.returncode == 1
-    assert "nothing to run; end with -m MODULE" in job.stderr
+    assert "nothing to run; add -m MODULE" in job.stderr
