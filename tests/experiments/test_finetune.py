@@ -19,11 +19,11 @@ from experiments.finetune import Config, build, compare
 from experiments.tools.run_directory import claim, identity
 from experiments.tools.saved_run import describe_networks, load_run
 from experiments.tools.sources import transplanted, with_channels, with_classes, with_norm
+from tests.tasks.specs import image_spec
 from tests.training.small import one_device
 
 DIGITS = DataConfig(name="digits")
 SHORT = TrainingConfig(duration="2 steps", batch_size=64, log_every="1 step", ema_decay=0.5)
-from tests.tasks.specs import image_spec
 
 
 def saved(directory, module, config, member=""):
