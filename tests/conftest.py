@@ -1,6 +1,7 @@
 """Sets JAX up for the tests: 8 virtual CPU devices, strict ranks, a compilation cache."""
 
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "full" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="slow: run with --full"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs() -> Iterator[None]:
+    """Drops the compiled programs of a module's tests once the process has needed 3 GiB."""
+    yield
+    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 3 * 2**20:  # in KiB on Linux
+        jax.clear_caches()
 
 
 @pytest.fixture
