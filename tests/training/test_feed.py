@@ -102,7 +102,8 @@ def test_evaluation_is_exact_on_a_short_last_batch(way: str, stored: str, batch_
     totals, rows = feed.compile(evaluate)(state, None)
 
     images, labels = SPLIT.arrays["image"], SPLIT.arrays["label"]
-    variables = jax.tree.map(np.asarray, {"params": state.params, **state.model_state})
+    variables = jax.device_get({"params": state.params, **state.model_state})
+    variables = jax.tree.map(jnp.asarray, variables)
     logits = np.asarray(
         task.model.apply(variables, jnp.asarray((images / 255 - 0.5) / 0.25)), np.float64
     )
