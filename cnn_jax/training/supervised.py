@@ -22,16 +22,13 @@ def supervised(experiment: Experiment, plan: Plan) -> Program:
     """The program of an experiment's task and optimizer.
 
     Raises:
-        ConfigError: a schedule that does not fit the plan, or accumulation of a recurrent task.
+        ConfigError: a schedule that does not fit the plan, or a recurrent task with what it cannot
+            be combined with.
     """
     task, config, dataset = experiment.task, experiment.training, experiment.dataset
     recurrent = task if isinstance(task, RecurrentTask) else None
-    if recurrent and config.accumulate > 1:
-        raise ConfigError(
-            f"--training.accumulate {config.accumulate} cuts a batch into micro-batches that "
-            f"follow each other, and {type(task).__name__} carries state from batch to batch; "
-            "use --training.accumulate 1 and a smaller --training.batch-size"
-        )
+    if recurrent:
+        _check_recurrent(experiment)
     schedule = make_schedule(experiment.optimizer, plan.total, plan.steps)
     optimizer = make_optimizer(experiment.optimizer, schedule)
     preprocess = make_preprocess(dataset)
@@ -96,3 +93,19 @@ def supervised(experiment: Experiment, plan: Plan) -> Program:
         measure=task.measure if isinstance(task, MeasuredTask) else None,
         init_carry=init_carry,
     )
+
+
+def _check_recurrent(experiment: Experiment) -> None:
+    name, count = type(experiment.task).__name__, experiment.training.accumulate
+    if count > 1:
+        raise ConfigError(
+            f"--training.accumulate {count} cuts a batch into micro-batches that follow each "
+            f"other, and {name} carries state from batch to batch; use --training.accumulate 1 and "
+            "a smaller --training.batch-size"
+        )
+    shuffled = [key for key, split in experiment.dataset.splits.items() if not split.contiguous]
+    if shuffled:
+        raise ConfigError(
+            f"{name} carries state from batch to batch, but the examples of {', '.join(shuffled)} "
+            "do not continue those of the batch before; use a WindowSplit with contiguous=True"
+        )

@@ -84,3 +84,7 @@ def test_devices_agree_and_what_cannot_be_combined_is_refused(tmp_path):
     cut = replace(EXPERIMENT, training=replace(TRAINING, accumulate=2))
     with pytest.raises(ConfigError, match="accumulate 2 .* Language carries state"):
         run(cut, tmp_path / "accumulate")
+    shuffled = replace(text(0, 32), contiguous=False)
+    mixed = replace(EXPERIMENT, dataset=dataset({"train": shuffled, "validation": text(1, 21)}))
+    with pytest.raises(ConfigError, match="but the examples of train do not continue"):
+        run(mixed, tmp_path / "shuffled")
