@@ -1,7 +1,6 @@
 """Turns a raw batch into the model's input, inside the compiled step."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +10,8 @@ from cnn_jax.data import Dataset, augment_examples, normalize
 from cnn_jax.data.augment import IMAGE_ONLY, PLACED, UNPLACED
 from cnn_jax.errors import ConfigError
 from cnn_jax.training.mapped import gather_over_devices, part_of_device
+from cnn_jax.training.program import Batch
 
-Batch = dict[str, Any]
 Preprocess = Callable[[Batch, Key[Array, ""], bool], Batch]
 
 

@@ -57,6 +57,9 @@ def test_an_experiment_leaves_its_files(start, tmp_path, name, mode):
         assert {row["split"] for row in rows} == {"train", "validation"}
         assert "curves" in {p.stem for p in (run / "figures").glob("*.png")}
         assert (run / "checkpoints" / str(step)).is_dir()
+    if name == "autoencoder":
+        # A picture of the state at the evaluation, numbered by its step.
+        assert (directory / "code-8" / "figures" / "reconstructions-000012.png").is_file()
     compared = {p.stem for p in (directory / "figures").glob("*.png")}
     assert bool(compared) == (len(runs) > 1 or "curves" in compared)
 
