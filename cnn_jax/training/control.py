@@ -77,7 +77,8 @@ def adapt(
 
     Args:
         control: the counters before it.
-        metric: the task's best metric on the validation split. What is not finite is no improvement.
+        metric: the task's best metric on the validation split; what is not finite is no
+            improvement.
         config: patience, and what counts as an improvement.
         higher_is_better: direction of the metric.
 

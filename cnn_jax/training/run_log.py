@@ -72,8 +72,7 @@ class RunLog:
     def __enter__(self) -> "RunLog":
         if self._finished:
             self._say(
-                f"{self._title}: finished before, at step {self._first:,}; "
-                "--overwrite trains anew"
+                f"{self._title}: finished before, at step {self._first:,}; --overwrite trains anew"
             )
         elif self._first is not None:
             self._say(f"{self._title}: goes on from step {self._first:,} of {self._plan.total:,}")
