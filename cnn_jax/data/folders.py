@@ -12,9 +12,9 @@ from cnn_jax.data.dataset import Stored
 from cnn_jax.data.decode import centre_square, check_shape, decode_image
 from cnn_jax.data.errors import LISTED, DataError, some_of
 from cnn_jax.data.examples import Crop, HostExample, Spec, image_and_label
+from cnn_jax.data.names import SPLIT_NAMES
 from cnn_jax.data.order import epoch_order
 
-SPLIT_NAMES = ("train", "val", "valid", "validation", "test")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 LAYOUT = "train|val|test/<class>/*.jpg|png"
 Files = dict[str, list[tuple[Path, int]]]

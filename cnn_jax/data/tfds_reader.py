@@ -98,7 +98,7 @@ def open_tfds(name: str, path: Path, image_size: int = 0, resize: int = 0) -> St
         for split, size in sizes.items()
         if size
     }
-    return Stored(name, title, splits, class_names, defaults, notes)
+    return Stored(name, title, splits, class_names, defaults, notes=notes)
 
 
 def import_tfds(name: str) -> Any:

@@ -113,12 +113,12 @@ def test_a_broken_file_in_a_stream_is_named_when_it_is_read(folder):
 
 
 def test_large_folders_are_streamed(folder, monkeypatch):
-    monkeypatch.setattr("cnn_jax.data.load.DEVICE_BYTES", (8 * 8 * 3 + 4) * 36)
+    monkeypatch.setattr("cnn_jax.data.prepare.DEVICE_BYTES", (8 * 8 * 3 + 4) * 36)
     dataset = load(folder)
     assert isinstance(dataset.splits["train"], StreamSplit)
     assert dataset.mean == (0.485, 0.456, 0.406)
     assert not isinstance(load(folder, storage="device").splits["train"], StreamSplit)
-    monkeypatch.setattr("cnn_jax.data.load.DEVICE_BYTES", (8 * 8 * 3 + 4) * 36 + 1)
+    monkeypatch.setattr("cnn_jax.data.prepare.DEVICE_BYTES", (8 * 8 * 3 + 4) * 36 + 1)
     assert not isinstance(load(folder).splits["train"], StreamSplit)
 
 
