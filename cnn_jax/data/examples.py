@@ -36,7 +36,7 @@ class Examples(Protocol):
 class LabelledExamples(Examples, Protocol):
     """Examples whose classes are known without decoding their images."""
 
-    def labels(self) -> Int[np.ndarray, "examples"]: ...
+    def class_of_each(self) -> Int[np.ndarray, "examples"]: ...
 
 
 @runtime_checkable

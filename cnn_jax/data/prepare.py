@@ -97,7 +97,7 @@ def _labels(stored: Stored) -> Int[np.ndarray, "examples"] | None:
             is_class = label is not None and label.ndim == 1 and label.dtype.kind in "iu"
             return label if is_class else None
         case LabelledExamples() as examples:
-            return examples.labels()
+            return examples.class_of_each()
     return None
 
 
