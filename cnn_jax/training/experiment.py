@@ -99,12 +99,13 @@ class TrainingConfig:
     """Precision of the model's computation; parameters, statistics and loss stay float32."""
     ema_decay: float = 0.0
     """Decay of a moving average of the parameters, used in evaluation; 0: none."""
-    log_every: str = "50 steps"
-    """Distance of the training rows in metrics.csv."""
+    log_every: str = "auto"
+    """Distance of the training rows in metrics.csv; auto: 1, 2, 5, 10, 20, 50, … steps, so that a
+    run has 50 to 125 rows, a shorter one a row for each step."""
     evaluate_every: str = "1 epoch"
     """Distance of the evaluations on the validation split."""
     save_every: str = "1 epoch"
-    """Distance of the checkpoints."""
+    """Distance of the checkpoints; one is saved besides whenever an evaluation is the best."""
     eval_batch_size: int = 500
     """Examples an evaluation step, over all devices."""
     layer_gradients: bool = False
@@ -154,13 +155,16 @@ class Result:
     metrics: tuple[str, ...]
     """Names of the program's metrics."""
     control: Any
-    """The state's ``control`` at the end, on the host."""
+    """The ``control`` of the state that the result is about, on the host."""
     summary: dict[str, Any]
-    """Final metrics of each split, steps, and what else ``summary.json`` holds."""
+    """Metrics of each split, and what else ``summary.json`` holds: ``step`` is the length of the
+    training, ``weights`` says whether the metrics are of its "last" or "best" weights, and
+    ``weights_step`` is their step."""
     rows: list[dict[str, Any]]
     """The rows of ``metrics.csv``."""
     variables: Variables
-    """The trained model's, on the host; the parameters are those that were evaluated."""
+    """The trained model's, on the host: the last ones, or those of the best evaluation where
+    ``control.restore_best`` says so. The parameters are those that were evaluated."""
     outputs: Callable[[str], Any]
     """``outputs(split)``: what the program predicts for every example of a split, in order."""
 

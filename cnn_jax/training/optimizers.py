@@ -75,7 +75,7 @@ def make_schedule(
         return optax.cosine_onecycle_schedule(
             total, peak, pct_start=0.3, div_factor=25.0, final_div_factor=1e4
         )
-    warmup = to_steps(config.warmup)
+    warmup = to_steps(config.warmup) if total_steps else 0
     if warmup >= total and warmup:
         raise ConfigError(f"a warm-up of {warmup} steps does not fit into {total} steps")
     shape = _shape(config, total - warmup, warmup, to_steps)

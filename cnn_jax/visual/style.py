@@ -30,6 +30,10 @@ GRAY = "#888888"
 _PAD = 0.09  # around all axes, in inches
 
 
+class NothingToDraw(ValueError):
+    """What a figure is to show has no values, as in a training of no steps."""
+
+
 def color_of(index: int) -> str:
     """The colour of the line or bar of this index; colours repeat after six."""
     return PALETTE[index % len(PALETTE)]
