@@ -22,6 +22,7 @@ def load_run(directory: str | Path, checkpoint: Checkpoint = "reported") -> Netw
 
     Args:
         directory: ``runs/<experiment>/<name>``, followed by the name of a member if it is a study.
+            Of a sweep over learning rates, the chosen network is loaded.
         checkpoint: "reported" is the one whose metrics the run's final table shows; "best" the best
             by the task's metric on the validation split; "last" the newest one; a number the one of
             that step.
@@ -30,18 +31,13 @@ def load_run(directory: str | Path, checkpoint: Checkpoint = "reported") -> Netw
         The network, as `pretrained.load` returns it, with its task.
 
     Raises:
-        UserError: there is no run or no such checkpoint, or it is a sweep, a study without a
+        UserError: there is no run or no such checkpoint, or it is a study without a
             member's name, or a run of an older version.
         DescriptionError: the network's classes are not there, because they are defined in an
             experiment that cannot be imported, or because the code has changed since.
     """
     root, member = _root_and_member(Path(directory).expanduser())
     saved = _read_json(root / "config.json")
-    if saved.get("sweep"):
-        raise UserError(
-            f"{root} is a sweep over learning rates, whose networks cannot be loaded; train the "
-            "one you want with --optimizer.learning-rate"
-        )
     if not saved.get("networks"):
         raise UserError(
             f"{root}/config.json does not describe the run's network ('networks' is missing): it "
@@ -125,5 +121,5 @@ def _variables(directory: Path, task: Any, checkpoint: Checkpoint) -> tuple[Vari
 def _reported(directory: Path, steps: Sequence[int]) -> int:
     """The step whose metrics the run's final table shows; the last one of an unfinished run."""
     summary = directory / "summary.json"
-    step = _read_json(summary)["step"] if summary.exists() else None
+    step = _read_json(summary).get("weights_step") if summary.exists() else None
     return step if step in steps else steps[-1]

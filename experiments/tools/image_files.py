@@ -11,6 +11,7 @@ from rich.console import Console
 
 from cnn_jax.data.decode import decode_image
 from cnn_jax.errors import UserError
+from experiments.tools.messages import say
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """Suffixes of images in folders. Files given by name may have any suffix."""
@@ -94,7 +95,7 @@ def show_bad(console: Console, bad: Sequence[BadImage]) -> None:
     """Print the unreadable files with the reasons, if there are any."""
     if bad:
         console.print(f"[yellow]{_files(len(bad))} could not be read:[/]", highlight=False)
-        console.print(_listed(bad), markup=False, highlight=False, soft_wrap=True)
+        say(console, _listed(bad))
 
 
 def check_any(good: int, bad: Sequence[BadImage]) -> None:
