@@ -36,8 +36,7 @@ def load_run(directory: str | Path, checkpoint: Checkpoint = "reported") -> Netw
         DescriptionError: the network's classes are not there, because they are defined in an
             experiment that cannot be imported, or because the code has changed since.
     """
-    root, member = _root_and_member(Path(directory).expanduser())
-    saved = _read_json(root / "config.json")
+    root, member, saved = read_config(directory)
     if not saved.get("networks"):
         raise UserError(
             f"{root}/config.json does not describe the run's network ('networks' is missing): it "
@@ -59,15 +58,22 @@ def load_run(directory: str | Path, checkpoint: Checkpoint = "reported") -> Netw
     )
 
 
-def _root_and_member(directory: Path) -> tuple[Path, str]:
-    """The run's own directory, and the name of its member if one is asked for."""
-    if (directory / "config.json").exists():
-        return directory.resolve(), ""
-    if directory.is_dir() and (directory.parent / "config.json").exists():
-        return directory.parent.resolve(), directory.name
-    runs = sorted(path.parent.name for path in directory.glob("*/config.json"))
-    hint = f"; it contains the runs {', '.join(runs[:10])}" if runs else ""
-    raise UserError(f"there is no run in {directory}: config.json is missing{hint}")
+def read_config(directory: str | Path) -> tuple[Path, str, dict[str, Any]]:
+    """The directory of a run, the name of its member if one is asked for, and its config.json.
+
+    Raises:
+        UserError: there is no run, or its config.json cannot be read.
+    """
+    asked = Path(directory).expanduser()
+    if (asked / "config.json").exists():
+        root, member = asked.resolve(), ""
+    elif (asked.resolve().parent / "config.json").exists() and asked.is_dir():
+        root, member = asked.resolve().parent, asked.resolve().name
+    else:
+        runs = sorted(path.parent.name for path in asked.glob("*/config.json"))
+        hint = f"; it contains the runs {', '.join(runs[:10])}" if runs else ""
+        raise UserError(f"there is no run in {asked}: config.json is missing{hint}")
+    return root, member, _read_json(root / "config.json")
 
 
 def _read_json(path: Path) -> Any:
