@@ -84,8 +84,11 @@ def _chosen(workdir: Path, words: Sequence[str]) -> list[SavedRun]:
 def overview(runs: Sequence[SavedRun], title: str) -> Table:
     """A table with one row per run, the newest last."""
     table = Table(title=escape(title), title_justify="left")
-    for heading in ("run", "model", "data", "not default", "steps", "metric", "date", "state"):
-        table.add_column(heading, overflow="fold", justify="right" if heading == "steps" else None)
+    table.add_column("run", no_wrap=True)  # to be copied
+    for heading in ("model", "data", "not default", "steps", "metric", "date", "state"):
+        table.add_column(
+            heading, overflow="fold", justify="right" if heading == "steps" else "left"
+        )
     for run in sorted(runs, key=lambda run: run.date):
         changed = ", ".join(f"{name}={value}" for name, value in run.changed.items())
         split = "test" if "test" in run.metrics else "validation"

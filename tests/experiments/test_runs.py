@@ -7,7 +7,8 @@ from PIL import Image
 from cnn_jax.data import DataConfig
 from cnn_jax.training import TrainingConfig
 from experiments import __main__ as listing
-from experiments.tools.runs import main
+from experiments.tools.runs import main, overview
+from experiments.tools.saved_runs import read_runs
 from tests.experiments.small_run import finish, make_run
 
 
@@ -25,11 +26,6 @@ def workdir(tmp_path_factory):
     return root
 
 
-@pytest.fixture(autouse=True)
-def wide(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "250")
-
-
 def printed(capsys, *words):
     main(list(words))
     return capsys.readouterr().out
@@ -37,11 +33,22 @@ def printed(capsys, *words):
 
 def test_all_runs_are_listed_with_what_they_were(workdir, capsys):
     out = printed(capsys, "--workdir", str(workdir))
-    joined = "".join(out.split())
-    assert "resnet_cifar/aaaa1111" in joined.replace("│", "")
-    for cell in ("MLP", "accuracy75.00%(test)", "finished", "interrupted", "data.name=digits"):
-        assert cell in joined.replace("│", ""), cell
-    assert "cccc3333/config.json is not one of a run" in out
+    assert "│ resnet_cifar/aaaa1111 │" in out and "cccc3333/config.json is not one of a run" in out
+    first, second = (read_runs(workdir / "resnet_cifar" / name)[0] for name in NAMES)
+    rows = zip(*(column.cells for column in overview([first, second], "").columns), strict=True)
+    finished, stopped = sorted(rows)
+    date = f"{first.date:%Y-%m-%d %H:%M}"
+    assert finished == (
+        "resnet_cifar/aaaa1111", "MLP", "handwritten digits 8x8", "data.name=digits", "3",
+        "accuracy 75.00% (test)", date, "finished",
+    )  # fmt: skip
+    assert stopped[3] == (
+        "data.name=digits, training.duration=20 epochs, training.batch_size=16, seed=4"
+    )
+    assert stopped[5] == "" and stopped[7] == "interrupted"
+
+
+NAMES = ("aaaa1111", "bbbb2222")
 
 
 def read(folder):
