@@ -80,6 +80,25 @@ def confusion_counts(
     )
 
 
+def class_scores(
+    counts: Float[np.ndarray, "classes classes"] | Int[np.ndarray, "classes classes"],
+) -> dict[str, Float[np.ndarray, " classes"]]:
+    """Precision, recall, F1 and support of each class, from added-up `confusion_counts`.
+
+    Precision is the share of the examples predicted as the class that are of it, recall the share
+    of its examples that are predicted as it, F1 their harmonic mean, support the number of its
+    examples. A share of no examples is 0, as in scikit-learn's `classification_report`.
+    """
+    counts = np.asarray(counts, np.float64)
+    right, support, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    return {
+        "precision": right / np.maximum(predicted, 1),
+        "recall": right / np.maximum(support, 1),
+        "f1": 2 * right / np.maximum(support + predicted, 1),
+        "support": support,
+    }
+
+
 def calibration_sums(
     probabilities: ClassOutputs, labels: Labels, weight: Weight = None, *, bins: int = 15
 ) -> dict[str, Float[Array, " bins"]]:

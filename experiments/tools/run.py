@@ -36,9 +36,9 @@ from cnn_jax.visual import save_figure
 from experiments.tools import lengthen, run_directory
 from experiments.tools.command_line import RunOptions, parse
 from experiments.tools.compilation_cache import keep_compiled_programs
+from experiments.tools.describe_run import describe_networks
 from experiments.tools.rate_sweep import only_experiment, run_sweep
 from experiments.tools.report import Compare, draw_comparison, draw_figures, final_table, note
-from experiments.tools.saved_run import describe_networks
 
 Config = TypeVar("Config")
 Study = Mapping[str, Experiment]
