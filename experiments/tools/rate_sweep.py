@@ -32,6 +32,7 @@ def run_sweep(
     *,
     seed: int,
     title: str,
+    heading: str,
     console: Console,
     writer: Callable[[int, dict[str, float]], None] | None,
     profile: Path | None,
@@ -64,7 +65,7 @@ def run_sweep(
     figures["learning_rates"] = _figure(swept, title)
     if is_primary():
         for name, figure in figures.items():
-            save_figure(figure, directory / "figures" / f"{name}.png")
+            save_figure(figure, directory / "figures" / f"{name}.png", heading=heading)
         run_directory.write_json(
             directory / "summary.json",
             {

@@ -34,6 +34,7 @@ from cnn_jax.visual import save_figure
 from experiments.tools import run_directory
 from experiments.tools.command_line import RunOptions, parse
 from experiments.tools.compilation_cache import keep_compiled_programs
+from experiments.tools.figures import figure_heading
 from experiments.tools.rate_sweep import number, only_experiment, run_sweep
 from experiments.tools.saved_run import describe_networks
 
@@ -148,6 +149,7 @@ def _run(
     results: dict[str, Result] = {}
     for member, one in study.items():
         title = f"{member}: {dataset.title}" if member else f"{experiment}: {dataset.title}"
+        run_name = "/".join(filter(None, (experiment, directory.name, member)))
         results[member] = _run_one(
             one,
             directory / member,
@@ -156,13 +158,15 @@ def _run(
             rates,
             seed=seed,
             title=title,
+            heading=figure_heading(run_name, one),
             console=console,
             earlier=results,
         )
     compared = compare(results) if compare and not rates else {}
     if is_primary():
+        heading = figure_heading(f"{experiment}/{directory.name}", *study.values())
         for file_name, figure in compared.items():
-            save_figure(figure, directory / "figures" / f"{file_name}.png")
+            save_figure(figure, directory / "figures" / f"{file_name}.png", heading=heading)
         console.print(_table(f"{experiment}: {dataset.title}", results))
         _say(console, f"[dim]see {directory}: metrics.csv, summary.json, figures/*.png[/]")
     return results
@@ -196,6 +200,7 @@ def _run_one(
     *,
     seed: int,
     title: str,
+    heading: str,
     console: Console,
     earlier: Mapping[str, Result],
 ) -> Result:
@@ -213,6 +218,7 @@ def _run_one(
             parallel,
             seed=seed,
             title=title,
+            heading=heading,
             console=console,
             writer=writer,
             profile=profile,
@@ -222,7 +228,8 @@ def _run_one(
         for name, picture in experiment.pictures.items():
             figure = picture(state)
             if is_primary():
-                save_figure(figure, directory / "figures" / f"{name}-{step:06}.png")
+                path = directory / "figures" / f"{name}-{step:06}.png"
+                save_figure(figure, path, heading=heading)
 
     result = train(
         experiment,
@@ -239,7 +246,7 @@ def _run_one(
     figures = {name: figure(result) for name, figure in experiment.figures.items()}
     if is_primary():
         for name, figure in figures.items():
-            save_figure(figure, directory / "figures" / f"{name}.png")
+            save_figure(figure, directory / "figures" / f"{name}.png", heading=heading)
         run_directory.write_json(
             directory / "summary.json", {"title": title, "seed": seed, **result.summary}
         )
