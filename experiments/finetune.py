@@ -65,7 +65,8 @@ class Config:
     weights: str = "DEFAULT"
     """Public weights of the model; DEFAULT is the best of them."""
     checkpoint: str = ""
-    """State dict of your own instead of public weights: .safetensors, or PyTorch's .pth."""
+    """State dict of your own instead of public weights: .safetensors, or PyTorch's .pth. With
+    --from-run: best, last or a step; by default the one that the run's final table is about."""
     checkpoint_classes: int = 1000
     """Number of classes of the checkpoint; its last layer is left out."""
     checkpoint_image_size: int = 224
@@ -161,7 +162,7 @@ def _source(config: Config, num_classes: int) -> Network:
         std=config.std,
     )
     if config.from_run:
-        network = NetworkConfig(run=config.from_run)
+        network = NetworkConfig(run=config.from_run, checkpoint=config.checkpoint)
     return with_classes(load_any_network(network), num_classes)
 
 

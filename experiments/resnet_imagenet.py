@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from cnn_jax.data import DataConfig, Dataset, load_dataset, random_flip, random_resized_crop
-from cnn_jax.data.load import IMAGENET_MEAN, IMAGENET_STD
+from cnn_jax.data.prepare import IMAGENET_MEAN, IMAGENET_STD
 from cnn_jax.models import create_model
 from cnn_jax.tasks import Classification
 from cnn_jax.training import (

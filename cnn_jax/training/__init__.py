@@ -5,6 +5,7 @@ from cnn_jax.training.checkpoint import CheckpointMismatch, Checkpoints
 from cnn_jax.training.control import Control, ControlConfig, adapt, init_control
 from cnn_jax.training.duration import to_steps
 from cnn_jax.training.experiment import (
+    CheckedTask,
     Experiment,
     MeasuredTask,
     Precision,
@@ -51,6 +52,7 @@ from cnn_jax.training.train import make_plan, prepare_run, train
 
 __all__ = [
     "Batch",
+    "CheckedTask",
     "CheckpointMismatch",
     "Checkpoints",
     "Control",

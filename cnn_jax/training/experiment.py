@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Key, PyTree
 
 from cnn_jax.data import Dataset, Spec
+from cnn_jax.errors import check_range
 from cnn_jax.training.control import ControlConfig
 from cnn_jax.training.optimizers import OptimizerConfig
 from cnn_jax.training.plan import Plan
@@ -46,6 +48,15 @@ class Task(Protocol):
 
     def summarize(self, sums: dict[str, Any]) -> dict[str, float]:
         """The metrics that are made of added-up sums."""
+        ...
+
+
+@runtime_checkable
+class CheckedTask(Task, Protocol):
+    """A task that can tell before the first step that a data set does not fit it."""
+
+    def check(self, dataset: Dataset) -> None:
+        """Raise ConfigError if it does not."""
         ...
 
 
@@ -100,6 +111,11 @@ class TrainingConfig:
     layer_gradients: bool = False
     """Also log the norm of each layer's gradient, as columns grad_norm/<layer>."""
 
+    def __post_init__(self) -> None:
+        check_range(self, 1, batch_size=self.batch_size, eval_batch_size=self.eval_batch_size)
+        check_range(self, 1, accumulate=self.accumulate)
+        check_range(self, 0, 1, ema_decay=self.ema_decay)
+
 
 def compute_dtype(precision: Precision) -> Any:
     """The ``dtype`` attribute of a model: None is float32 (or what the parameters are)."""
@@ -113,8 +129,9 @@ class Experiment:
     dataset: Dataset
     task: Any
     """A `Task`, or what another ``program`` trains."""
-    optimizer: OptimizerConfig
-    training: TrainingConfig
+    optimizer: OptimizerConfig | optax.GradientTransformation
+    """One of optax makes its own schedule, of the steps from the start of the run."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
     program: Callable[["Experiment", Plan], Program] | None = None
     """Makes the program that is trained; None: ``training.supervised``, of task and optimizer."""

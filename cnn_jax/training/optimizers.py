@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
-from cnn_jax.errors import ConfigError
+from cnn_jax.errors import ConfigError, check_range
 
 Schedule = Callable[[Any], Any]
 
@@ -44,6 +44,12 @@ class OptimizerConfig:
     """Apply l2 and weight_decay also to biases and to the scales of normalization layers."""
     clip_norm: float = 0.0
     """Largest global norm of the gradient, including the L2 term; 0 disables clipping."""
+
+    def __post_init__(self) -> None:
+        check_range(self, 0, learning_rate=self.learning_rate, l2=self.l2)
+        check_range(self, 0, weight_decay=self.weight_decay, clip_norm=self.clip_norm)
+        check_range(self, 0, 1, warmup_factor=self.warmup_factor, decay_factor=self.decay_factor)
+        check_range(self, 0, 1, momentum=self.momentum)
 
 
 def make_schedule(

@@ -11,6 +11,7 @@ import jax
 from cnn_jax.errors import ConfigError
 from cnn_jax.training.checkpoint import Checkpoints
 from cnn_jax.training.experiment import Experiment, Result
+from cnn_jax.training.optimizers import OptimizerConfig
 from cnn_jax.training.parallel import Parallel
 from cnn_jax.training.plan import Plan
 from cnn_jax.training.program import Program
@@ -155,4 +156,9 @@ def _of(rate: float, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_rate(experiment: Experiment, rate: float) -> Experiment:
+    if not isinstance(experiment.optimizer, OptimizerConfig):
+        raise ConfigError(
+            "a sweep sets the learning rate of an OptimizerConfig, and the experiment has an "
+            f"optimizer of its own ({type(experiment.optimizer).__name__})"
+        )
     return replace(experiment, optimizer=replace(experiment.optimizer, learning_rate=rate))

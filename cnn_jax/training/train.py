@@ -17,7 +17,7 @@ from cnn_jax.training.duration import to_steps
 from cnn_jax.training.experiment import Experiment, Result
 from cnn_jax.training.loop import TrainingDiverged, fit
 from cnn_jax.training.metrics_file import MetricsFile, Row
-from cnn_jax.training.parallel import Parallel
+from cnn_jax.training.parallel import Parallel, make_parallel
 from cnn_jax.training.plan import Plan, round_distance
 from cnn_jax.training.processes import is_primary
 from cnn_jax.training.program import Metrics, Program, Variables, training_metrics
@@ -32,11 +32,11 @@ from cnn_jax.training.trainable import split_params
 
 def train(
     experiment: Experiment,
-    directory: Path,
-    parallel: Parallel,
+    directory: str | Path,
+    parallel: Parallel | None = None,
     *,
-    seed: int,
-    title: str,
+    seed: int = 0,
+    title: str = "",
     console: Console | None = None,
     writer: Callable[[int, dict[str, float]], None] | None = None,
     draw: Callable[[int, TrainState], None] = lambda step, state: None,
@@ -51,9 +51,9 @@ def train(
     Args:
         experiment: what to train.
         directory: gets ``checkpoints/`` and ``metrics.csv``.
-        parallel: how to spread it over the devices.
+        parallel: how to spread it over the devices; None is `make_parallel`'s one program over all.
         seed: decides initialization, order of examples and all other randomness.
-        title: shown at the progress bar.
+        title: shown at the progress bar; by default the data set's.
         console: where a person looks; None is silent.
         writer: also gets every row of the metrics.
         draw: is called with step and state after each evaluation, for pictures during training.
@@ -67,6 +67,7 @@ def train(
         TrainingDiverged: the loss is no longer finite.
         Interrupted: the run was asked to stop, and has saved its state.
     """
+    directory, parallel = Path(directory), parallel or make_parallel()
     plan, runner = prepare_run(experiment, parallel, seed=seed)
     program = runner.program
     saved = SavedState(directory / "checkpoints", runner, _initial(experiment, earlier or {}))
@@ -84,7 +85,7 @@ def train(
     log = RunLog(
         metrics_file,
         console,
-        title=title,
+        title=title or experiment.dataset.title,
         plan=plan,
         first=saved.first,
         stopped=bool(saved.state.control.stopped),

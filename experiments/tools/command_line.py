@@ -1,16 +1,14 @@
 """The command lines of experiments and tools."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
 from rich.console import Console
 
-from cnn_jax.errors import UserError
+from cnn_jax.errors import ConfigError
 from cnn_jax.training import Mode, SweepConfig
 from experiments.tools.messages import user_errors
 
@@ -135,12 +133,8 @@ def run_tool(
         return run(options, console)
 
 
-@contextmanager
-def writing(output: Path) -> Iterator[None]:
-    """Turn an OSError about the value of ``--output`` into a UserError."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {output}: {error.strerror}; give another place with --output"
-        ) from None
+def at_least_one(**values: int) -> None:
+    """Raise a ConfigError for the first flag whose value is below 1."""
+    for name, value in values.items():
+        if value < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {value}")

@@ -41,6 +41,7 @@ def run_sweep(
     *,
     seed: int,
     title: str,
+    heading: str,
     console: Console,
     writer: Callable[[int, dict[str, float]], None] | None,
     profile: Path | None,
@@ -65,9 +66,10 @@ def run_sweep(
     )
     result, task = swept.result, experiment.task
     rate = swept.lanes[swept.chosen]["learning_rate"]
-    draw_figures(result, directory / "figures", console)
+    draw_figures(result, directory / "figures", console, heading=heading)
     if is_primary():
-        save_figure(_figure(swept, title), directory / "figures" / "learning_rates.png")
+        path = directory / "figures" / "learning_rates.png"
+        save_figure(_figure(swept, title), path, heading=heading)
         columns = dict.fromkeys(name for row in result.rows for name in row)
         write_metrics(directory / "metrics.csv", list(columns), result.rows)
         run_directory.write_json(

@@ -14,7 +14,7 @@ from cnn_jax.visual import NothingToDraw, save_figure
 Compare = Callable[[Mapping[str, Result]], Mapping[str, Any]]
 
 
-def draw_figures(result: Result, folder: Path, console: Console) -> None:
+def draw_figures(result: Result, folder: Path, console: Console, *, heading: str) -> None:
     """Draw the figures of a result; those for which it has nothing to show are named."""
     for name, draw in result.experiment.figures.items():
         # Every process draws, because all of them compute the outputs that a figure may ask for.
@@ -24,11 +24,16 @@ def draw_figures(result: Result, folder: Path, console: Console) -> None:
             note(console, f"no figure {name}: {reason}")
             continue
         if is_primary():
-            save_figure(figure, folder / f"{name}.png")
+            save_figure(figure, folder / f"{name}.png", heading=heading)
 
 
 def draw_comparison(
-    compare: Compare, results: Mapping[str, Result], folder: Path, console: Console
+    compare: Compare,
+    results: Mapping[str, Result],
+    folder: Path,
+    console: Console,
+    *,
+    heading: str,
 ) -> None:
     """Draw the figures that compare the members of a study."""
     try:
@@ -38,7 +43,7 @@ def draw_comparison(
         return
     if is_primary():
         for name, figure in figures.items():
-            save_figure(figure, folder / f"{name}.png")
+            save_figure(figure, folder / f"{name}.png", heading=heading)
 
 
 def note(console: Console, text: str) -> None:

@@ -38,9 +38,10 @@ from cnn_jax.visual import save_figure
 from experiments.tools import lengthen, run_directory
 from experiments.tools.command_line import RunOptions, parse
 from experiments.tools.compilation_cache import keep_compiled_programs
+from experiments.tools.describe_run import describe_networks
+from experiments.tools.figures import figure_heading
 from experiments.tools.rate_sweep import only_experiment, run_sweep
 from experiments.tools.report import Compare, draw_comparison, draw_figures, final_table, note
-from experiments.tools.saved_run import describe_networks
 
 Config = TypeVar("Config")
 Study = Mapping[str, Experiment]
@@ -166,6 +167,7 @@ def _run(
     results: dict[str, Result] = {}
     for member, one in study.items():
         title = f"{member}: {dataset.title}" if member else f"{experiment}: {dataset.title}"
+        run_name = "/".join(filter(None, (experiment, directory.name, member)))
         results[member] = _run_one(
             one,
             directory / member,
@@ -174,11 +176,13 @@ def _run(
             rates,
             seed=seed,
             title=title,
+            heading=figure_heading(run_name, one),
             console=console,
             earlier=results,
         )
     if compare and not rates:
-        draw_comparison(compare, results, directory / "figures", console)
+        heading = figure_heading(f"{experiment}/{directory.name}", *study.values())
+        draw_comparison(compare, results, directory / "figures", console, heading=heading)
     if is_primary():
         console.print(final_table(f"{experiment}: {dataset.title}", results))
         place = escape(str(directory))
@@ -214,6 +218,7 @@ def _run_one(
     *,
     seed: int,
     title: str,
+    heading: str,
     console: Console,
     earlier: Mapping[str, Result],
 ) -> Result:
@@ -231,6 +236,7 @@ def _run_one(
             parallel,
             seed=seed,
             title=title,
+            heading=heading,
             console=console,
             writer=writer,
             profile=profile,
@@ -240,7 +246,8 @@ def _run_one(
         for name, picture in experiment.pictures.items():
             figure = picture(state)
             if is_primary():
-                save_figure(figure, directory / "figures" / f"{name}-{step:06}.png")
+                path = directory / "figures" / f"{name}-{step:06}.png"
+                save_figure(figure, path, heading=heading)
 
     result = train(
         experiment,
@@ -254,7 +261,7 @@ def _run_one(
         profile=profile,
         earlier=earlier,
     )
-    draw_figures(result, directory / "figures", console)
+    draw_figures(result, directory / "figures", console, heading=heading)
     if is_primary():
         run_directory.write_json(
             directory / "summary.json", {"title": title, "seed": seed, **result.summary}
