@@ -12,6 +12,7 @@ from rich.console import Console
 from cnn_jax.data.decode import decode_image
 from cnn_jax.data.image_files import images_below, listed_suffixes, read_file
 from cnn_jax.errors import UserError
+from experiments.tools.messages import say
 
 AT_MOST = 2048
 """Pixels of the shorter side. Larger images are reduced to it while reading."""
@@ -84,7 +85,7 @@ def show_bad(console: Console, bad: Sequence[BadImage]) -> None:
     """Print the unreadable files with the reasons, if there are any."""
     if bad:
         console.print(f"[yellow]{_files(len(bad))} could not be read:[/]", highlight=False)
-        console.print(_listed(bad), markup=False, highlight=False, soft_wrap=True)
+        say(console, _listed(bad))
 
 
 def check_any(good: int, bad: Sequence[BadImage]) -> None:

@@ -8,8 +8,8 @@ from cnn_jax.errors import ConfigError, UserError
 from cnn_jax.models import create_model
 from cnn_jax.pretrained import Network, Preprocessing
 from cnn_jax.pretrained.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from cnn_jax.saved_run import Checkpoint, load_run
 from cnn_jax.tasks import Classification
-from experiments.tools.saved_run import Step, load_run
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,9 @@ class NetworkConfig:
     weights: str = "DEFAULT"
     """Public weights of the model, such as IMAGENET1K_V1; DEFAULT is the best of them."""
     checkpoint: str = ""
-    """In place of public weights a state dict of your own: .safetensors, or PyTorch's .pth."""
+    """With --model, instead of public weights: a state dict of your own, .safetensors or PyTorch's
+    .pth. With --run: best (on the validation split), last, or the number of a step; by default the
+    one whose metrics the run's final table shows."""
     num_classes: int = 1000
     """Classes of the checkpoint."""
     classes: str = ""
@@ -36,8 +38,6 @@ class NetworkConfig:
     Inception v3."""
     run: str = ""
     """Directory of a run, such as runs/resnet_cifar/1234abcd."""
-    step: Step = "last"
-    """Which checkpoint of the run: last, best on the validation split, or the number of a step."""
 
 
 def load_network(config: NetworkConfig) -> Network:
@@ -71,11 +71,22 @@ def load_any_network(config: NetworkConfig) -> Network:
             f"DIRECTORY, got {got}"
         )
     if config.run:
-        return load_run(config.run, config.step)
+        return load_run(config.run, _checkpoint_of_run(config.checkpoint))
     if config.checkpoint:
         return _from_checkpoint(config)
     create_model(config.model)  # names similar models if it is unknown
     return pretrained.load(config.model, config.weights)
+
+
+def _checkpoint_of_run(text: str) -> Checkpoint:
+    if text.isdecimal():
+        return int(text)
+    named: dict[str, Checkpoint] = {"": "reported", "best": "best", "last": "last"}
+    if text not in named:
+        raise ConfigError(
+            f"--checkpoint {text} with --run: expected best, last or the number of a step"
+        )
+    return named[text]
 
 
 def _from_checkpoint(config: NetworkConfig) -> Network:
@@ -105,7 +116,7 @@ def class_names(config: NetworkConfig) -> tuple[str, ...]:
     if not config.classes:
         return numbered(config.num_classes)
     try:
-        lines = Path(config.classes).expanduser().read_text().splitlines()
+        lines = Path(config.classes).expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the class names in {config.classes}: {error}") from None
     names = tuple(line.strip() for line in lines if line.strip())
