@@ -50,7 +50,11 @@ class DataConfig:
 
 
 def load_dataset(
-    config: DataConfig, *, default: str, augment: Sequence[Augment] = (), only: str = ""
+    config: DataConfig,
+    *,
+    default: str,
+    augment: Sequence[Augment] = (),
+    only: Sequence[str] = (),
 ) -> Dataset:
     """Loads the data set that `config` names.
 
@@ -59,8 +63,8 @@ def load_dataset(
     are left out, with a note. If the images are streamed, a random resized crop that comes first
     is applied to the whole images, otherwise to the central squares.
 
-    `only` loads "train", "validation" or "test" alone, for an evaluation. What is missing or wrong
-    with the others is then no error, so that a folder with `val/` alone will do.
+    For an evaluation, `only=("validation", "test")` loads the first of these splits that there is,
+    alone. What is missing or wrong with the others is then no error: a folder with `val/` will do.
 
     Raises:
         DataError: a problem that the user can fix.

@@ -32,7 +32,7 @@ def prepare(
     storage: Literal["auto", "device", "stream"] = "auto",
     workers: int = 0,
     augment: Sequence[Augment] = (),
-    only: str = "",
+    only: Sequence[str] = (),
 ) -> Dataset:
     """The data set that the fields of `DataConfig` and the arguments of `load_dataset` describe.
 
@@ -45,7 +45,9 @@ def prepare(
         and sum(stored.sizes.values()) * _size(stored.spec) >= DEVICE_BYTES
     )
     labels = None
-    if only != "test" and holds_out(stored.sizes, validation, stored.defaults, stored.unusable):
+    if tuple(only) != ("test",) and holds_out(
+        stored.sizes, validation, stored.defaults, stored.unusable
+    ):
         if not streamed:  # Decoded once, because the labels of some readers are not known before.
             whole = _decoded(stored.splits["train"], np.arange(stored.sizes["train"]))
             stored = replace(stored, splits={**stored.splits, "train": whole})

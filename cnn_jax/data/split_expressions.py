@@ -1,7 +1,7 @@
 """Split expressions such as "train[:90%]", and the defaults for train, validation and test."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 
 import numpy as np
@@ -77,7 +77,7 @@ def choose_splits(
     defaults: Mapping[str, str] | None = None,
     unusable: Mapping[str, str] | None = None,
     labels: Int[np.ndarray, "examples"] | None = None,
-    only: str = "",
+    only: Sequence[str] = (),
 ) -> tuple[dict[str, Parts], tuple[str, ...]]:
     """Chooses the examples of every role that the user left open. Also returns notes.
 
@@ -97,11 +97,12 @@ def choose_splits(
         defaults: expressions for roles that are "".
         unusable: stored splits that cannot be used, with the reasons.
         labels: of the stored split "train", in case of `holds_out`; None divides it without them.
-        only: a role to return alone. What is wrong with the others is then no error.
+        only: returns the first of these roles that is there, alone. What is missing or wrong with
+            the others is then no error.
 
     Raises:
-        DataError: there is nothing to train on, or no role `only`; a role uses a split that cannot
-            be used; a default overlaps with another role.
+        DataError: there is nothing to train on, or no role in `only`; a role uses a split that
+            cannot be used; a default overlaps with another role.
     """
     unusable, defaults = unusable or {}, defaults or {}
     asked = {"train": train, "validation": validation, "test": test}
@@ -121,7 +122,7 @@ def choose_splits(
     left = np.setdiff1d(np.arange(sizes.get("train", 0)), np.concatenate([[], *taken])).astype(int)
     if holds_out(sizes, validation, defaults, unusable):
         tenth = sizes["train"] // 10
-        if tenth > len(left) and only in ("", "validation"):
+        if tenth > len(left) and (not only or "validation" in only):
             raise DataError(
                 f"{_taking(expressions)} leave {len(left):,} examples of 'train' for validation, by"
                 " default a tenth of it: set both --data.train and --data.validation (or"
@@ -134,12 +135,7 @@ def choose_splits(
         parts["train"] = (("train", left),)
 
     if only:
-        if only not in parts:
-            raise DataError(
-                f"there is no split for {only}, only {_listed(sizes) or 'nothing'}: choose one with"
-                f" --data.{only}"
-            )
-        return {only: parts[only]}, ()
+        return _first(parts, only, expressions, sizes, unusable), ()
     if "train" not in parts:
         raise DataError(_nothing_to_train_on(train, expressions, sizes, unusable))
     notes = _overlaps(parts, asked, expressions)
@@ -158,6 +154,26 @@ def _parts(expression: str, sizes: Mapping[str, int], unusable: Mapping[str, str
             raise DataError(reason)
     ranges = parse_split(expression, sizes)
     return tuple((split, np.arange(start, stop)) for split, start, stop in ranges)
+
+
+def _first(
+    parts: Mapping[str, Parts],
+    roles: Sequence[str],
+    expressions: Mapping[str, str],
+    sizes: Mapping[str, int],
+    unusable: Mapping[str, str],
+) -> dict[str, Parts]:
+    """The first of the roles that is there."""
+    for role in roles:
+        if role in parts:
+            return {role: parts[role]}
+    for role in roles:
+        if expressions[role] in unusable:
+            raise DataError(unusable[expressions[role]])
+    raise DataError(
+        f"there is no split for {' or '.join(roles)}, only {_listed(sizes) or 'nothing'}: choose"
+        f" one with --data.{roles[0]}"
+    )
 
 
 def _nothing_to_train_on(

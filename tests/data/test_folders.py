@@ -171,9 +171,9 @@ def test_what_is_not_read_is_counted_and_named(folder):
 
 def test_a_folder_with_one_split_is_enough_to_evaluate(folder):
     config = DataConfig(name=str(folder), image_size=8)
-    whole = load_dataset(config, default="cifar10", only="validation")
+    whole = load_dataset(config, default="cifar10", only=["validation"])
     shutil.rmtree(folder / "train")
-    alone = load_dataset(config, default="cifar10", only="validation")
+    alone = load_dataset(config, default="cifar10", only=["validation"])
     assert alone.splits.keys() == {"validation"} and alone.class_names == whole.class_names
     assert alone.image_shape == (8, 8, 3)
     for name, array in alone.splits["validation"].arrays.items():
@@ -181,7 +181,7 @@ def test_a_folder_with_one_split_is_enough_to_evaluate(folder):
     with pytest.raises(DataError, match=r"no split named 'train', only val \(6\): choose one"):
         load(folder)
     with pytest.raises(DataError, match=r"no split for test, only val \(6\)"):
-        load_dataset(config, default="cifar10", only="test")
+        load_dataset(config, default="cifar10", only=["test"])
 
 
 @pytest.mark.parametrize("storage", ["device", "stream"])

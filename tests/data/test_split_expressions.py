@@ -168,12 +168,17 @@ def test_no_train():
 
 
 def test_one_role_needs_no_other():
-    assert chosen({"val": 10}, only="validation")[0] == {"validation": {"val": range(10)}}
-    assert chosen({"test": 10}, only="test")[0] == {"test": {"test": range(10)}}
-    assert chosen(only="train")[0].keys() == {"train"}
-    assert len(chosen(only="validation")[0]["validation"]["train"]) == 5_000
+    assert chosen({"val": 10}, only=["validation"])[0] == {"validation": {"val": range(10)}}
+    assert chosen({"test": 10}, only=["test"])[0] == {"test": {"test": range(10)}}
+    assert chosen(only=["train"])[0].keys() == {"train"}
+    assert len(chosen(only=["validation"])[0]["validation"]["train"]) == 5_000
+    order = ["validation", "test", "train"]
+    assert chosen({"test": 10, "train": 5}, only=order)[0] == {"test": {"test": range(10)}}
+    assert chosen({"val": 10}, only=order, unusable={"test": ""})[0].keys() == {"validation"}
+    with pytest.raises(DataError, match="test is empty"):
+        chosen({"train": 9}, only=["test"], unusable={"test": "test is empty"})
     with pytest.raises(DataError, match=r"no split for validation, only test \(10\): choose"):
-        chosen({"test": 10}, only="validation")
+        chosen({"test": 10}, only=["validation"])
 
 
 def test_what_cannot_be_used_is_an_error_only_if_it_is_used():
@@ -184,5 +189,5 @@ def test_what_cannot_be_used_is_an_error_only_if_it_is_used():
         chosen(unusable=wrong, train="train+val[:3]", validation="none")
     assert chosen(unusable=wrong, validation="none")[0].keys() == {"train", "test"}
     assert len(chosen(unusable=wrong, validation="train[-10%:]")[0]["validation"]["train"]) == 5_000
-    assert chosen(unusable=wrong, only="test")[0] == {"test": {"test": range(10_000)}}
-    assert chosen(unusable=wrong, only="train")[0] == {"train": {"train": range(50_000)}}
+    assert chosen(unusable=wrong, only=["test"])[0] == {"test": {"test": range(10_000)}}
+    assert chosen(unusable=wrong, only=["train"])[0] == {"train": {"train": range(50_000)}}
