@@ -35,16 +35,14 @@ class Config:
             name="adamw", learning_rate=3e-3, schedule="one_cycle", weight_decay=0.05
         )
     )
-    training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(duration="20 epochs", log_every="100 steps")
-    )
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(duration="20 epochs"))
     control: ControlConfig = field(default_factory=ControlConfig)
 
 
 SMOKE = replace(
     Config(),
     data=DataConfig(name="digits", image_size=28),
-    training=TrainingConfig(duration="12 steps", batch_size=64, log_every="4 steps"),
+    training=TrainingConfig(duration="12 steps", batch_size=64),
 )
 
 

@@ -61,14 +61,14 @@ PAPER = Config(
         l2=1e-4,
         decay_all=True,
     ),
-    training=TrainingConfig(duration="64000 steps", log_every="100 steps"),
+    training=TrainingConfig(duration="64000 steps"),
 )
 RECIPES = {"fast": FAST, "paper": PAPER}
 SMOKE = replace(
     FAST,
     depth=8,
     data=DataConfig(name="digits"),
-    training=TrainingConfig(duration="12 steps", batch_size=64, log_every="4 steps"),
+    training=TrainingConfig(duration="12 steps", batch_size=64),
 )
 
 

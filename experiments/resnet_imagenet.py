@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from cnn_jax.data import DataConfig, Dataset, load_dataset, random_flip, random_resized_crop
-from cnn_jax.data.load import IMAGENET_MEAN, IMAGENET_STD
+from cnn_jax.data.prepare import IMAGENET_MEAN, IMAGENET_STD
 from cnn_jax.models import create_model
 from cnn_jax.tasks import Classification
 from cnn_jax.training import (
@@ -61,9 +61,7 @@ class Config:
         )
     )
     training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(
-            duration="90 epochs", batch_size=256, log_every="100 steps"
-        )
+        default_factory=lambda: TrainingConfig(duration="90 epochs", batch_size=256)
     )
     control: ControlConfig = field(default_factory=ControlConfig)
 
@@ -82,7 +80,7 @@ SMOKE = replace(
     model="resnet18",
     data=DataConfig(name="digits", image_size=32),
     optimizer=OptimizerConfig(learning_rate=0.01),
-    training=TrainingConfig(duration="12 steps", batch_size=16, log_every="4 steps"),
+    training=TrainingConfig(duration="12 steps", batch_size=16),
 )
 
 

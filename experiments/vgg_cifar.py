@@ -46,7 +46,7 @@ SMOKE = replace(
     Config(),
     depth=11,
     data=DataConfig(name="digits", image_size=32),
-    training=TrainingConfig(duration="12 steps", batch_size=16, log_every="4 steps"),
+    training=TrainingConfig(duration="12 steps", batch_size=16),
 )
 
 

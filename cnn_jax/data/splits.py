@@ -80,6 +80,12 @@ class ArraySplit(_Shuffled):
     def __getitems__(self, indices: Sequence[int]) -> list[HostExample]:
         return [self[index] for index in indices]
 
+    def rows(self, places: Int[np.ndarray, "chosen"]) -> "ArraySplit":
+        """The examples at `places`, in that order."""
+        if np.array_equal(places, np.arange(len(self))):
+            return self
+        return ArraySplit({name: array[places] for name, array in self.arrays.items()})
+
     def take(self, arrays: Mapping[str, Array], places: Int[Array, "batch"]) -> dict[str, Array]:
         """The batch of examples at `places`. Pure: `arrays` are `self.arrays` on the devices.
 

@@ -43,6 +43,7 @@ class Counting:
         self.losses, self.bad_from = losses or [], bad_from
         self.events: list[Any] = []
         self.chunks: list[int] = []
+        self.best = float("inf")
 
     def advance(self, state: TrainState, sums: Any, n: int) -> tuple[TrainState, Any]:
         self.chunks.append(n)
@@ -74,6 +75,11 @@ class Counting:
     def draw(self, step: int, state: TrainState) -> None:
         self.events.append(("draw", step, float(state.control.scale)))
 
+    def is_best(self, metrics: dict[str, float]) -> bool:
+        better = metrics["loss"] < self.best
+        self.best = min(self.best, metrics["loss"])
+        return better
+
     def save(self, step: int, state: TrainState, sums: Any, metrics: Any) -> None:
         assert int(state.step) == step
         self.events.append(("save", step, float(sums["loss"])))
@@ -96,6 +102,7 @@ class Counting:
             place=lambda tree: tree,
             observer=self,
             save=self.save,
+            is_best=self.is_best,
             stop_requested=lambda step: step >= stop > 0,
         )
 
