@@ -117,7 +117,7 @@ def _variables(directory: Path, task: Any, checkpoint: Checkpoint) -> tuple[Vari
                 "with it"
             )
         at = f"{step:,} steps" if step == last else f"step {step:,} of {last:,}"
-        if step == best != last:
+        if step == best and (step != last or checkpoint == "best"):
             at += ", the best"
         return checkpoints.variables(step), at
     finally:
