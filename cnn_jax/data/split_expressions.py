@@ -114,8 +114,7 @@ def choose_splits(
     parts = {
         role: _parts(expression, sizes, unusable)
         for role, expression in expressions.items()
-        if expression not in ("", "none")
-        and not (only not in ("", role) and expression in unusable)
+        if expression not in ("", "none") and not (only and expression in unusable)
     }
 
     taken = [places for one in parts.values() for split, places in one if split == "train"]
