@@ -131,6 +131,10 @@ def test_layout_errors(folder, tmp_path_factory):
         load(other / "nowhere")
     with pytest.raises(DataError, match=r"has no folders, one for each class: expected train"):
         load(other)
+    (other / "photos" / "cat").mkdir(parents=True)
+    with pytest.raises(DataError, match="has the folder 'photos' alone: give the path .*/photos"):
+        load(other)
+    shutil.rmtree(other / "photos")
     (other / "train").mkdir()
     with pytest.raises(DataError, match=r"class folder .*/train holds no images: expected"):
         load(other)
@@ -163,7 +167,7 @@ def test_what_is_not_read_is_counted_and_named(folder):
     (folder / "train" / "red" / ".hidden").write_text("")
     (folder / "train" / "blue" / "link").symlink_to(folder / "train" / "red")
     (note,) = load(folder).notes
-    assert note.startswith("6 files in folders of images are not read (")
+    assert note.startswith("files in class folders that are not read: 6 (")
     for part in (".txt 2", ".psd 1", "no suffix 2", ".png 1", "more/b.txt", "train/loose.png"):
         assert part in note
     assert ".hidden" not in note
