@@ -79,9 +79,9 @@ def from_torch(
             replaced.
 
     Raises:
-        TypeError: a model without a table of PyTorch's names (`torch_names`).
-        ConfigError: entries that are missing, unexpected, of another shape or kind or not finite;
-            no state dict; tensors without ordinary values.
+        ConfigError: a model without a table of PyTorch's names (`torch_names`); entries that are
+            missing, unexpected, of another shape or kind or not finite; no state dict; tensors
+            without ordinary values.
         UserError: a file that cannot be read.
     """
     if isinstance(model, str):
@@ -148,9 +148,8 @@ def to_torch(
             the zero channels lie half before and half after the others.
 
     Raises:
-        TypeError: a model without a table of PyTorch's names (`torch_names`).
-        ConfigError: variables that are missing or unexpected; a model that the layout does not
-            have.
+        ConfigError: a model without a table of PyTorch's names (`torch_names`); variables that
+            are missing or unexpected; a model that the layout does not have.
     """
     if isinstance(model, str):
         model = create_model(model)
@@ -182,8 +181,8 @@ def to_torch(
 
 def _torch_names(model: nn.Module) -> dict[str, str]:
     if not hasattr(model, "torch_names"):
-        raise TypeError(
-            f"{type(model).__name__} has no table of PyTorch's names, so its weights cannot be "
+        raise ConfigError(
+            f"{_title(model)} has no table of PyTorch's names, so its weights cannot be "
             "converted; add a method torch_names to the class"
         )
     return model.torch_names()
