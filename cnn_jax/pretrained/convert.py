@@ -32,7 +32,7 @@ def from_torch(
         model: a module, or a name for `create_model`.
         state_dict: tensors or numpy arrays by PyTorch's names, or a file of them (see
             `as_state_dict`). Counters of batches are ignored, and so are auxiliary classifiers if
-            the model has `aux_logits=False`.
+            the model has `aux_logits=False`, and the last layer if it has `num_classes=0`.
         image_shape: height, width and channels of the images that the model is made for; only
             models without global pooling depend on the size. The default is `example_shape` of
             the name, and (224, 224, 3) for a module.
@@ -50,7 +50,7 @@ def from_torch(
     images = jnp.zeros((1, *(image_shape or IMAGENET)))
     shapes = flatten_dict(jax.eval_shape(model.init, jax.random.key(0), images), sep="/")
     arrays = torchvision_names(as_state_dict(state_dict))
-    unused = _auxiliary_names(model)
+    unused = _names_left_out(model)
 
     problems = [f"missing: {name}" for name in names if name not in arrays]
     problems += [f"unexpected: {name}" for name in arrays if name not in {**names, **unused}]
@@ -120,11 +120,14 @@ def _torch_names(model: nn.Module) -> dict[str, str]:
     return model.torch_names()
 
 
-def _auxiliary_names(model: nn.Module) -> dict[str, str]:
-    """PyTorch's names with auxiliary classifiers, for a model without them."""
-    if getattr(model, "aux_logits", True):
-        return {}
-    return _torch_names(model.clone(aux_logits=True))
+def _names_left_out(model: nn.Module) -> dict[str, str]:
+    """PyTorch's names with auxiliary classifiers and the last layer, for a model without them."""
+    whole: dict[str, Any] = {}
+    if not getattr(model, "aux_logits", True):
+        whole["aux_logits"] = True
+    if not getattr(model, "num_classes", 1):
+        whole["num_classes"] = 1
+    return _torch_names(model.clone(**whole)) if whole else {}
 
 
 def _our_layout(array: np.ndarray) -> np.ndarray:
