@@ -13,7 +13,7 @@ from cnn_jax.data.dataset import Dataset, Stored, channel_statistics
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.examples import EncodedExamples, Examples, LabelledExamples, Spec
 from cnn_jax.data.folders import FolderExamples
-from cnn_jax.data.split_expressions import Parts, choose_splits, holds_out
+from cnn_jax.data.roles import Parts, choose_splits, holds_out
 from cnn_jax.data.splits import ArraySplit, Split, StreamSplit
 from cnn_jax.imagenet import readable_classes
 
