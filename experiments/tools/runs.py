@@ -25,7 +25,7 @@ from cnn_jax.visual import compared_curves, save_figure
 from experiments.tools.command_line import run_tool
 from experiments.tools.messages import printable, say
 from experiments.tools.output import OutputConfig, output_folder, write_csv, writing
-from experiments.tools.rate_sweep import number
+from experiments.tools.report import number
 from experiments.tools.saved_runs import SavedRun, read_runs
 
 DRAWN: tuple[Literal["loss", "accuracy"], ...] = ("loss", "accuracy")
