@@ -1,6 +1,6 @@
 """Makes a stored data set ready for training: splits, decoding or streaming, statistics."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -19,6 +19,8 @@ from cnn_jax.imagenet import readable_classes
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+AugmentOf = Callable[[tuple[int, int, int]], Sequence[Augment]]
+"""Augmentations for images of a height, width and number of channels."""
 DEVICE_BYTES = 1 << 30
 """Decoded data sets of at least this size are streamed, smaller ones live on the device."""
 
@@ -31,7 +33,7 @@ def prepare(
     test: str = "",
     storage: Literal["auto", "device", "stream"] = "auto",
     workers: int = 0,
-    augment: Sequence[Augment] = (),
+    augment: Sequence[Augment] | AugmentOf = (),
     only: str = "",
 ) -> Dataset:
     """The data set that the fields of `DataConfig` and the arguments of `load_dataset` describe.
@@ -66,7 +68,8 @@ def prepare(
     }
 
     height, width, channels = stored.spec["image"].shape
-    kept, augment_notes = suited_to(augment, stored.name, (height, width, channels))
+    chosen = augment((height, width, channels)) if callable(augment) else augment
+    kept, augment_notes = suited_to(chosen, stored.name, (height, width, channels))
     match splits.get("train"), kept:
         case StreamSplit(EncodedExamples()) as stream, (RandomResizedCrop() as crop, *rest):
             crop = replace(crop, size=(height, width))

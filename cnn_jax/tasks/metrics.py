@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.tasks.labels import (
@@ -29,7 +29,7 @@ Weight = Float[Array, " batch"] | None
 
 
 def weighted_sums(
-    weight: Float[Array, " batch"], **values: Float[Array, "batch ..."]
+    weight: Float[Array, " batch"], /, **values: Float[Array, "batch ..."]
 ) -> dict[str, Float[Array, ""]]:
     """The weighted sum of each value, and as ``weight``, if it is no value, that of the weights."""
     weight = weight.astype(jnp.result_type(*values.values()))

@@ -30,7 +30,7 @@ from cnn_jax.training.optimizers import (
 from cnn_jax.training.parallel import Mode, Parallel, make_parallel
 from cnn_jax.training.plan import Plan
 from cnn_jax.training.preprocess import make_preprocess
-from cnn_jax.training.processes import initialize_processes, is_primary
+from cnn_jax.training.processes import initialize_processes, is_primary, leaving_soon
 from cnn_jax.training.program import (
     Batch,
     Evaluated,
@@ -98,6 +98,7 @@ __all__ = [
     "keep_freed_memory",
     "key_of_device",
     "l2_penalty",
+    "leaving_soon",
     "make_optimizer",
     "make_parallel",
     "make_plan",

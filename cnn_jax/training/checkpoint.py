@@ -27,16 +27,33 @@ class CheckpointMismatch(UserError):
     """The arrays of a checkpoint differ from those it is restored into."""
 
 
+def check_path(directory: Path) -> None:
+    """Raise UserError for a path below which checkpoints would be written without their arrays.
+
+    Orbax searches its own files by patterns that begin with the path.
+    """
+    path = str(directory.resolve())
+    if found := sorted(set("*?[]\\") & set(path)):
+        raise UserError(
+            f"no checkpoints can be kept in {path}: its name has {' and '.join(found)}, which "
+            "Orbax reads as a pattern; choose a directory without any of * ? [ ] \\"
+        )
+
+
 class Checkpoints:
-    """The checkpoints of one run, in one directory.
+    r"""The checkpoints of one run, in one directory.
 
     Args:
         directory: created if it does not exist.
         best_metric: metric that selects the one checkpoint kept beside the latest two.
         higher_is_better: whether the best checkpoint has the highest metric or the lowest.
+
+    Raises:
+        UserError: a path with one of the characters * ? [ ] \, see `check_path`.
     """
 
     def __init__(self, directory: Path, *, best_metric: str, higher_is_better: bool = True) -> None:
+        check_path(directory)
         self.directory, self._best_metric = directory.resolve(), best_metric
         self._higher_is_better = higher_is_better
         policy = AnyPreservationPolicy(

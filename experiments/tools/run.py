@@ -28,10 +28,12 @@ from cnn_jax.training import (
     initialize_processes,
     is_primary,
     keep_freed_memory,
+    leaving_soon,
     make_parallel,
     tensorboard_writer,
     train,
 )
+from cnn_jax.training.checkpoint import check_path
 from cnn_jax.visual import save_figure
 from experiments.tools import lengthen, run_directory
 from experiments.tools.command_line import RunOptions, parse
@@ -49,6 +51,7 @@ INTERRUPTED = 75
 """Exit status of a run that was asked to stop and saved its state: run it again to go on."""
 
 
+@leaving_soon()
 def run(
     config_class: type[Config],
     build: Build,
@@ -144,6 +147,7 @@ def _run(
     identity = run_directory.identity(experiment, config, seed, data, rates)
     name = options.name or run_directory.default_name(identity)
     directory = Path(options.resume or Path(options.workdir, experiment, name))
+    check_path(directory)
     _check_agreement(identity | {"networks": networks})
     notes = lengthen.check(directory, study) if lengthens else []
     if is_primary():
