@@ -40,7 +40,13 @@ def load_data(given: DataConfig, run: str, asked: Role) -> tuple[Dataset, str, s
     if run and given.name == "auto":
         data, recorded = _data_of_run(run, given)
         there = [role for role in ("test", "validation", "train") if role in recorded["examples"]]
-        dataset, split = _load(data, there[:1] if asked == "auto" else [asked])
+        try:
+            dataset, split = _load(data, there[:1] if asked == "auto" else [asked])
+        except DataError as error:
+            raise DataError(
+                f"{error}\nThis is the data set that the run was trained on; name another one with "
+                "--data.name"
+            ) from None
         now, then = len(dataset.splits[split]), recorded["examples"].get(split)
         changed = f"{split} has {now:,} examples, and had {then:,} when the run was made"
         return dataset, split, "" if then in (None, now) else changed
@@ -75,22 +81,23 @@ def _data_of_run(directory: str, given: DataConfig) -> tuple[DataConfig, dict[st
     _, member, saved = read_config(directory)
     recorded = saved["networks"][member]["data"]
     own = cattrs.structure(saved["config"].get("data", {}), DataConfig)
-    changed = {
+    changed: dict[str, Any] = {
         one.name: value
         for one in fields(given)
         if (value := getattr(given, one.name)) != one.default
     }
     # "auto" may find another data set today.
     name = recorded["name"] if own.name == "auto" else own.name
-    return replace(own, **{"name": name} | changed), recorded
+    return replace(own, **{"name": name, **changed}), recorded
 
 
 def as_seen_by(split: Split, preprocessing: Preprocessing) -> StreamSplit:
     """The split with images resized and cropped for a network, not yet normalized."""
+    examples: Any = split
     stream = (
         split
         if isinstance(split, StreamSplit)
-        else StreamSplit(split, np.arange(len(split), dtype=np.int32))
+        else StreamSplit(examples, np.arange(len(split), dtype=np.int32))
     )
     shape = preprocessing.image_shape
     if isinstance(stream.examples, EncodedExamples):

@@ -180,5 +180,5 @@ def _list(workdir: Path, console: Console) -> None:
         raise UserError(f"there are no runs in {workdir}; name their folder with --workdir")
     if runs:
         console.print(overview(runs, f"runs in {workdir}"))
-    for error in errors:
-        say(console, f"left out: {error}")
+    for left_out in errors:
+        say(console, f"left out: {left_out}")

@@ -236,6 +236,9 @@ def test_data_that_have_changed_are_said(colours, tmp_path, capsys):
     evaluate.main(["--run", str(copy), "--output", str(tmp_path / "out")])
     printed = " ".join(capsys.readouterr().out.split())
     assert "validation has 8 examples, and had 9 when the run was made" in printed
+    shutil.rmtree(data)
+    message = said(["--run", str(copy), "--output", str(tmp_path / "other")], capsys)
+    assert "that the run was trained on; name another one with --data.name" in message
 
 
 def test_a_folder_with_one_split_will_do(colours, tmp_path):
