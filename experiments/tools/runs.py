@@ -128,10 +128,8 @@ def differences(runs: Sequence[SavedRun]) -> list[dict[str, str]]:
 
 def _comparison(rows: Sequence[dict[str, str]], title: str) -> Table:
     table = Table(title=escape(title), title_justify="left")
-    for place, name in enumerate(rows[0]):
-        table.add_column(
-            escape(printable(name)), overflow="fold", justify="right" if place else None
-        )
+    for name in rows[0]:
+        table.add_column(escape(printable(name)), overflow="fold")
     for row in rows:
         table.add_row(*(escape(printable(value)) for value in row.values()))
     return table
