@@ -31,11 +31,13 @@ from cnn_jax.pretrained import Network
 from cnn_jax.pretrained.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from cnn_jax.tasks import Classification
 from cnn_jax.training import (
+    ControlConfig,
     Experiment,
     OptimizerConfig,
     Result,
     TrainingConfig,
     compute_dtype,
+    make_plan,
     to_steps,
 )
 from cnn_jax.training.experiment import Variables
@@ -71,7 +73,8 @@ class Config:
     """Public weights of the model; DEFAULT is the best of them."""
     checkpoint: str = ""
     """File of your own instead of public weights: .safetensors, or PyTorch's .pth, .pt, .th, .ckpt,
-    .bin or .tar, a state dict or a training script's checkpoint."""
+    .bin or .tar, a state dict or a training script's checkpoint. With --from-run: best, last or a
+    step; by default the one that the run's final table is about."""
     averaged: bool = True
     """Of a checkpoint that has both, take the moving average of the weights, not the last ones."""
     prefix: str = ""
@@ -88,13 +91,14 @@ class Config:
     """Numbers of training examples to compare; by default all examples are used."""
     data: DataConfig = field(default_factory=DataConfig)
     head_duration: str = "10 epochs"
-    """Length of the first stage, which trains only the head."""
+    """Length of the first stage, which trains only the head; "0 steps" leaves the stage out."""
     training: TrainingConfig = field(
         # An epoch consists of whole batches; small ones suit small data sets.
         default_factory=lambda: TrainingConfig(
-            duration="20 epochs", batch_size=32, log_every="10 steps", save_every="10 epochs"
+            duration="20 epochs", batch_size=32, save_every="10 epochs"
         )
     )
+    control: ControlConfig = field(default_factory=ControlConfig)
     head_optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
             name="adamw", learning_rate=1e-2, schedule="cosine", weight_decay=0.01
@@ -118,7 +122,7 @@ SMOKE = replace(
     model="lenet5",
     data=DataConfig(name="digits", image_size=28),
     head_duration="4 steps",
-    training=TrainingConfig(duration="8 steps", batch_size=64, log_every="4 steps"),
+    training=TrainingConfig(duration="8 steps", batch_size=64),
 )
 
 
@@ -167,7 +171,7 @@ def _source(config: Config, dataset: Dataset) -> Network:
         std=config.std,
     )
     if config.from_run:
-        found = load_any_network(NetworkConfig(run=config.from_run))
+        found = load_any_network(NetworkConfig(run=config.from_run, checkpoint=config.checkpoint))
     elif config.checkpoint:
         found = from_checkpoint(network, dataset.image_shape)
     else:
@@ -186,6 +190,7 @@ def _random(config: Config, model: Any, dataset: Dataset) -> Experiment:
         task=Classification(with_norm(model, "batch")),
         optimizer=config.random_optimizer,
         training=replace(config.training, duration=f"{total} steps"),
+        control=config.control,
         figures=_figures(),
     )
 
@@ -193,7 +198,7 @@ def _random(config: Config, model: Any, dataset: Dataset) -> Experiment:
 def _stages(
     config: Config, source: Network, model: Any, dataset: Dataset, prefix: str
 ) -> dict[str, Experiment]:
-    """Train the head alone on the source's body, then continue with everything."""
+    """Train the head alone on the source's body, if at all, then everything."""
     scale = source.preprocessing
     dataset = replace(dataset, mean=scale.mean, std=scale.std)
 
@@ -208,6 +213,7 @@ def _stages(
         task=Classification(with_norm(model, "frozen")),
         optimizer=config.head_optimizer,
         training=replace(config.training, duration=config.head_duration),
+        control=config.control,
         initialize=from_source,
         trainable=in_head,
         figures=_figures(),
@@ -220,6 +226,8 @@ def _stages(
         initialize=from_head,
         trainable=None,
     )
+    if make_plan(head).total == 0:
+        return {f"{prefix}all": replace(everything, initialize=from_source)}
     return {f"{prefix}head": head, f"{prefix}all": everything}
 
 
@@ -260,6 +268,8 @@ def _curves(group: Mapping[str, Result]) -> Any:
         later = [row | {"step": row["step"] + first} for row in group["all"].rows]
         runs["pretrained"] = [*group["head"].rows, *later]
         title += f"; pretrained: head alone for {first:,} steps, then all"
+    elif "all" in group:
+        runs["pretrained"] = group["all"].rows
     return compared_curves(runs, ["loss", "accuracy"], title=title)
 
 

@@ -9,8 +9,8 @@ from cnn_jax.models import create_model, example_shape
 from cnn_jax.models.registry import IMAGENET
 from cnn_jax.pretrained import Network, Preprocessing
 from cnn_jax.pretrained.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from cnn_jax.saved_run import Checkpoint, load_run
 from cnn_jax.tasks import Classification
-from experiments.tools.saved_run import Step, load_run
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,10 @@ class NetworkConfig:
     weights: str = "DEFAULT"
     """Public weights of the model, such as IMAGENET1K_V1; DEFAULT is the best of them."""
     checkpoint: str = ""
-    """In place of public weights a file of your own: .safetensors, or PyTorch's .pth, .pt, .th,
-    .ckpt, .bin or .tar, a state dict or a training script's checkpoint."""
+    """With --model, instead of public weights: a file of your own, .safetensors, or PyTorch's .pth,
+    .pt, .th, .ckpt, .bin or .tar, a state dict or a training script's checkpoint. With --run: best
+    (on the validation split), last, or the number of a step; by default the one whose metrics the
+    run's final table shows."""
     averaged: bool = True
     """Of a checkpoint that has both, take the moving average of the weights, not the last ones."""
     prefix: str = ""
@@ -46,8 +48,6 @@ class NetworkConfig:
     GoogLeNet and Inception v3; one number for gray images."""
     run: str = ""
     """Directory of a run, such as runs/resnet_cifar/1234abcd."""
-    step: Step = "last"
-    """Which checkpoint of the run: last, best on the validation split, or the number of a step."""
 
 
 def load_network(config: NetworkConfig) -> Network:
@@ -81,11 +81,22 @@ def load_any_network(config: NetworkConfig) -> Network:
             f"DIRECTORY, got {got}"
         )
     if config.run:
-        return load_run(config.run, config.step)
+        return load_run(config.run, _checkpoint_of_run(config.checkpoint))
     if config.checkpoint:
         return _from_checkpoint(config)
     create_model(config.model)  # names similar models if it is unknown
     return pretrained.load(config.model, config.weights)
+
+
+def _checkpoint_of_run(text: str) -> Checkpoint:
+    if text.isdecimal():
+        return int(text)
+    named: dict[str, Checkpoint] = {"": "reported", "best": "best", "last": "last"}
+    if text not in named:
+        raise ConfigError(
+            f"--checkpoint {text} with --run: expected best, last or the number of a step"
+        )
+    return named[text]
 
 
 def _from_checkpoint(config: NetworkConfig) -> Network:
@@ -135,7 +146,7 @@ def class_names(config: NetworkConfig) -> tuple[str, ...]:
         default = getattr(create_model(config.model), "num_classes", 1)
         return numbered(config.num_classes or default)
     try:
-        lines = Path(config.classes).expanduser().read_text().splitlines()
+        lines = Path(config.classes).expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the class names in {config.classes}: {error}") from None
     names = tuple(line.strip() for line in lines if line.strip())

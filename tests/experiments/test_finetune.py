@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from cnn_jax import pretrained
+from cnn_jax import load_run, pretrained
 from cnn_jax.data import DataConfig
 from cnn_jax.errors import ConfigError
 from cnn_jax.models import create_model
@@ -16,8 +16,8 @@ from cnn_jax.tasks import Classification
 from cnn_jax.training import OptimizerConfig, TrainingConfig, train
 from experiments import autoencoder, finetune, linear_features
 from experiments.finetune import Config, build, compare
+from experiments.tools.describe_run import describe_networks
 from experiments.tools.run_directory import claim, identity
-from experiments.tools.saved_run import describe_networks, load_run
 from experiments.tools.sources import transplanted, with_classes, with_norm
 from tests.tasks.specs import image_spec
 from tests.training.small import one_device
