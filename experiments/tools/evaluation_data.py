@@ -31,13 +31,14 @@ def load_data(given: DataConfig, run: str, asked: str) -> tuple[Dataset, str, st
             labels are secret.
 
     Raises:
-        ConfigError: there is no such split, or it holds no images with labels.
-        DataError: as `load_dataset`.
+        ConfigError: the split holds no images with labels.
+        DataError: as `load_dataset`, among others if there is no such split.
     """
     if run and given.name == "auto":
         own, recorded = _data_of_run(run, given)
-        dataset = load_dataset(own, default=own.name)
-        split = choose_split(dataset, asked, ("test", "validation", "train"))
+        order = ("test", "validation", "train")
+        dataset = load_dataset(own, default=own.name, only=(asked,) if asked else order)
+        split = the_split(dataset)
         now, then = len(dataset.splits[split]), recorded["examples"].get(split)
         changed = f"{split} has {now:,} examples, and had {then:,} when the run was made"
         return dataset, split, "" if then in (None, now) else changed
@@ -45,8 +46,9 @@ def load_data(given: DataConfig, run: str, asked: str) -> tuple[Dataset, str, st
     if data.name not in EMBEDDED and not data.name.endswith(SUFFIX):
         # Such a data set needs a size, but each network resizes the original images.
         data = replace(data, storage="stream", image_size=data.image_size or 64)
-    dataset = load_dataset(data, default=data.name)
-    return dataset, choose_split(dataset, asked, ("validation", "test", "train")), ""
+    order = ("validation", "test", "train")
+    dataset = load_dataset(data, default=data.name, only=(asked,) if asked else order)
+    return dataset, the_split(dataset), ""
 
 
 def _data_of_run(directory: str, given: DataConfig) -> tuple[DataConfig, dict[str, Any]]:
@@ -67,17 +69,14 @@ def _data_of_run(directory: str, given: DataConfig) -> tuple[DataConfig, dict[st
     return replace(own, **{"name": name} | changed), recorded
 
 
-def choose_split(dataset: Dataset, asked: str, order: Sequence[str]) -> str:
-    """The split that was asked for, or the first in order that is there.
+def the_split(dataset: Dataset) -> str:
+    """The name of the one split that is loaded.
 
     Raises:
-        ConfigError: the split is not there, or its examples are no images with labels.
+        ConfigError: its examples are no images with labels.
     """
-    splits = dataset.splits
-    name = asked or next(name for name in order if name in splits)
-    if name not in splits:
-        raise ConfigError(f"--split {name}: there are {', '.join(splits)}")
-    spec = splits[name].spec
+    (name,) = dataset.splits
+    spec = dataset.splits[name].spec
     image = spec.get("image")
     if image is None or image.dtype != np.uint8 or "label" not in spec:
         raise ConfigError(f"{dataset.title}, {name}: expected images of bytes with labels")

@@ -72,7 +72,7 @@ def test_accuracy_and_loss_are_those_of_each_image_by_itself(folder):
     ("more", "message"),
     [
         (["--num-classes", "3"], "misshapen"),
-        (["--split", "test"], "--split test: there are train, validation"),
+        (["--split", "test"], "there is no split for test, only train"),
         (["--models", "resnet18"], "not both"),
         (["--batch-size", "0"], "--batch-size must be at least 1, got 0"),
         (
