@@ -29,7 +29,7 @@ Weight = Float[Array, " batch"] | None
 
 
 def weighted_sums(
-    weight: Float[Array, " batch"], **values: Float[Array, "batch ..."]
+    weight: Float[Array, " batch"], /, **values: Float[Array, "batch ..."]
 ) -> dict[str, Float[Array, ""]]:
     """The weighted sum of each value, and as ``weight``, if it is no value, that of the weights."""
     weight = weight.astype(jnp.result_type(*values.values()))

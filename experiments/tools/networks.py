@@ -9,6 +9,7 @@ from cnn_jax.models import create_model
 from cnn_jax.pretrained import Network, Preprocessing
 from cnn_jax.pretrained.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from cnn_jax.tasks import Classification
+from experiments.tools.own_models import import_own_models
 from experiments.tools.saved_run import Step, load_run
 
 
@@ -72,6 +73,7 @@ def load_any_network(config: NetworkConfig) -> Network:
         )
     if config.run:
         return load_run(config.run, config.step)
+    import_own_models()
     if config.checkpoint:
         return _from_checkpoint(config)
     create_model(config.model)  # names similar models if it is unknown
