@@ -9,7 +9,12 @@ from cnn_jax.models.googlenet import GoogLeNet
 from cnn_jax.models.inception import InceptionV3
 from cnn_jax.models.lenet import LeNet
 from cnn_jax.models.mlp import MLP
-from cnn_jax.models.registry import create_model, example_shape, list_models
+from cnn_jax.models.registry import (
+    create_model,
+    example_shape,
+    list_models,
+    registered_name,
+)
 from cnn_jax.models.resnet import ResNet, cifar_resnet
 from cnn_jax.models.simple_cnn import SimpleCNN
 from cnn_jax.models.vgg import VGG
@@ -34,4 +39,5 @@ __all__ = [
     "create_model",
     "example_shape",
     "list_models",
+    "registered_name",
 ]

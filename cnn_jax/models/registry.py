@@ -83,6 +83,23 @@ def example_shape(name: str) -> tuple[int, int, int]:
     return _find(name).example_shape
 
 
+def registered_name(model: nn.Module) -> str:
+    """The name that a model was created by; of a model that is not registered, its class's.
+
+    Attributes that a name does not stand for, such as `num_classes`, may have any value.
+    """
+
+    def agreeing(attributes: Mapping[str, Any]) -> int:
+        return sum(getattr(model, name) == value for name, value in attributes.items())
+
+    fits = {
+        name: (len(entry.fixed), agreeing(entry.defaults))
+        for name, entry in _ENTRIES.items()
+        if type(model) is entry.module and agreeing(entry.fixed) == len(entry.fixed)
+    }
+    return max(fits, key=fits.__getitem__, default=type(model).__name__)
+
+
 def list_models(pattern: str = "*") -> list[str]:
     """Names of all models that match a shell pattern such as "resnet*", in order."""
     return sorted(fnmatch.filter(_ENTRIES, pattern), key=_by_number)

@@ -6,8 +6,9 @@ from typing import Any
 import jax
 from jaxtyping import Array, Key
 
+from cnn_jax.imagenet import imagenet_classes
 from cnn_jax.models import create_model
-from cnn_jax.pretrained.catalog import find_weights, imagenet_classes
+from cnn_jax.pretrained.catalog import find_weights
 from cnn_jax.pretrained.classes import change_num_classes
 from cnn_jax.pretrained.convert import from_torch
 from cnn_jax.pretrained.files import hub_configuration, hub_file, weights_directory, weights_file

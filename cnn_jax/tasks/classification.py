@@ -107,6 +107,15 @@ class Classification:
                     f"{name} must be finite and not negative, got {getattr(self, name)}"
                 )
 
+    def check(self, dataset: Any) -> None:
+        """Raise ConfigError if the data set has more classes than the model has outputs."""
+        outputs, classes = getattr(self.model, "num_classes", None), dataset.num_classes
+        if outputs is not None and outputs < classes:
+            raise ConfigError(
+                f"the model has {outputs} outputs, and {dataset.title} has {classes} classes; "
+                f"create the model with num_classes={classes}"
+            )
+
     def init(self, key: Key[Array, ""], spec: Spec) -> tuple[PyTree, PyTree]:
         """Fresh ``(params, model_state)`` for examples of a spec."""
         return init_model(self.model, key, spec)

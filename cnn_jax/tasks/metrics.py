@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.tasks.labels import (
@@ -101,6 +101,25 @@ def confusion_counts(
     predicted = jax.nn.one_hot(decision(outputs).ravel(), classes, dtype=outputs.dtype)
     # Accelerators round the factors of a matrix product by default.
     return jnp.matmul((true * weights[:, None]).T, predicted, precision=lax.Precision.HIGHEST)
+
+
+def class_scores(
+    counts: Float[np.ndarray, "classes classes"] | Int[np.ndarray, "classes classes"],
+) -> dict[str, Float[np.ndarray, " classes"]]:
+    """Precision, recall, F1 and support of each class, from added-up `confusion_counts`.
+
+    Precision is the share of the examples predicted as the class that are of it, recall the share
+    of its examples that are predicted as it, F1 their harmonic mean, support the number of its
+    examples. A share of no examples is 0, as in scikit-learn's `classification_report`.
+    """
+    counts = np.asarray(counts, np.float64)
+    right, support, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    return {
+        "precision": right / np.maximum(predicted, 1),
+        "recall": right / np.maximum(support, 1),
+        "f1": 2 * right / np.maximum(support + predicted, 1),
+        "support": support,
+    }
 
 
 def calibration_sums(

@@ -1,7 +1,6 @@
 """Two-dimensional codes as points in the plane."""
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 
 import matplotlib as mpl
 import numpy as np
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
+from cnn_jax.visual.labels import move_apart
 from cnn_jax.visual.style import (
     CAPTION_SIZE,
     INK,
@@ -19,11 +19,9 @@ from cnn_jax.visual.style import (
     legend_outside,
     new_figure,
 )
-from cnn_jax.visual.text import text_height, text_width
 
 _SIDE = 5.0
 _NAMES_UP_TO = 20
-_MOVES = 100
 
 
 def code_scatter(
@@ -76,10 +74,12 @@ def code_scatter(
                 class_names[index]: np.median(points[labels == index], axis=0)
                 for index in np.unique(labels)
             }
-            for text, place in _apart(medians, (high - low) / _SIDE).items():
+            for text, place in medians.items():
                 axes.annotate(
                     text,
                     place,
+                    xytext=(0, 0),
+                    textcoords="offset points",
                     ha="center",
                     va="center",
                     fontsize=CAPTION_SIZE,
@@ -98,29 +98,6 @@ def code_scatter(
         for index, name in enumerate(class_names)
     ]
     legend_outside(figure, handles, "right")
+    for axes in panels:
+        move_apart(figure, axes.texts)
     return figure
-
-
-def _apart(
-    places: Mapping[str, Float[np.ndarray, "2"]], inch: Float[np.ndarray, "2"]
-) -> dict[str, np.ndarray]:
-    """Move texts up and down until they do not overlap.
-
-    `inch` is the length of about one inch in the units of each axis.
-    """
-    texts = list(places)
-    x, y = (np.array(list(places.values())) / inch).T
-    widths = [text_width(text, size=CAPTION_SIZE) for text in texts]
-    height = text_height("x", size=CAPTION_SIZE)
-    for _ in range(_MOVES):
-        moved = False
-        for first, second in combinations(np.argsort(y, kind="stable"), 2):
-            beside = abs(x[first] - x[second]) > (widths[first] + widths[second] + height) / 2
-            missing = height - (y[second] - y[first])
-            if not beside and missing > 1e-3:
-                y[first] -= missing / 2
-                y[second] += missing / 2
-                moved = True
-        if not moved:
-            break
-    return {text: np.array([x[i], y[i]]) * inch for i, text in enumerate(texts)}

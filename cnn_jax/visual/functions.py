@@ -14,6 +14,7 @@ from cnn_jax.visual.style import (
     PALETTE,
     TICK_SIZE,
     AnyArray,
+    legend_outside,
     new_figure,
     panel_grid,
     plain_axes,
@@ -48,16 +49,16 @@ def function_fits(
     figure = new_figure(_PANEL * columns, 0.8 * _PANEL * rows, title)
     low, high = target.min(), target.max()
     room = 0.25 * (high - low or 1.0)
-    grid = shared_panels(figure, len(values), (rows, columns))
+    grid = shared_panels(figure, len(values), (rows, columns), xlabel="x", ylabel="f(x)")
     for index, (axes, (name, fit)) in enumerate(zip(grid, values.items(), strict=True)):
-        axes.plot(x, target, color=GRAY, linewidth=2.5, label="function")
+        axes.plot(x, target, color=GRAY, linewidth=3.5, label="function")
         axes.plot(x, fit, color=PALETTE[1], linewidth=1.3, label="fit")
         plain_axes(axes)
         axes.tick_params(labelbottom=index + columns >= len(values))
         # Distant values of a fit would flatten the function.
         axes.set_ylim(low - room, high + room)
         axes.set_title(_with_error(name, fit, target), fontsize=LABEL_SIZE, color=INK)
-    grid[0].legend(fontsize=TICK_SIZE, frameon=False, loc="upper right")
+    legend_outside(figure, grid[0].get_lines(), "lower")
     return figure
 
 
@@ -87,7 +88,7 @@ def function_maps(
         _with_error(name, fit, target): fit for name, fit in values.items()
     }
     largest = np.abs(target).max() or 1.0
-    grid = shared_panels(figure, len(panels), (rows, columns))
+    grid = shared_panels(figure, len(panels), (rows, columns), xlabel="x", ylabel="y")
     for index, (axes, (name, image)) in enumerate(zip(grid, panels.items(), strict=True)):
         picture = axes.imshow(
             image,
@@ -105,6 +106,7 @@ def function_maps(
             axis.set_major_locator(MaxNLocator(4))
         axes.set_title(name, fontsize=LABEL_SIZE, color=INK)
     bar = figure.colorbar(picture, ax=figure.axes, shrink=0.8, aspect=30)
+    bar.set_label("f(x, y)", fontsize=LABEL_SIZE, color=INK)
     bar.ax.tick_params(labelsize=TICK_SIZE, colors=INK)
     return figure
 

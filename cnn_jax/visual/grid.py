@@ -85,7 +85,7 @@ def worst_mistakes(
 ) -> Figure:
     """Misclassified images, starting with the lowest probability of the true class.
 
-    The caption gives the true class, then the predicted class with its probability.
+    The caption gives the true class and the predicted class, with their probabilities.
 
     Args:
         images: see `image_grid`.
@@ -134,13 +134,18 @@ def worst_mistakes(
         axes.text(0.5, 0.5, "no mistakes", ha="center", va="center", size=TITLE_SIZE, color=INK)
         return figure
     captions = [
-        f"{class_names[labels[i]]}\ntaken for {class_names[predicted[i]]} "
-        f"({probabilities[i, predicted[i]]:.0%})"
+        f"{class_names[labels[i]]} ({_percent(probabilities[i, labels[i]])})\n"
+        f"taken for {class_names[predicted[i]]} ({_percent(probabilities[i, predicted[i]])})"
         for i in worst
     ]
     return image_grid(
         images[worst],
         captions,
-        title=f"{title}\nworst mistakes first",
+        title=f"{title}\nmistakes, lowest probability of the true class first",
         columns=5,
     )
+
+
+def _percent(probability: float) -> str:
+    """Two digits; below 1% in a form that tells small probabilities apart."""
+    return f"{probability:.0%}" if probability >= 0.01 else f"{100 * probability:.1g}%"

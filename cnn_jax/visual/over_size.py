@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
+from cnn_jax.visual.labels import move_apart
 from cnn_jax.visual.style import (
     CAPTION_SIZE,
     MARKERS,
@@ -55,7 +56,8 @@ def learning_curve(
     plain_axes(axes, xlabel=xlabel, ylabel="accuracy (%)")
     axes.margins(x=0.08, y=0.12)
     if len(lines) > 1:
-        axes.legend(fontsize=TICK_SIZE, frameon=False, loc="lower right")
+        axes.legend(fontsize=TICK_SIZE, frameon=False, loc="best")
+    move_apart(figure, axes.texts)
     return figure
 
 
@@ -75,7 +77,7 @@ def accuracy_over_batch_size(
     percent = {name: 100 * np.asarray(fractions, float) for name, fractions in accuracies.items()}
     figure, axes = _over_size(batch_sizes, percent, title=title, base=2)
     plain_axes(axes, xlabel="batch size", ylabel="accuracy (%)")
-    axes.legend(fontsize=TICK_SIZE, frameon=False, loc="lower right")
+    axes.legend(fontsize=TICK_SIZE, frameon=False, loc="best")
     return figure
 
 
@@ -103,7 +105,7 @@ def error_over_size(
     axes.set_yscale("log")
     plain_axes(axes, xlabel=xlabel, ylabel=ylabel)
     if len(errors) > 1:
-        axes.legend(fontsize=TICK_SIZE, frameon=False, loc="upper right")
+        axes.legend(fontsize=TICK_SIZE, frameon=False, loc="best")
     return figure
 
 

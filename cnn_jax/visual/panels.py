@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from scipy import ndimage
 
 from cnn_jax.visual.predictions import BARS_WIDTH, Prediction, draw_class_bars, draw_image
 from cnn_jax.visual.sheet import Sheet
-from cnn_jax.visual.style import CAPTION_SIZE, INK, LABEL_SIZE, AnyArray
+from cnn_jax.visual.style import CAPTION_SIZE, GRAY, INK, LABEL_SIZE, AnyArray
 from cnn_jax.visual.text import text_height, wrap_and_cut
 
 _HEIGHT = 2.3  # of a picture, in inches
@@ -20,7 +22,10 @@ _MARGIN = 0.2
 _BAR_WIDTH = 0.1  # of a colour bar without its numbers
 _BAR_ROOM = 0.75
 _TITLE_LINES = 2
-_OPACITY = 0.6
+# The outlines of an image over its heat map, in pixels of an image of this size.
+_OUTLINE_SIZE = 300
+_OUTLINE_SMOOTHING = 2.0
+_OUTLINE_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,8 @@ class Panel:
 
     Attributes:
         title: written above the image in at most two lines.
-        image: gray or RGB, uint8 or in [0, 1]. It is drawn in gray below a heat map.
+        image: gray or RGB, uint8 or in [0, 1]. Over a heat map only its outlines are drawn, in
+            gray, so that the colours of the map are those of its colour bar.
         heat: heat map of the same size as the image.
         label: quantity and unit of `heat`, for its colour bar.
         from_zero: whether the colours start at zero or at the smallest value of the map.
@@ -127,14 +133,12 @@ def _draw(axes: Axes, bar: Axes | None, panel: Panel) -> None:
     if panel.heat is None or bar is None:
         draw_image(axes, image)
         return
-    # The colours of the image would mix with those of the map.
-    draw_image(axes, np.mean(image, axis=-1, keepdims=True).astype(image.dtype))
     heat = np.asarray(panel.heat, np.float32)
     low, high = (0.0 if panel.from_zero else float(heat.min())), float(heat.max())
-    shown = axes.imshow(
-        heat, cmap="inferno", vmin=low, vmax=high if high > low else low + 1, alpha=_OPACITY
-    )
+    shown = axes.imshow(heat, cmap="inferno", vmin=low, vmax=high if high > low else low + 1)
+    axes.imshow(_outlines(image), extent=shown.get_extent(), cmap=ListedColormap([GRAY]))
     axes.set_anchor("NW")
+    axes.set_axis_off()
     figure = axes.get_figure()
     assert isinstance(figure, Figure)
     # Without this format, powers of ten would be written above the bar, in the title.
@@ -143,3 +147,12 @@ def _draw(axes: Axes, bar: Axes | None, panel: Panel) -> None:
     bar.tick_params(labelsize=CAPTION_SIZE, colors=INK, length=2)
     bar.locator_params(nbins=5)
     bar.set_ylabel(panel.label, size=CAPTION_SIZE, color=INK, labelpad=2)
+
+
+def _outlines(image: np.ndarray) -> np.ma.MaskedArray:
+    """The strongest edges of an image, masked elsewhere."""
+    gray = image.astype(np.float32).mean(axis=-1)
+    gray = ndimage.zoom(gray, _OUTLINE_SIZE / max(gray.shape), order=1)
+    edges = ndimage.gaussian_gradient_magnitude(gray, _OUTLINE_SMOOTHING)
+    weak = edges <= np.quantile(edges, 1 - _OUTLINE_SHARE)
+    return np.ma.masked_array(np.zeros_like(edges), weak)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from cnn_jax.visual.style import GRAY, INK, LABEL_SIZE, color_of, new_figure, plain_axes
 
@@ -27,6 +28,15 @@ def accuracies_of_runs(
     axes = figure.add_subplot()
     if target is not None:
         axes.axvline(100 * target, color=GRAY, linestyle="--", linewidth=1.0)
+        axes.annotate(
+            f"target {100 * target:g}",
+            (100 * target, 1),
+            xycoords=("data", "axes fraction"),
+            ha="center",
+            va="bottom",
+            fontsize=LABEL_SIZE,
+            color=GRAY,
+        )
     for row, (name, fractions) in enumerate(accuracies.items()):
         values, color = 100 * np.asarray(fractions), color_of(row)
         # Equal accuracies are drawn above each other.
@@ -44,6 +54,7 @@ def accuracies_of_runs(
             va="top",
             fontsize=LABEL_SIZE,
             color=INK,
+            path_effects=[withStroke(linewidth=3, foreground="white")],
         )
     plain_axes(axes, xlabel="accuracy (%)")
     axes.set_yticks(range(len(accuracies)), list(accuracies), fontsize=LABEL_SIZE)

@@ -10,6 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 
 from cnn_jax.visual.text import text_height, wrap
 
@@ -28,6 +29,12 @@ INK = "#222222"
 GRAY = "#888888"
 
 _PAD = 0.09  # around all axes, in inches
+_RIM = 1.2  # of a line below another, in points on each side
+_HIDDEN = 0.01  # lines closer than this share of the axis lie over each other
+
+
+class NothingToDraw(ValueError):
+    """What a figure is to show has no values, as in a training of no steps."""
 
 
 def color_of(index: int) -> str:
@@ -69,7 +76,10 @@ def shared_panels(
 
 
 def plain_axes(axes: Axes, *, xlabel: str = "", ylabel: str = "") -> None:
-    """Label axes of curves, and give them a faint grid and no frame above and to the right."""
+    """Label axes of curves, and give them a faint grid and no frame above and to the right.
+
+    Lines that lie below others are widened, so that their rims can be seen.
+    """
     if xlabel:
         axes.set_xlabel(xlabel, fontsize=LABEL_SIZE, color=INK)
     if ylabel:
@@ -78,6 +88,29 @@ def plain_axes(axes: Axes, *, xlabel: str = "", ylabel: str = "") -> None:
     axes.grid(True, color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+    _widen_hidden(axes)
+
+
+def _widen_hidden(axes: Axes) -> None:
+    lines = [line for line in axes.get_lines() if line.get_transform() == axes.transData]
+    lines.sort(key=Line2D.get_zorder)
+    # Logarithms of the values on logarithmic axes.
+    points = [axes.transScale.transform(np.asarray(line.get_xydata(), float)) for line in lines]
+    points = [place[np.isfinite(place).all(axis=1)] for place in points]
+    shown = [place for place in points if len(place)]
+    if not shown:
+        return
+    near = _HIDDEN * np.ptp(np.concatenate(shown)[:, 1])
+    for index in reversed(range(len(lines))):
+        x, y = points[index].T
+        widths = [
+            above.get_linewidth() + 2 * _RIM
+            for above, other in zip(lines[index + 1 :], points[index + 1 :], strict=True)
+            if len(x) and len(other)
+            # Outside of the other line this is NaN, which is not near.
+            if np.all(np.abs(np.interp(x, *other.T, np.nan, np.nan) - y) <= near)
+        ]
+        lines[index].set_linewidth(max([lines[index].get_linewidth(), *widths]))
 
 
 def legend_outside(

@@ -1,11 +1,17 @@
 """Text of known size: line breaks and cuts."""
 
+import re
 from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
 _LINE_HEIGHT = 1.35  # in units of the font size
+# Where a word that is wider than a line is broken: after punctuation, as in file names. If a part
+# is still too wide, between letters, and if a number is, between its digits.
+_NUMBER = r"\d+(?:[.,]\d+)*"
+_PARTS = (rf"(?:{_NUMBER}|[^\W_])+[\W_]*|[\W_]+", rf"{_NUMBER}|\D", ".")
 
 
 def text_width(text: str, *, size: float) -> float:
@@ -22,27 +28,33 @@ def text_height(text: str, *, size: float) -> float:
 def wrap(text: str, *, width: float, size: float) -> str:
     """Break the lines of `text` so that they fit into `width` inches at `size` points.
 
-    Lines break between words. A word is broken only if it is wider than a line.
+    Lines break between words. A word is broken only if it is wider than a line, and then after
+    punctuation and not inside a number, where that is possible.
     """
 
     def fits(line: str) -> bool:
         return text_width(line, size=size) <= width
 
+    def parts(word: str, levels: Sequence[str] = _PARTS) -> Iterator[str]:
+        if fits(word) or not levels:
+            yield word
+        else:
+            for part in re.findall(levels[0], word):
+                yield from parts(part, levels[1:])
+
     lines = []
     for paragraph in text.split("\n"):
         line = ""
         for word in paragraph.split():
-            if line and fits(f"{line} {word}"):
-                line = f"{line} {word}"
-                continue
-            if line:
+            space = " " if line else ""
+            if line and not fits(line + space + word):
                 lines.append(line)
-            line = ""
-            for character in word:
-                if line and not fits(line + character):
+                line = space = ""
+            for part in parts(word):
+                if line and not fits(line + space + part):
                     lines.append(line)
                     line = ""
-                line += character
+                line, space = line + space + part, ""
         lines.append(line)
     return "\n".join(lines)
 
@@ -65,4 +77,8 @@ def cut(text: str, *, width: float, size: float) -> str:
     length = bisect_left(
         range(len(text)), True, key=lambda n: "\n" in wrap(text[:n] + "…", width=width, size=size)
     )
-    return f"{text[: length - 1].rstrip()}…"
+    kept = text[: length - 1]
+    if text[length - 1].isdigit():
+        # The beginning of a number would be another number.
+        kept = re.sub(rf"(?<!\d){_NUMBER}[.,]?$", "", kept) or kept
+    return f"{kept.rstrip()}…"

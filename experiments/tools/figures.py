@@ -1,4 +1,4 @@
-"""The figures of all classification experiments."""
+"""The heading of every figure of a run, and the figures of all classification experiments."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from cnn_jax.data import ArraySplit
-from cnn_jax.training import Result
+from cnn_jax.data import labels_of
+from cnn_jax.models import registered_name
+from cnn_jax.training import Experiment, Result
 from cnn_jax.visual import (
     confusion_matrix,
     first_layer_filters,
@@ -17,6 +18,18 @@ from cnn_jax.visual import (
 from experiments.tools.feature_maps import first_kernel
 
 MISTAKES = 25
+
+
+def figure_heading(run: str, *experiments: Experiment) -> str:
+    """What stands above a figure: the run and its networks.
+
+    Args:
+        run: experiment and name, such as "resnet_cifar/1234abcd".
+        experiments: those that the figure is about.
+    """
+    models = (getattr(one.task, "model", None) for one in experiments)
+    names = dict.fromkeys(registered_name(model) for model in models if model is not None)
+    return f"{run}: {', '.join(names)}" if names else run
 
 
 def classification_figures() -> dict[str, Callable[[Result], Any]]:
@@ -67,10 +80,7 @@ def _filters(result: Result) -> Any:
 
 
 def _labels(result: Result) -> np.ndarray:
-    split = result.experiment.dataset.splits[result.held_out]
-    if isinstance(split, ArraySplit):
-        return split.arrays["label"]
-    return np.array([split[index]["label"] for index in range(len(split))])
+    return labels_of(result.experiment.dataset.splits[result.held_out])
 
 
 def _title(result: Result, what: str) -> str:
