@@ -86,8 +86,8 @@ def test_auxiliary_classifiers_need_classes(name):
 
 def test_weights_with_a_last_layer_fit_a_model_without_it():
     """And the last layer can be taken away from variables."""
-    shape = (28, 28, 1)
-    model, features = (create_model("lenet5", num_classes=n) for n in (10, 0))
+    shape = (32, 32, 3)
+    model, features = (create_model("cifar_lenet5", num_classes=n) for n in (10, 0))
     variables = model.init(jax.random.key(0), jnp.zeros((1, *shape)))
     state = to_torch(model, variables)
     without = from_torch(features, state, shape)
