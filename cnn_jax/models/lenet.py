@@ -121,6 +121,7 @@ class LeNet(nn.Module):
         names: dict[str, str] = {}
         for number in (1, 2):
             names |= torch_names.conv(f"conv{number}", f"body/conv{number}", bias=True)
+        for number in (1, 2):
             names |= torch_names.linear(f"fc{number}", f"head/fc{number}")
         return names | classifier_names(self.num_classes, "fc3", "head/fc3")
 
