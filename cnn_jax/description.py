@@ -148,7 +148,15 @@ def _find(path: str) -> Any:
         )
     try:
         value = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError):
+    except (ImportError, AttributeError) as error:
+        package = module.split(".")[0]
+        if isinstance(error, ModuleNotFoundError) and error.name == package:
+            raise DescriptionError(
+                f"{path} is defined beside the library, in {package}/, which cannot be imported: "
+                f"add the checkout that holds {package}/ to PYTHONPATH"
+            ) from None
+        if isinstance(error, ModuleNotFoundError) and not _is_ours(error.name or ""):
+            raise DescriptionError(f"{path} cannot be imported: {error}; install it") from None
         raise DescriptionError(
             f"there is no {path}: the code has changed since; use the version that the description "
             "was written with"

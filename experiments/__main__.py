@@ -1,10 +1,16 @@
 """``python -m experiments``: list all experiments with their claims, and all tools."""
 
 import ast
+import difflib
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
+from cnn_jax.errors import UserError
+from experiments.tools.messages import user_errors
 
 
 def experiments() -> dict[str, str]:
@@ -34,9 +40,15 @@ def _files() -> dict[str, tuple[str, bool]]:
     return found
 
 
-def main() -> None:
-    """Print the lists."""
+def main(words: Sequence[str] = ()) -> None:
+    """Print the lists.
+
+    Args:
+        words: arguments of the command. It takes none, but people give it a name.
+    """
     console = Console()
+    with user_errors(console):
+        check(words)
     for title, lines in (("experiment", experiments()), ("tool", tools())):
         table = Table(title=f"python -m experiments.{title.upper()} [--help]", title_justify="left")
         table.add_column(title, no_wrap=True)
@@ -46,5 +58,20 @@ def main() -> None:
         console.print(table)
 
 
+def check(words: Sequence[str]) -> None:
+    """Raise a UserError with the right command if the words name an experiment or tool."""
+    if not words or words[0] in ("-h", "--help"):
+        return
+    known = {**experiments(), **tools()}
+    if words[0] in known:
+        raise UserError(f"the name belongs to the command: python -m experiments.{words[0]} …")
+    close = difflib.get_close_matches(words[0], known, n=3)
+    hint = " or ".join(f"python -m experiments.{name}" for name in close)
+    raise UserError(
+        f"there is no experiment or tool {words[0]!r}; "
+        + (f"did you mean {hint}?" if close else "python -m experiments lists all")
+    )
+
+
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -22,6 +22,7 @@ from cnn_jax.data import DataConfig, load_dataset
 from cnn_jax.models import MLP
 from cnn_jax.tasks import Classification
 from cnn_jax.training import (
+    ControlConfig,
     Experiment,
     OptimizerConfig,
     Result,
@@ -29,6 +30,7 @@ from cnn_jax.training import (
     compute_dtype,
 )
 from cnn_jax.visual import (
+    NothingToDraw,
     gradients_by_layer,
     gradients_over_training,
     grouped_bars,
@@ -57,10 +59,9 @@ class Config:
         default_factory=lambda: OptimizerConfig(name="sgd", learning_rate=0.01, nesterov=False)
     )
     training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(
-            duration="5 epochs", log_every="20 steps", layer_gradients=True
-        )
+        default_factory=lambda: TrainingConfig(duration="5 epochs", layer_gradients=True)
     )
+    control: ControlConfig = field(default_factory=ControlConfig)
 
 
 SMOKE = replace(
@@ -69,9 +70,7 @@ SMOKE = replace(
     depth=3,
     width=16,
     data=DataConfig(name="digits"),
-    training=TrainingConfig(
-        duration="12 steps", batch_size=64, log_every="4 steps", layer_gradients=True
-    ),
+    training=TrainingConfig(duration="12 steps", batch_size=64, layer_gradients=True),
 )
 
 
@@ -92,6 +91,7 @@ def build(config: Config) -> dict[str, Experiment]:
             task=Classification(model),
             optimizer=config.optimizer,
             training=config.training,
+            control=config.control,
             figures={"curves": _curves},
         )
 
@@ -143,6 +143,8 @@ def layer_gradients(result: Result) -> tuple[list[int], np.ndarray]:
     """Steps, and the gradient norm of each layer at these steps, [steps, layers], head last."""
     layers = [f"body/hidden{n}" for n in range(1, len(_model(result).hidden) + 1)]
     rows = [row for row in result.rows if row["split"] == "train"]
+    if not rows:
+        raise NothingToDraw("there are no gradients of a training of no steps")
     norms = [[float(row[f"grad_norm/{layer}"]) for layer in [*layers, "head"]] for row in rows]
     return [row["step"] for row in rows], np.array(norms)
 

@@ -30,6 +30,7 @@ from cnn_jax.models.mlp import KernelInit
 from cnn_jax.tasks import Classification, Reconstruction
 from cnn_jax.tasks.reconstruction import ReconstructionLoss
 from cnn_jax.training import (
+    ControlConfig,
     Experiment,
     OptimizerConfig,
     Result,
@@ -81,10 +82,9 @@ class Config:
         )
     )
     training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(
-            duration="30 epochs", log_every="100 steps", save_every="10 epochs"
-        )
+        default_factory=lambda: TrainingConfig(duration="30 epochs", save_every="10 epochs")
     )
+    control: ControlConfig = field(default_factory=ControlConfig)
     classifier_optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
             name="adam", learning_rate=1e-3, schedule="cosine", warmup="100 steps"
@@ -95,14 +95,13 @@ class Config:
         default_factory=lambda: TrainingConfig(
             duration="2000 steps",
             batch_size=64,
-            log_every="50 steps",
             evaluate_every="250 steps",
             save_every="2000 steps",
         )
     )
 
 
-_SHORT = TrainingConfig(duration="12 steps", batch_size=64, log_every="4 steps")
+_SHORT = TrainingConfig(duration="12 steps", batch_size=64)
 SMOKE = replace(
     Config(),
     hidden=(32, 16),
@@ -128,6 +127,7 @@ def build(config: Config) -> dict[str, Experiment]:
             task=Reconstruction(model, loss=config.loss),
             optimizer=config.optimizer,
             training=config.training,
+            control=config.control,
             figures={"curves": _curves},
             pictures={"reconstructions": partial(_while_training, dataset, model, config.loss)},
         )
@@ -149,6 +149,7 @@ def build(config: Config) -> dict[str, Experiment]:
                 task=Classification(model),
                 optimizer=config.classifier_optimizer,
                 training=config.classifier_training,
+                control=config.control,
                 initialize=from_encoder if start == "encoder" else None,
                 figures={name: figures[name] for name in ("curves", "confusion")},
             )

@@ -5,17 +5,18 @@ features in deep neural networks?". There are two stages: first only the new hea
 everything at a smaller rate. A random start is trained for the same number of steps in one stage.
 
     python -m experiments.finetune --data.name ./folder --data.image-size 224 --model resnet50
-    … --checkpoint resnet18.pth --checkpoint-classes 1000       a file of your own
+    … --checkpoint resnet18.pth                                 a file of your own
     … --init compare                                            compared with a random start
     python -m experiments.finetune --init run --from-run runs/resnet_cifar/1234abcd
     python -m experiments.finetune --init run --from-run runs/autoencoder/1234abcd/code-30
     python -m experiments.finetune --init compare --from-run … --labels 100 1000
 
 Images are normalized with the mean and standard deviation that the body was trained with; a random
-start uses those of the new data. For a body trained on colour images, gray images become three
-equal channels; for one trained on gray images, colours become their brightness. BatchNorm uses the
-source's statistics in both stages, unless --norm batch changes the second one. The data set's
-augmentation is used: crops and, where they make sense, mirror images.
+start uses those of the new data. For images with another number of channels the body's first kernel
+is adapted: summed over the channels for gray images, repeated and scaled for more. The head is
+drawn anew, so that a checkpoint may have another one or none. BatchNorm uses the source's
+statistics in both stages, unless --norm batch changes the second one. The data set's augmentation
+is used: crops and, where they make sense, mirror images.
 """
 
 from collections.abc import Mapping
@@ -30,11 +31,13 @@ from cnn_jax.pretrained import Network
 from cnn_jax.pretrained.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from cnn_jax.tasks import Classification
 from cnn_jax.training import (
+    ControlConfig,
     Experiment,
     OptimizerConfig,
     Result,
     TrainingConfig,
     compute_dtype,
+    make_plan,
     to_steps,
 )
 from cnn_jax.training.experiment import Variables
@@ -43,7 +46,13 @@ from experiments.autoencoder import with_labels
 from experiments.tools.figures import classification_figures
 from experiments.tools.networks import NetworkConfig, load_any_network
 from experiments.tools.run import run
-from experiments.tools.sources import transplanted, with_channels, with_classes, with_norm
+from experiments.tools.sources import (
+    from_checkpoint,
+    transplanted,
+    with_channels,
+    with_classes,
+    with_norm,
+)
 
 NAMES = {"random": "random start", "head": "pretrained, head alone", "all": "pretrained, then all"}
 
@@ -63,30 +72,33 @@ class Config:
     weights: str = "DEFAULT"
     """Public weights of the model; DEFAULT is the best of them."""
     checkpoint: str = ""
-    """State dict of your own instead of public weights: .safetensors, or PyTorch's .pth."""
-    checkpoint_classes: int = 1000
-    """Number of classes of the checkpoint; its last layer is left out."""
-    checkpoint_image_size: int = 224
-    """Height and width of the checkpoint's images, for models without global pooling."""
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    """Mean of each channel in [0, 1] that the checkpoint was trained with; 0.5 for torchvision's
-    GoogLeNet and Inception v3."""
-    std: tuple[float, float, float] = IMAGENET_STD
-    """Standard deviation of each channel that the checkpoint was trained with; 0.5 for
-    torchvision's GoogLeNet and Inception v3."""
+    """File of your own instead of public weights: .safetensors, or PyTorch's .pth, .pt, .th, .ckpt,
+    .bin or .tar, a state dict or a training script's checkpoint. With --from-run: best, last or a
+    step; by default the one that the run's final table is about."""
+    averaged: bool = True
+    """Of a checkpoint that has both, take the moving average of the weights, not the last ones."""
+    prefix: str = ""
+    """Take only the checkpoint's names that begin with it, such as encoder_q., without it."""
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    """Mean of each channel in [0, 1] that the checkpoint was trained with; 0.5 0.5 0.5 for
+    torchvision's GoogLeNet and Inception v3, one number for gray images."""
+    std: tuple[float, ...] = IMAGENET_STD
+    """Standard deviation of each channel that the checkpoint was trained with; 0.5 0.5 0.5 for
+    torchvision's GoogLeNet and Inception v3, one number for gray images."""
     norm: Literal["frozen", "batch"] = "frozen"
     """Statistics of BatchNorm in the second stage: the source's, or those of each batch."""
     labels: tuple[int, ...] = ()
     """Numbers of training examples to compare; by default all examples are used."""
     data: DataConfig = field(default_factory=DataConfig)
     head_duration: str = "10 epochs"
-    """Length of the first stage, which trains only the head."""
+    """Length of the first stage, which trains only the head; "0 steps" leaves the stage out."""
     training: TrainingConfig = field(
         # An epoch consists of whole batches; small ones suit small data sets.
         default_factory=lambda: TrainingConfig(
-            duration="20 epochs", batch_size=32, log_every="10 steps", save_every="10 epochs"
+            duration="20 epochs", batch_size=32, save_every="10 epochs"
         )
     )
+    control: ControlConfig = field(default_factory=ControlConfig)
     head_optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
             name="adamw", learning_rate=1e-2, schedule="cosine", weight_decay=0.01
@@ -110,7 +122,7 @@ SMOKE = replace(
     model="lenet5",
     data=DataConfig(name="digits", image_size=28),
     head_duration="4 steps",
-    training=TrainingConfig(duration="8 steps", batch_size=64, log_every="4 steps"),
+    training=TrainingConfig(duration="8 steps", batch_size=64),
 )
 
 
@@ -126,9 +138,10 @@ def build(config: Config) -> dict[str, Experiment]:
     )
     # A named network with random parameters needs no weights.
     named = config.init == "random" and not config.from_run
-    source = None if named else _source(config, dataset.num_classes)
+    source = None if named else _source(config, dataset)
     if source is not None:
-        dataset = with_channels(dataset, len(source.preprocessing.mean))
+        source, notes = with_channels(source, dataset.image_shape[-1])
+        dataset = replace(dataset, notes=(*dataset.notes, *notes))
     model: Any = (
         create_model(config.model, num_classes=dataset.num_classes)
         if source is None
@@ -147,19 +160,23 @@ def build(config: Config) -> dict[str, Experiment]:
     return study
 
 
-def _source(config: Config, num_classes: int) -> Network:
+def _source(config: Config, dataset: Dataset) -> Network:
     network = NetworkConfig(
         model=config.model,
         weights=config.weights,
         checkpoint=config.checkpoint,
-        num_classes=config.checkpoint_classes,
-        image_size=config.checkpoint_image_size,
+        averaged=config.averaged,
+        prefix=config.prefix,
         mean=config.mean,
         std=config.std,
     )
     if config.from_run:
-        network = NetworkConfig(run=config.from_run)
-    return with_classes(load_any_network(network), num_classes)
+        found = load_any_network(NetworkConfig(run=config.from_run, checkpoint=config.checkpoint))
+    elif config.checkpoint:
+        found = from_checkpoint(network, dataset.image_shape)
+    else:
+        found = load_any_network(network)
+    return with_classes(found, dataset.num_classes)
 
 
 def _random(config: Config, model: Any, dataset: Dataset) -> Experiment:
@@ -173,6 +190,7 @@ def _random(config: Config, model: Any, dataset: Dataset) -> Experiment:
         task=Classification(with_norm(model, "batch")),
         optimizer=config.random_optimizer,
         training=replace(config.training, duration=f"{total} steps"),
+        control=config.control,
         figures=_figures(),
     )
 
@@ -180,7 +198,7 @@ def _random(config: Config, model: Any, dataset: Dataset) -> Experiment:
 def _stages(
     config: Config, source: Network, model: Any, dataset: Dataset, prefix: str
 ) -> dict[str, Experiment]:
-    """Train the head alone on the source's body, then continue with everything."""
+    """Train the head alone on the source's body, if at all, then everything."""
     scale = source.preprocessing
     dataset = replace(dataset, mean=scale.mean, std=scale.std)
 
@@ -195,6 +213,7 @@ def _stages(
         task=Classification(with_norm(model, "frozen")),
         optimizer=config.head_optimizer,
         training=replace(config.training, duration=config.head_duration),
+        control=config.control,
         initialize=from_source,
         trainable=in_head,
         figures=_figures(),
@@ -207,6 +226,8 @@ def _stages(
         initialize=from_head,
         trainable=None,
     )
+    if make_plan(head).total == 0:
+        return {f"{prefix}all": replace(everything, initialize=from_source)}
     return {f"{prefix}head": head, f"{prefix}all": everything}
 
 
@@ -247,6 +268,8 @@ def _curves(group: Mapping[str, Result]) -> Any:
         later = [row | {"step": row["step"] + first} for row in group["all"].rows]
         runs["pretrained"] = [*group["head"].rows, *later]
         title += f"; pretrained: head alone for {first:,} steps, then all"
+    elif "all" in group:
+        runs["pretrained"] = group["all"].rows
     return compared_curves(runs, ["loss", "accuracy"], title=title)
 
 

@@ -60,9 +60,7 @@ class Config:
 SMOKE = replace(
     Config(),
     data=DataConfig(name="digits"),
-    training=TrainingConfig(
-        duration="12 steps", batch_size=16, log_every="4 steps", layer_gradients=True
-    ),
+    training=TrainingConfig(duration="12 steps", batch_size=16, layer_gradients=True),
 )
 
 

@@ -36,9 +36,7 @@ class Config:
         # This rate is used only without a sweep.
         default_factory=lambda: OptimizerConfig(name="adam", learning_rate=1e-3)
     )
-    training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(duration="5 epochs", log_every="100 steps")
-    )
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(duration="5 epochs"))
     control: ControlConfig = field(default_factory=ControlConfig)
 
 
@@ -47,7 +45,7 @@ SMOKE = replace(
     Config(),
     hidden=(32,),
     data=DataConfig(name="digits"),
-    training=TrainingConfig(duration="12 steps", batch_size=64, log_every="4 steps"),
+    training=TrainingConfig(duration="12 steps", batch_size=64),
 )
 
 

@@ -35,7 +35,14 @@ from cnn_jax.interpretability import activation_maximization
 from cnn_jax.layers import conv2d
 from cnn_jax.models import SimpleCNN
 from cnn_jax.tasks import Classification
-from cnn_jax.training import Experiment, OptimizerConfig, Result, TrainingConfig, compute_dtype
+from cnn_jax.training import (
+    ControlConfig,
+    Experiment,
+    OptimizerConfig,
+    Result,
+    TrainingConfig,
+    compute_dtype,
+)
 from cnn_jax.visual import Picture, example_rows, kernel_responses
 from experiments.tools.figures import classification_figures
 from experiments.tools.photographs import load_photograph
@@ -80,6 +87,7 @@ class Config:
             duration="800 steps", evaluate_every="200 steps", save_every="400 steps"
         )
     )
+    control: ControlConfig = field(default_factory=ControlConfig)
 
 
 SMOKE = replace(
@@ -89,7 +97,7 @@ SMOKE = replace(
     channels=2,
     ascent_steps=4,
     data=DataConfig(name="digits"),
-    training=TrainingConfig(duration="12 steps", batch_size=64, log_every="4 steps"),
+    training=TrainingConfig(duration="12 steps", batch_size=64),
 )
 
 KERNELS: dict[str, np.ndarray] = {
@@ -119,6 +127,7 @@ def build(config: Config) -> Experiment:
         task=Classification(model),
         optimizer=config.optimizer,
         training=config.training,
+        control=config.control,
         figures=classification_figures()
         | {
             "kernels": lambda _: draw_kernels(config),

@@ -21,7 +21,14 @@ from flax import linen as nn
 from cnn_jax.data import Augment, DataConfig, Dataset, load_dataset, random_crop, random_flip
 from cnn_jax.models import MLP, SimpleCNN
 from cnn_jax.tasks import Classification
-from cnn_jax.training import Experiment, OptimizerConfig, Result, TrainingConfig, compute_dtype
+from cnn_jax.training import (
+    ControlConfig,
+    Experiment,
+    OptimizerConfig,
+    Result,
+    TrainingConfig,
+    compute_dtype,
+)
 from cnn_jax.visual import compared_curves
 from experiments.tools.figures import classification_figures
 from experiments.tools.run import run
@@ -57,9 +64,8 @@ class Config:
             name="adamw", learning_rate=2e-3, schedule="one_cycle", weight_decay=0.1
         )
     )
-    training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(duration="30 epochs", log_every="100 steps")
-    )
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(duration="30 epochs"))
+    control: ControlConfig = field(default_factory=ControlConfig)
 
 
 MLP_RECIPE = Config()
@@ -75,7 +81,7 @@ SMOKE = replace(
     loss="all",
     hidden=(32,),
     data=DataConfig(name="digits"),
-    training=TrainingConfig(duration="12 steps", batch_size=64, log_every="4 steps"),
+    training=TrainingConfig(duration="12 steps", batch_size=64),
 )
 
 
@@ -107,6 +113,7 @@ def build(config: Config) -> Experiment | dict[str, Experiment]:
             task=Classification(make_model(config, dataset.num_classes), loss),
             optimizer=config.optimizer,
             training=config.training,
+            control=config.control,
             figures=figures(config.recipe, loss),
         )
 

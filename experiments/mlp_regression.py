@@ -17,7 +17,7 @@ import numpy as np
 from cnn_jax.data import ArraySplit, Dataset
 from cnn_jax.models import MLP
 from cnn_jax.tasks import Regression
-from cnn_jax.training import Experiment, OptimizerConfig, Result, TrainingConfig
+from cnn_jax.training import ControlConfig, Experiment, OptimizerConfig, Result, TrainingConfig
 from cnn_jax.visual import error_over_size, function_fits, function_maps, training_curves
 from experiments.tools.run import run
 
@@ -70,20 +70,18 @@ class Config:
         default_factory=lambda: TrainingConfig(
             duration="5000 steps",
             batch_size=256,
-            log_every="100 steps",
             evaluate_every="500 steps",
             save_every="5000 steps",
         )
     )
+    control: ControlConfig = field(default_factory=ControlConfig)
 
 
 SMOKE = replace(
     Config(),
     widths=(2, 8),
     points=256,
-    training=TrainingConfig(
-        duration="12 steps", batch_size=64, log_every="4 steps", evaluate_every="4 steps"
-    ),
+    training=TrainingConfig(duration="12 steps", batch_size=64, evaluate_every="4 steps"),
 )
 
 
@@ -119,6 +117,7 @@ def build(config: Config) -> dict[str, Experiment]:
             task=Regression(MLP((width, width), 1, config.activation)),
             optimizer=config.optimizer,
             training=config.training,
+            control=config.control,
             figures={"curves": _curves},
         )
         for name, dataset in datasets.items()

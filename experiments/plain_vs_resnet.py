@@ -11,7 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from cnn_jax.data import DataConfig
-from cnn_jax.training import Experiment, OptimizerConfig, Result, TrainingConfig
+from cnn_jax.training import (
+    ControlConfig,
+    Experiment,
+    OptimizerConfig,
+    Result,
+    TrainingConfig,
+)
 from cnn_jax.visual import error_curves
 from experiments import resnet_cifar
 from experiments.tools.run import run
@@ -33,6 +39,7 @@ class Config:
         default_factory=lambda: replace(resnet_cifar.FAST.optimizer, learning_rate=0.1)
     )
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    control: ControlConfig = field(default_factory=ControlConfig)
 
 
 FAST = Config()
@@ -59,6 +66,7 @@ def build(config: Config) -> dict[str, Experiment]:
             data=config.data,
             optimizer=config.optimizer,
             training=config.training,
+            control=config.control,
         )
         return resnet_cifar.build(settings, dataset)
 

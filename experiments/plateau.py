@@ -42,11 +42,9 @@ class Config:
         # The members set the schedule.
         default_factory=lambda: OptimizerConfig(learning_rate=0.1, nesterov=False, l2=5e-4)
     )
-    training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(duration="24 epochs", log_every="200 steps")
-    )
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(duration="24 epochs"))
     control: ControlConfig = field(default_factory=lambda: ControlConfig(plateau_patience=2))
-    """Settings of the member "plateau"; the others do not use them."""
+    """Decrease on plateau is of the member "plateau" alone; early stopping is of all members."""
 
 
 SMOKE = replace(
@@ -54,9 +52,7 @@ SMOKE = replace(
     hidden=(32,),
     milestones=("4 steps", "8 steps"),
     data=DataConfig(name="digits"),
-    training=TrainingConfig(
-        duration="12 steps", batch_size=64, log_every="2 steps", evaluate_every="2 steps"
-    ),
+    training=TrainingConfig(duration="12 steps", batch_size=64, evaluate_every="2 steps"),
     control=ControlConfig(plateau_patience=1),
 )
 
@@ -71,14 +67,15 @@ def build(config: Config) -> dict[str, Experiment]:
         dtype=compute_dtype(config.training.precision),
     )
     constant = replace(config.optimizer, schedule="constant")
+    no_plateau = replace(config.control, plateau_patience=0)
     courses = {
-        "constant": (constant, ControlConfig()),
+        "constant": (constant, no_plateau),
         "plateau": (constant, config.control),
         "step": (
             replace(config.optimizer, schedule="step", milestones=config.milestones),
-            ControlConfig(),
+            no_plateau,
         ),
-        "cosine": (replace(config.optimizer, schedule="cosine"), ControlConfig()),
+        "cosine": (replace(config.optimizer, schedule="cosine"), no_plateau),
     }
     figures = {name: classification_figures()[name] for name in ("curves", "confusion")}
     return {

@@ -79,11 +79,12 @@ class Config:
         default_factory=lambda: TrainingConfig(
             duration="60 epochs",
             batch_size=32,
-            log_every="2 epochs",
             evaluate_every="2 epochs",
             save_every="20 epochs",
         )
     )
+    control: ControlConfig = field(default_factory=lambda: ControlConfig(stop_patience=PATIENCE))
+    """Early stopping is of the members "early-stopping" and "together" alone."""
 
 
 SMOKE = replace(
@@ -98,9 +99,7 @@ SMOKE = replace(
     batch_sizes=(16,),
     batch_sizes_duration="12 steps",
     data=DataConfig(name="digits"),
-    training=TrainingConfig(
-        duration="12 steps", batch_size=64, log_every="4 steps", evaluate_every="4 steps"
-    ),
+    training=TrainingConfig(duration="12 steps", batch_size=64, evaluate_every="4 steps"),
 )
 
 
@@ -190,6 +189,7 @@ def build(config: Config) -> dict[str, Experiment]:
         )
     dataset = load(config)
     figures = {name: classification_figures()[name] for name in ("curves", "confusion")}
+    no_early_stopping = replace(config.control, stop_patience=0)
 
     def experiment(
         member: Means,
@@ -204,7 +204,7 @@ def build(config: Config) -> dict[str, Experiment]:
             task=Classification(model or convolutional(config, member, dataset.num_classes)),
             optimizer=replace(config.optimizer, l2=member.l2, learning_rate=rate),
             training=training,
-            control=ControlConfig(stop_patience=PATIENCE if member.early_stopping else 0),
+            control=config.control if member.early_stopping else no_early_stopping,
             initialize=take_pretrained if member.pretraining else None,
             figures=figures,
         )

@@ -34,9 +34,10 @@ from cnn_jax.data.dataset import Dataset
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.examples import Spec
 from cnn_jax.data.load import DataConfig, load_dataset
+from cnn_jax.data.numpy_arrays import from_arrays
 from cnn_jax.data.order import epoch_order
 from cnn_jax.data.padding import on_canvas, pad_boxes
-from cnn_jax.data.splits import ArraySplit, Split, StreamSplit, WindowSplit
+from cnn_jax.data.splits import ArraySplit, Split, StreamSplit, WindowSplit, labels_of
 from cnn_jax.data.stream import HostBatch, stream_batches
 
 __all__ = [
@@ -64,6 +65,8 @@ __all__ = [
     "cutmix",
     "cutout",
     "epoch_order",
+    "from_arrays",
+    "labels_of",
     "load_dataset",
     "mixup",
     "normalize",

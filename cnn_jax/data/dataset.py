@@ -15,8 +15,14 @@ from cnn_jax.data.splits import Split
 class Stored:
     """A data set as a reader finds it, before train, validation and test are chosen.
 
-    `defaults` maps a role that the user leaves open to a split expression, which replaces the
-    usual one.
+    Attributes:
+      name: the name in `--data.name`.
+      title: the name in a figure's title.
+      splits: the examples of every stored split that can be used.
+      class_names: one name per class, in the order of the labels.
+      defaults: split expressions that replace the usual ones of roles that the user leaves open.
+      unusable: the other stored splits, with the reasons. They are errors only if they are used.
+      notes: messages for the user.
     """
 
     name: str
@@ -24,7 +30,13 @@ class Stored:
     splits: Mapping[str, Examples]
     class_names: tuple[str, ...]
     defaults: Mapping[str, str] = field(default_factory=dict)
+    unusable: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The number of examples of every split."""
+        return {name: len(examples) for name, examples in self.splits.items()}
 
     @property
     def spec(self) -> Spec:
@@ -38,10 +50,11 @@ class Dataset:
     Attributes:
       name: the name in `--data.name`, such as "cifar10".
       title: the name in a figure's title, such as "CIFAR-10".
-      splits: "train", and if available "validation" and "test".
+      splits: "train", and if available "validation" and "test"; or one of them alone, if nothing
+        else was asked for.
       class_names: one name per class, in the order of the labels; empty for a regression.
       mean, std: per channel, of images in [0, 1]; those of the train split, or ImageNet's for
-        streams.
+        streams. Empty if there is no train split.
       augment: the augmentations that make sense for these images, in the order of application.
       mix: an augmentation of a whole batch that mixes pairs of images and their labels.
       stand_in: whether "auto" chose this data set because the lecture's own is not available.
@@ -62,7 +75,7 @@ class Dataset:
     @property
     def spec(self) -> Spec:
         """Shape and dtype of each entry of one example, without the batch axis."""
-        return self.splits["train"].spec
+        return next(iter(self.splits.values())).spec
 
     @property
     def image_shape(self) -> tuple[int, ...]:

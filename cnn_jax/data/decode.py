@@ -11,8 +11,12 @@ from PIL import Image as PillowImage
 
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.examples import Crop
+from cnn_jax.data.image_files import FORMATS
+from cnn_jax.data.metadata import warn_of_metadata, without_metadata
 
-_FORMATS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WEBP"}
+MOST_PIXELS = 1 << 27
+"""The largest width times height of an image that is decoded."""
+_STARTS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WEBP"}
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _NOT_AN_IMAGE = (
     OSError,
@@ -35,12 +39,18 @@ _ORIENTATIONS = {
 
 
 def decode_image(
-    encoded: bytes, channels: int, crop: Crop | None = None, *, at_most: int = 0
+    encoded: bytes,
+    channels: int,
+    crop: Crop | None = None,
+    *,
+    at_most: int = 0,
+    name: str = "an image",
 ) -> UInt8[np.ndarray, "height width {channels}"]:
-    """Decodes JPEG, PNG, WebP and other formats to uint8.
+    """Decodes an image of one of `image_files.FORMATS` to uint8.
 
     The image is as viewers show it: its EXIF orientation is applied, and 16 bits are scaled to 8.
-    Without an alpha channel, transparency is ignored.
+    Without an alpha channel, transparency is ignored. If the metadata is broken, the pixels are
+    used as they are stored, with a `MetadataWarning`.
 
     Args:
         encoded: the bytes of an image file.
@@ -48,19 +58,41 @@ def decode_image(
         crop: applied to the whole image, such as `centre_square` and `random_part`.
         at_most: resizes a larger shorter side to this many pixels first, keeping the aspect ratio;
             JPEGs are then decoded at a reduced size. 0 does not resize.
+        name: of the image, for the warning.
 
     Raises:
-        ValueError: the bytes are not a complete image, or the image is too large to be decoded.
+        ValueError: the bytes are not a complete image, or it has more than `MOST_PIXELS` pixels.
     """
     if not encoded:
         raise ValueError("it is empty")
-    # Pillow tries all formats in turn, which takes longer than decoding a small image.
-    formats = [name for start, name in _FORMATS.items() if encoded.startswith(start)] or None
+    decode = partial(_decode, channels=channels, crop=crop, at_most=at_most, name=name)
     try:
-        with PillowImage.open(io.BytesIO(encoded), formats=formats) as opened:
+        return decode(encoded)
+    except ValueError as error:
+        pixels_only = without_metadata(encoded)
+        if pixels_only == encoded:
+            raise
+        try:
+            pixels = decode(pixels_only)
+        except ValueError:
+            raise error from None
+        warn_of_metadata(name)
+        return pixels
+
+
+def _decode(
+    encoded: bytes, *, channels: int, crop: Crop | None, at_most: int, name: str
+) -> UInt8[np.ndarray, "height width {channels}"]:
+    if encoded.startswith(b"RIFF"):
+        _check_size(_webp_size(encoded))
+    # Pillow tries all formats in turn, which takes longer than decoding a small image.
+    formats = [kind for start, kind in _STARTS.items() if encoded.startswith(start)]
+    try:
+        with PillowImage.open(io.BytesIO(encoded), formats=formats or tuple(FORMATS)) as opened:
+            _check_size(opened.size)
             # Before the draft, which changes the image's size.
             size = _within(opened.size, at_most) if at_most else opened.size
-            orientation = _ORIENTATIONS.get(opened.getexif().get(_ORIENTATION_TAG, 1))
+            orientation = _orientation(opened, name)
             if size != opened.size:
                 opened.draft(None, size)
             image = as_mode(opened, _MODES[channels])
@@ -74,13 +106,41 @@ def decode_image(
     except PillowImage.UnidentifiedImageError as error:
         raise ValueError("its content is not an image") from error
     except PillowImage.DecompressionBombError as error:
-        limit = 2 * (PillowImage.MAX_IMAGE_PIXELS or 0)
         raise ValueError(
-            f"it has more than {limit:,} pixels, which is the limit: make it smaller"
+            f"it has more than {MOST_PIXELS:,} pixels, which is the limit: make it smaller"
         ) from error
     except _NOT_AN_IMAGE as error:
         raise ValueError(str(error)) from error
     return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    if size[0] * size[1] > MOST_PIXELS:
+        raise ValueError(
+            f"it has {size[0]:,} x {size[1]:,} pixels, and the limit is {MOST_PIXELS:,}: make it"
+            " smaller"
+        )
+
+
+def _webp_size(encoded: bytes) -> tuple[int, int]:
+    """Width and height in the header of a WebP, because opening one allocates the whole image."""
+    # RFC 9649, section 2: an extended, lossless or lossy first chunk.
+    kind, header = encoded[12:16], encoded[20:30].ljust(10, b"\0")
+    if kind == b"VP8X":
+        return int.from_bytes(header[4:7], "little") + 1, int.from_bytes(header[7:], "little") + 1
+    if kind == b"VP8L":
+        bits = int.from_bytes(header[1:5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    width, height = struct.unpack_from("<HH", header, 6)
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def _orientation(image: PillowImage.Image, name: str) -> PillowImage.Transpose | None:
+    try:
+        return _ORIENTATIONS.get(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # Pillow's parsers raise many kinds of exceptions
+        warn_of_metadata(name)
+        return None
 
 
 def as_mode(image: PillowImage.Image, mode: str) -> PillowImage.Image:

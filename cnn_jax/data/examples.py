@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
+from jaxtyping import Int
 from PIL import Image as PillowImage
 
 Spec = Mapping[str, jax.ShapeDtypeStruct]
@@ -29,6 +30,13 @@ class Examples(Protocol):
     def __getitem__(self, index: int) -> HostExample: ...
 
     def __getitems__(self, indices: Sequence[int]) -> list[HostExample]: ...
+
+
+@runtime_checkable
+class LabelledExamples(Examples, Protocol):
+    """Examples whose classes are known without decoding their images."""
+
+    def class_of_each(self) -> Int[np.ndarray, "examples"]: ...
 
 
 @runtime_checkable

@@ -1,22 +1,23 @@
 """Reads folders of images: train|val/<class>/*.jpg, the layout of ImageNet and many others."""
 
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int32, UInt8
 
 from cnn_jax.data.dataset import Stored
 from cnn_jax.data.decode import centre_square, check_shape, decode_image
 from cnn_jax.data.errors import LISTED, DataError, some_of
 from cnn_jax.data.examples import Crop, HostExample, Spec, image_and_label
+from cnn_jax.data.image_files import SUFFIXES, images_below, listed_suffixes, read_file
+from cnn_jax.data.names import SPLIT_NAMES, way_without
 from cnn_jax.data.order import epoch_order
 
-SPLIT_NAMES = ("train", "val", "valid", "validation", "test")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
-LAYOUT = "train|val|test/<class>/*.jpg|png"
+LAYOUT = "train|val|test/<class>/*.jpg|png, or <class>/*.jpg|png to be split"
 Files = dict[str, list[tuple[Path, int]]]
 """The image files of each split, with their labels."""
 
@@ -33,39 +34,85 @@ def is_folder_name(name: str) -> bool:
 def open_folder(
     name: str, image_size: int = 0, resize: int = 0, *, skip_unreadable: bool = False
 ) -> Stored:
-    """Opens a folder. The classes are the sorted names of the folders in train.
+    """Opens a folder of images, `train|val|test/<class>/` or `<class>/`, at any depth below.
+
+    The classes are the sorted names of the folders in train, or in the first split that there is.
+    A folder of classes without splits is one split "train". Splits that cannot be used, such as a
+    test split without classes, are errors only if they are used.
 
     Images are converted to RGB. With `image_size` the shorter side is resized to it (or to
     `resize`) and the central square is kept. Otherwise all images must have the size of the first.
-    Files are put into a fixed random order, so that "train[:90%]" holds all classes. With
-    `skip_unreadable` all files are decoded once; those that cannot be read are left out and listed
-    in a note.
+    Files are put into a fixed random order, so that "train[:90%]" holds all classes. A note tells
+    of files in class folders that are not read. With `skip_unreadable` all files are decoded once;
+    those that cannot be read are left out and listed in a note.
     """
     root = Path(name).expanduser()
     if not root.is_dir():
         raise DataError(f"there is no folder {root}: expected one with {LAYOUT}")
-    found = [split for split in SPLIT_NAMES if (root / split).is_dir()]
-    if "train" not in found:
-        raise DataError(
-            f"the folder {root} has no folder 'train': expected {LAYOUT}, found"
-            f" {', '.join(sorted(path.name for path in root.iterdir())[:10]) or 'nothing'}"
-        )
-    class_names = _class_names(root / "train")
-    files = {split: _files(root / split, class_names) for split in found}
-    notes: tuple[str, ...] = ()
+    folders = _splits(root)
+    # The first split that has classes decides; the others can have some of them.
+    class_names = next(filter(None, map(_folders_in, folders.values())), ())
+    if not class_names:
+        raise DataError(f"{root} has no folders, one for each class: expected {LAYOUT}")
+    files: Files = {}
+    unusable: dict[str, str] = {}
+    others: list[Path] = []
+    for split, folder in folders.items():
+        try:
+            files[split], left_out = _files(folder, class_names, split)
+            others.extend(left_out)
+        except DataError as error:
+            unusable[split] = f"{error}{way_without(split)}"
+    notes = _not_read(others)
     if skip_unreadable:
-        files, notes = _readable(files)
+        files, unreadable = _readable(files)
+        notes += unreadable
+    if not files:
+        raise DataError(next(iter(unusable.values())))
     shape = (image_size, image_size, 3)
     if image_size == 0:
-        shape = _decode_file(min(path for path, _ in files["train"]), None).shape
+        shape = _decode_file(min(path for path, _ in next(iter(files.values()))), None).shape
     crop = centre_square(image_size, resize) if image_size else None
     splits = {
-        split: FolderExamples([path for path, _ in pairs], labels, shape, crop)
+        split: FolderExamples(
+            [path for path, _ in pairs], np.array([y for _, y in pairs], np.int32), shape, crop
+        )
         for split, pairs in files.items()
-        if (labels := np.array([label for _, label in pairs], np.int32)).size
     }
     title = root.resolve().name
-    return Stored(str(root), title, splits, class_names, notes=notes)
+    return Stored(str(root), title, splits, class_names, unusable=unusable, notes=notes)
+
+
+def _splits(root: Path) -> dict[str, Path]:
+    """The folder of each split; the root itself if its folders are classes.
+
+    A folder such as "test" is a split if it holds folders, or if it lies beside one that does.
+    """
+    found = {name: root / name for name in SPLIT_NAMES if (root / name).is_dir()}
+    return found if any(map(_folders_in, found.values())) else {"train": root}
+
+
+def _folders_in(folder: Path) -> tuple[str, ...]:
+    return tuple(
+        sorted(
+            path.name
+            for path in folder.iterdir()
+            if path.is_dir() and not path.name.startswith(".")
+        )
+    )
+
+
+def _not_read(others: Sequence[Path]) -> tuple[str, ...]:
+    """A note that counts files by their suffix and names the first ones."""
+    if not others:
+        return ()
+    counts = Counter(path.suffix.lower() or "no suffix" for path in others)
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in counts.most_common(LISTED))
+    names = some_of([str(path) for path in others])
+    return (
+        f"{len(others):,} files in folders of images are not read ({kinds}); images are"
+        f" {listed_suffixes()}:\n  {names}",
+    )
 
 
 def _readable(files: Files) -> tuple[Files, tuple[str, ...]]:
@@ -78,10 +125,11 @@ def _readable(files: Files) -> tuple[Files, tuple[str, ...]]:
             if error
         }
     kept = {split: [one for one in pairs if one[0] not in errors] for split, pairs in files.items()}
-    without = {label for _, label in files["train"]} - {label for _, label in kept["train"]}
-    if without:
-        folders = sorted({path.parent for path, label in files["train"] if label in without})
-        raise DataError(f"no file can be read in {', '.join(map(str, folders[:LISTED]))}")
+    for split, pairs in files.items():
+        without = {label for _, label in pairs} - {label for _, label in kept[split]}
+        if without and (split == "train" or not kept[split]):
+            folders = sorted({path.parent for path, label in pairs if label in without})
+            raise DataError(f"no file can be read in {', '.join(map(str, folders[:LISTED]))}")
     if not errors:
         return kept, ()
     return kept, (f"{len(errors):,} files are left out:\n  {some_of(list(errors.values()))}",)
@@ -95,41 +143,47 @@ def _error(pair: tuple[Path, int]) -> str:
     return ""
 
 
-def _class_names(folder: Path) -> tuple[str, ...]:
-    names = sorted(
-        path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
-    if not names:
-        raise DataError(f"{folder} has no folders, expected one for each class")
-    return tuple(names)
+def _files(
+    folder: Path, class_names: Sequence[str], split: str
+) -> tuple[list[tuple[Path, int]], list[Path]]:
+    """The images of a split, with their labels, and other files in its folders.
 
-
-def _files(folder: Path, class_names: Sequence[str]) -> list[tuple[Path, int]]:
-    unknown = sorted(set(_class_names(folder)) - set(class_names))
+    Raises:
+        DataError: there are no images, no classes or other classes.
+    """
+    there = _folders_in(folder)
+    beside = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
+    if not there and beside:
+        raise DataError(f"{folder} has {len(beside):,} images without a folder of their class")
+    unknown = [name for name in there if name not in class_names]
     if unknown:
         raise DataError(
-            f"{folder} has the classes {', '.join(unknown[:10])}, which are not in train"
+            f"{folder} has the classes {', '.join(unknown[:LISTED])}, which are not among those of"
+            f" the first split: {', '.join(class_names[:LISTED])}"
         )
     pairs: list[tuple[Path, int]] = []
+    others = [path for path in beside if not path.name.startswith(".")]
     for label, name in enumerate(class_names):
-        if not (folder / name).is_dir():
+        if name not in there:
             continue
-        images = sorted(
-            path
-            for path in (folder / name).iterdir()
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-        )
-        if not images and folder.name == "train":
-            raise DataError(
-                f"the class folder {folder / name} holds no images ({', '.join(sorted(SUFFIXES))})"
-            )
+        images, rest = images_below(folder / name)
+        if not images and split == "train":
+            raise DataError(f"the class folder {folder / name} holds no images{_found(rest)}")
         pairs.extend((path, label) for path in images)
-    return [pairs[index] for index in epoch_order(0, 0, len(pairs))]
+        others.extend(rest)
+    if not pairs:
+        raise DataError(f"{folder} holds no images{_found(others)}")
+    return [pairs[index] for index in epoch_order(0, 0, len(pairs))], others
+
+
+def _found(others: Sequence[Path]) -> str:
+    there = f", only {others[0].name}" if others else ""
+    return f"{there}: expected files with the suffixes {listed_suffixes()}"
 
 
 def _decode_file(path: Path, crop: Crop | None) -> UInt8[np.ndarray, "height width 3"]:
     try:
-        return decode_image(path.read_bytes(), 3, crop)
+        return decode_image(read_file(path), 3, crop, name=str(path))
     except (OSError, ValueError) as error:
         raise DataError(f"the image file {path} cannot be read: {error}") from error
 
@@ -149,6 +203,9 @@ class FolderExamples:
     @property
     def spec(self) -> Spec:
         return image_and_label(self.image_shape)
+
+    def class_of_each(self) -> Int32[np.ndarray, "examples"]:
+        return self.labels
 
     def __getitem__(self, index: int) -> HostExample:
         return self._decode(index, self.crop)

@@ -1,4 +1,4 @@
-"""Loads a Dataset by name. All experiments get their data here."""
+"""Loads a data set by name. All experiments get their data here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,28 +6,19 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from cnn_jax.data.archives import OFFICIAL
 from cnn_jax.data.array_file import SUFFIX, open_array_file
-from cnn_jax.data.arrays import decode_all
-from cnn_jax.data.augment import Augment, RandomResizedCrop, suited_to
-from cnn_jax.data.dataset import Dataset, Stored, channel_statistics
+from cnn_jax.data.augment import Augment
+from cnn_jax.data.dataset import Dataset, Stored
 from cnn_jax.data.embedded import open_digits
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.examples import EncodedExamples, Spec
 from cnn_jax.data.folders import is_folder_name, open_folder
 from cnn_jax.data.names import TITLES
+from cnn_jax.data.prepare import AugmentOf, prepare
 from cnn_jax.data.scenes import open_shapes
-from cnn_jax.data.split_expressions import choose_splits, parse_split
-from cnn_jax.data.splits import ArraySplit, Split, StreamSplit
 from cnn_jax.data.tfds_reader import find_prepared, open_tfds, prepared_names, tfds_directory
 from cnn_jax.data.tfds_writer import within_reach, write_tfds
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-DEVICE_BYTES = 1 << 30
-"""Decoded data sets of at least this size are streamed, smaller ones live on the device."""
 EMBEDDED = {"digits": open_digits, "shapes": open_shapes}
 """Data sets that need no files, and their readers."""
 
@@ -37,13 +28,13 @@ class DataConfig:
     """Which data set, where it is, and how it is split."""
 
     name: str = "auto"
-    """A TFDS data set, "digits", "shapes", a folder or an .npz; "auto": the lecture's data set."""
+    """TFDS data set, "digits", "shapes", folder of images, .npz; "auto": the lecture's data set."""
     dir: str = ""
     """Directory of TFDS data sets; by default $TFDS_DATA_DIR, then ~/tensorflow_datasets."""
     train: str = ""
-    """Training examples, such as "train[:90%]"; by default train without validation."""
+    """Training examples, such as "train[:90%]"; by default train without the others."""
     validation: str = ""
-    """Validation examples, or "none"; by default the data set's own, else a tenth of train."""
+    """Validation examples, or "none"; by default the data set's own, else a random tenth."""
     test: str = ""
     """Test examples, or "none"; by default the data set's own."""
     storage: Literal["auto", "device", "stream"] = "auto"
@@ -58,13 +49,23 @@ class DataConfig:
     """Processes that decode a stream, in training and in evaluation; 0: the training process."""
 
 
-def load_dataset(config: DataConfig, *, default: str, augment: Sequence[Augment] = ()) -> Dataset:
+def load_dataset(
+    config: DataConfig,
+    *,
+    default: str,
+    augment: Sequence[Augment] | AugmentOf = (),
+    only: str = "",
+) -> Dataset:
     """Loads the data set that `config` names.
 
     "auto" loads `default`, the lecture's data set, if it is prepared or can be downloaded, and
-    scikit-learn's digits otherwise. Augmentations in `augment` that make no sense for the images
-    are left out, with a note. If the images are streamed, a random resized crop that comes first
-    is applied to the whole images, otherwise to the central squares.
+    scikit-learn's digits otherwise. `augment` may be a function of the images' height, width and
+    channels. Augmentations that make no sense for the images are left out, with a note. If the
+    images are streamed, a random resized crop that comes first is applied to the whole images,
+    otherwise to the central squares.
+
+    `only` loads "train", "validation" or "test" alone, for an evaluation. What is missing or wrong
+    with the others is then no error, so that a folder with `val/` alone will do.
 
     Raises:
         DataError: a problem that the user can fix.
@@ -76,48 +77,17 @@ def load_dataset(config: DataConfig, *, default: str, augment: Sequence[Augment]
             f" {config.resize}"
         )
     stored, stand_in = _open(config, default)
-    sizes = {split: len(examples) for split, examples in stored.splits.items()}
-    expressions, split_notes = choose_splits(
-        sizes,
+    dataset = prepare(
+        stored,
         train=config.train,
         validation=config.validation,
         test=config.test,
-        defaults=stored.defaults,
+        storage=config.storage,
+        workers=config.workers,
+        augment=augment,
+        only=only,
     )
-    streamed = config.storage == "stream" or (
-        config.storage == "auto" and sum(sizes.values()) * _size(stored.spec) >= DEVICE_BYTES
-    )
-    splits: dict[str, Split] = {
-        role: _stream(stored, expression, config.workers)
-        if streamed
-        else _decode(stored, expression)
-        for role, expression in expressions.items()
-    }
-
-    train, (height, width, channels) = splits["train"], stored.spec["image"].shape
-    if isinstance(train, ArraySplit):
-        mean, std = channel_statistics(train.arrays["image"])
-    elif channels == 3:
-        mean, std = IMAGENET_MEAN, IMAGENET_STD
-    else:
-        mean, std = (0.5,) * channels, (0.25,) * channels
-    kept, augment_notes = suited_to(augment, stored.name, (height, width, channels))
-    if isinstance(train, StreamSplit) and isinstance(train.examples, EncodedExamples):
-        match kept:
-            case RandomResizedCrop() as crop, *rest:
-                crop = replace(crop, size=(height, width))
-                splits["train"], kept = replace(train, random_crop=crop), tuple(rest)
-    return Dataset(
-        name=stored.name,
-        title=stored.title,
-        splits=splits,
-        class_names=stored.class_names,
-        mean=mean,
-        std=std,
-        augment=kept,
-        stand_in=stand_in,
-        notes=(*stored.notes, *split_notes, *augment_notes),
-    )
+    return replace(dataset, stand_in=stand_in)
 
 
 def _open(config: DataConfig, default: str) -> tuple[Stored, bool]:
@@ -182,40 +152,3 @@ def _unknown(name: str, directory: Path) -> str:
         " and set TFDS_DATA_DIR or --data.dir to their directory. For a folder of images, give its"
         f" path, such as ./{name}."
     )
-
-
-def _size(spec: Spec) -> int:
-    """Bytes of one decoded example."""
-    return sum(entry.size * entry.dtype.itemsize for entry in spec.values())
-
-
-def _decode(stored: Stored, expression: str) -> ArraySplit:
-    sizes = {split: len(examples) for split, examples in stored.splits.items()}
-    try:
-        parts = [
-            decode_all(stored.splits[split], np.arange(first, last))
-            for split, first, last in parse_split(expression, sizes)
-        ]
-    except DataError as error:
-        if not is_folder_name(stored.name):
-            raise
-        hint = "repair or remove them, or leave them out with --data.skip-unreadable"
-        raise DataError(f"{error}\n{hint}") from None
-    if len(parts) == 1:
-        return parts[0]
-    return ArraySplit(
-        {name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays}
-    )
-
-
-def _stream(stored: Stored, expression: str, workers: int) -> StreamSplit:
-    sizes = {split: len(examples) for split, examples in stored.splits.items()}
-    ranges = parse_split(expression, sizes)
-    splits = {split for split, *_ in ranges}
-    if len(splits) > 1:
-        raise DataError(
-            f"{expression!r} joins several splits, which is not supported for a stream: use"
-            " --data.storage device, or one split"
-        )
-    indices = np.concatenate([np.arange(first, last) for _, first, last in ranges])
-    return StreamSplit(stored.splits[splits.pop()], indices, workers=workers)

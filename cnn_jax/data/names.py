@@ -1,4 +1,4 @@
-"""Titles of the lecture's data sets, and names of their classes."""
+"""Titles of the lecture's data sets, names of their classes, and names of splits."""
 
 TITLES = {
     "cifar10": "CIFAR-10",
@@ -24,3 +24,14 @@ CLASS_NAMES = {
     ),
 }
 """For copies whose classes have numbers only."""
+
+SPLIT_NAMES = ("train", "val", "valid", "validation", "test")
+"""What splits are called in folders and files of arrays."""
+
+
+def way_without(split: str) -> str:
+    """How to go without a stored split of this name, to end a message with."""
+    if split == "train":
+        return ""
+    role = "test" if split == "test" else "validation"
+    return f". To go without it, set --data.{role} none"

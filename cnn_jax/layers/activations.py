@@ -11,51 +11,56 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from cnn_jax.errors import ConfigError
+from cnn_jax.layers.arguments import as_float, wide
 
-Activation = Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]]
+Activation = Callable[[Shaped[Array, "*shape"]], Float[Array, "*shape"]]
 
 # Klambauer et al. 2017, equation 14: the fixed point of mean 0 and variance 1.
 _SELU_ALPHA = 1.6732632423543772848170429916717
 _SELU_SCALE = 1.0507009873554804934193349852946
 
 
-def sigmoid(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def sigmoid(x: Shaped[Array, "*shape"]) -> Float[Array, "*shape"]:
     """1 / (1 + exp(-x)), the logistic function, as `torch.sigmoid`."""
-    return jax.nn.sigmoid(x)
+    return jax.nn.sigmoid(as_float(x))
 
 
-def tanh(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def tanh(x: Shaped[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Hyperbolic tangent, 2 sigmoid(2x) - 1, as `torch.tanh`."""
-    return jnp.tanh(x)
+    return jnp.tanh(as_float(x))
 
 
-def relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def relu(x: Shaped[Array, "*shape"]) -> Float[Array, "*shape"]:
     """max(x, 0), elementwise; the derivative at 0 is 0, as PyTorch's."""
-    return jax.nn.relu(x)
+    x = as_float(x)
+    # On CPUs, XLA's maximum ignores NaN in some programs.
+    return jnp.where(x <= 0, 0, x)
 
 
-def leaky_relu(x: Float[Array, "*shape"], negative_slope: float = 0.01) -> Float[Array, "*shape"]:
+def leaky_relu(x: Shaped[Array, "*shape"], negative_slope: float = 0.01) -> Float[Array, "*shape"]:
     """max(x, 0) + negative_slope * min(x, 0), as `torch.nn.functional.leaky_relu`.
 
     The derivative at 0 is `negative_slope`. Source: Maas et al. 2013, section 2.
     """
+    x = as_float(x)
     return jnp.where(x > 0, x, negative_slope * x)
 
 
-def elu(x: Float[Array, "*shape"], alpha: float = 1.0) -> Float[Array, "*shape"]:
+def elu(x: Shaped[Array, "*shape"], alpha: float = 1.0) -> Float[Array, "*shape"]:
     """max(x, 0) + alpha * (exp(min(x, 0)) - 1), as `torch.nn.functional.elu`.
 
     The derivative at 0 is `alpha`. Source: Clevert et al. 2016, equation 15.
     """
+    x = as_float(x)
     negative = x <= 0
     # exp of a large x would be infinite, and 0 * inf its share of the gradient.
     return jnp.where(negative, alpha * jnp.expm1(jnp.where(negative, x, 0)), x)
 
 
-def selu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def selu(x: Shaped[Array, "*shape"]) -> Float[Array, "*shape"]:
     """1.0507 * elu(x, alpha=1.6733), as `torch.nn.functional.selu`.
 
     With weights of variance 1 / inputs, activations keep mean 0 and variance 1 through many layers.
@@ -64,7 +69,7 @@ def selu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return _SELU_SCALE * elu(x, _SELU_ALPHA)
 
 
-def gelu(x: Float[Array, "*shape"], approximate: bool = False) -> Float[Array, "*shape"]:
+def gelu(x: Shaped[Array, "*shape"], approximate: bool = False) -> Float[Array, "*shape"]:
     """P(Z <= x) * x for a standard normal Z, as `torch.nn.functional.gelu`.
 
     Source: Hendrycks and Gimpel 2016, section 2.
@@ -74,7 +79,11 @@ def gelu(x: Float[Array, "*shape"], approximate: bool = False) -> Float[Array, "
         approximate: take 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x³))) instead, PyTorch's
             `approximate="tanh"`; up to 5e-4 off.
     """
-    return jax.nn.gelu(x, approximate=True) if approximate else _gelu(x)
+    x = as_float(x)
+    if not approximate:
+        return _gelu(x)
+    # x³ would be infinite in float16 from 41 on.
+    return jax.nn.gelu(x.astype(wide(x)), approximate=True).astype(x.dtype)
 
 
 # By erf, as in PyTorch: on CPUs it takes half the time of JAX's own gelu by erfc, whose more exact
@@ -95,24 +104,23 @@ def _gelu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Arr
 
 def _normal_cdf(x: Array) -> Array:
     """P(Z <= x), in float32 at least: 1 + erf(x) has no digits left in bfloat16."""
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    return 0.5 * (1 + lax.erf(wide * math.sqrt(0.5)))
+    return 0.5 * (1 + lax.erf(x.astype(wide(x)) * math.sqrt(0.5)))
 
 
-def silu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def silu(x: Shaped[Array, "*shape"]) -> Float[Array, "*shape"]:
     """sigmoid(x) * x, also known as swish, as `torch.nn.functional.silu`.
 
     Source: Elfwing et al. 2018, equation 9; Ramachandran et al. 2017.
     """
-    return jax.nn.silu(x)
+    return jax.nn.silu(as_float(x))
 
 
-def softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def softplus(x: Shaped[Array, "*shape"]) -> Float[Array, "*shape"]:
     """log(1 + exp(x)), as `torch.nn.functional.softplus`.
 
     PyTorch takes x itself above 20, which differs by less than 3e-9.
     """
-    return jax.nn.softplus(x)
+    return jax.nn.softplus(as_float(x))
 
 
 _ACTIVATIONS: dict[str, Activation] = {

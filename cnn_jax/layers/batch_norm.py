@@ -15,12 +15,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype, Initializer
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
+from cnn_jax.layers.arguments import as_float, check_axes, wide
 from cnn_jax.layers.channels import per_channel
 from cnn_jax.layers.mesh_axes import mapped_axes, varying_like
 
-Activations = Float[Array, "*batch channels"]
+Activations = Shaped[Array, "*batch channels"]
+Normalized = Float[Array, "*batch channels"]
 PerChannel = Float[Array, " channels"]
 AxisName = str | tuple[str, ...]
 
@@ -32,10 +34,22 @@ def batch_norm(
     scale: PerChannel,
     bias: PerChannel,
     eps: float = 1e-5,
-) -> Activations:
-    """(x - mean) / sqrt(variance + eps) * scale + bias, for each channel."""
+) -> Normalized:
+    """(x - mean) / sqrt(variance + eps) * scale + bias, for each channel.
+
+    Raises:
+        ValueError: if an array has other axes.
+    """
+    check_axes("*batch channels", x=x)
+    check_axes("channels", mean=mean, variance=variance, scale=scale, bias=bias)
+    x = as_float(x)
+    arrays = x, mean, variance, scale, bias
+    dtype = jnp.result_type(*arrays)
+    # The gradients of the numbers for each channel are sums.
+    x, mean, variance, scale, bias = (array.astype(wide(*arrays)) for array in arrays)
     factor = lax.rsqrt(variance + eps) * scale
-    return (x - per_channel(mean, x)) * per_channel(factor, x) + per_channel(bias, x)
+    y = (x - per_channel(mean, x)) * per_channel(factor, x) + per_channel(bias, x)
+    return y.astype(dtype)
 
 
 def normalize_batch(
@@ -44,7 +58,7 @@ def normalize_batch(
     bias: PerChannel,
     eps: float = 1e-5,
     axis_name: AxisName | None = None,
-) -> tuple[Activations, PerChannel, PerChannel]:
+) -> tuple[Normalized, PerChannel, PerChannel]:
     """Normalize each channel by the mean and the biased variance of the batch.
 
     The variance takes two passes, mean first, because E[x²] - E[x]² cancels. The derivative is
@@ -53,7 +67,8 @@ def normalize_batch(
 
     Args:
         x: activations; kept for the gradient in their own dtype, which may be bfloat16.
-        scale: factor after normalization; its dtype is that of all computation and results.
+        scale: factor after normalization; its dtype is that of all results, which are computed in
+            float32 or wider.
         bias: addend after normalization.
         eps: added to the variance.
         axis_name: mapped axes (`pmap`, `jax.shard_map`, `vmap`) over which the statistics are
@@ -61,9 +76,17 @@ def normalize_batch(
 
     Returns:
         The normalized activations, mean and variance.
+
+    Raises:
+        ValueError: if an array has other axes.
     """
+    check_axes("*batch channels", x=x)
+    check_axes("channels", scale=scale, bias=bias)
+    x, dtype = as_float(x), scale.dtype
+    scale, bias = scale.astype(wide(scale)), bias.astype(wide(scale))
     alike = (varying_like(array, x, scale, bias) for array in (x, scale, bias))
-    return _normalize_batch(*alike, eps, axis_name or ())
+    y, mean, variance = _normalize_batch(*alike, eps, axis_name or ())
+    return y.astype(dtype), mean.astype(dtype), variance.astype(dtype)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(3, 4))
@@ -150,7 +173,9 @@ class BatchNorm(nn.Module):
     scale_init: Initializer = nn.initializers.ones_init()
 
     @nn.compact
-    def __call__(self, x: Activations, *, train: bool) -> Activations:
+    def __call__(self, x: Activations, *, train: bool) -> Normalized:
+        check_axes("*batch channels", x=x)
+        x = as_float(x)
         channels = x.shape[-1]
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
         scale = jnp.ones_like(bias)
@@ -159,10 +184,8 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
         dtype = self.dtype or jnp.result_type(x, scale)
-        wide = jnp.promote_types(jnp.result_type(x, scale), jnp.float32)
-        scale, bias = scale.astype(wide), bias.astype(wide)
+        scale, bias = (array.astype(wide(x, scale)) for array in (scale, bias))
         if not train or self.frozen or self.is_initializing():
-            x = x.astype(wide)
             y = batch_norm(x, running_mean.value, running_var.value, scale, bias, self.eps)
             return y.astype(dtype)
 

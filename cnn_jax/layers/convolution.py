@@ -1,23 +1,28 @@
 """Two-dimensional convolution, over all channels, in groups of them, or in each by itself."""
 
+import operator
+
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype, Initializer
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
-from cnn_jax.layers.channels import per_channel
+from cnn_jax.layers.arguments import IMAGES, Images, as_float, check_axes
+from cnn_jax.layers.channels import add_per_channel
 from cnn_jax.layers.correlation import convolve
 from cnn_jax.layers.initializers import torch_bias_init, torch_kernel_init
-from cnn_jax.layers.windows import Geometry, Padding, Size, output_size, pads, pair
+from cnn_jax.layers.windows import ConvPadding, Geometry, Size, conv_pads, output_size, pair
+
+KERNEL = "kernel_height kernel_width group_channels features"
 
 
 def conv2d(
-    x: Float[Array, "batch height width channels"],
-    kernel: Float[Array, "kernel_height kernel_width group_channels features"],
-    bias: Float[Array, " features"] | None = None,
+    x: Images,
+    kernel: Shaped[Array, "kernel_height kernel_width group_channels features"],
+    bias: Shaped[Array, " features"] | None = None,
     *,
     stride: Size = 1,
-    padding: Padding = 0,
+    padding: ConvPadding = 0,
     dilation: Size = 1,
     groups: int = 1,
 ) -> Float[Array, "batch out_height out_width features"]:
@@ -37,14 +42,20 @@ def conv2d(
         kernel: one kernel a feature, over channels / groups channels.
         bias: added to each feature.
         stride: distance between positions of the kernel, in pixels.
-        padding: zeros around the image.
+        padding: zeros around the image. "same" is PyTorch's: with a stride of 1 the output has the
+            size of the image, and an odd number of zeros has one more at the bottom or right;
+            "valid" is 0.
         dilation: distance between taps of the kernel, in pixels.
         groups: channels and features are split into this many groups, convolved separately.
 
     Raises:
-        ValueError: if channels or features do not fit `groups` and the kernel, or the kernel is
-            larger than the padded image.
+        ValueError: if an array has other axes, channels or features do not fit `groups` and the
+            kernel, the kernel is larger than the padded image, or padding is "same" with a stride.
     """
+    check_axes(IMAGES, x=x)
+    check_axes(KERNEL, kernel=kernel)
+    check_axes("features", bias=bias)
+    x, kernel = as_float(x, kernel), as_float(kernel, x)
     batch, height, width, channels = x.shape
     *window, group_channels, features = kernel.shape
     if channels != group_channels * groups or features % groups:
@@ -53,19 +64,21 @@ def conv2d(
             f"{group_channels * groups} channels and makes a multiple of {groups} features, "
             f"got images of shape {x.shape} (batch, height, width, channels)"
         )
-    geometry = Geometry(pair(stride), pads(padding), pair(dilation), groups)
+    strides, dilations = pair("stride", stride), pair("dilation", dilation)
+    sides = conv_pads(padding, (window[0], window[1]), strides, dilations)
+    geometry = Geometry(strides, sides, dilations, operator.index(groups))
     size = output_size((height, width), (window[0], window[1]), *geometry[:3])
     y = convolve(x, kernel, (batch, *size, features), geometry)
-    return y if bias is None else y + per_channel(bias, y)
+    return y if bias is None else add_per_channel(y, as_float(bias, y))
 
 
 def depthwise_conv2d(
-    x: Float[Array, "batch height width channels"],
-    kernel: Float[Array, "kernel_height kernel_width channels multiplier"],
-    bias: Float[Array, " features"] | None = None,
+    x: Images,
+    kernel: Shaped[Array, "kernel_height kernel_width channels multiplier"],
+    bias: Shaped[Array, " features"] | None = None,
     *,
     stride: Size = 1,
-    padding: Padding = 0,
+    padding: ConvPadding = 0,
     dilation: Size = 1,
 ) -> Float[Array, "batch out_height out_width features"]:
     """Convolve each channel with kernels of its own: `conv2d` with one group a channel.
@@ -82,6 +95,7 @@ def depthwise_conv2d(
     Raises:
         ValueError: if the kernel is for another number of channels, or as in `conv2d`.
     """
+    check_axes(KERNEL, kernel=kernel)
     height, width, channels, multiplier = kernel.shape
     kernel = kernel.reshape(height, width, 1, channels * multiplier)
     return conv2d(
@@ -108,7 +122,7 @@ class Conv(nn.Module):
     features: int
     kernel_size: Size
     stride: Size = 1
-    padding: Padding = 0
+    padding: ConvPadding = 0
     dilation: Size = 1
     groups: int = 1
     use_bias: bool = True
@@ -117,10 +131,9 @@ class Conv(nn.Module):
     bias_init: Initializer | None = None
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "batch height width channels"]
-    ) -> Float[Array, "batch out_height out_width features"]:
-        height, width = pair(self.kernel_size)
+    def __call__(self, x: Images) -> Float[Array, "batch out_height out_width features"]:
+        check_axes(IMAGES, x=x)
+        height, width = pair("kernel_size", self.kernel_size)
         channels = x.shape[-1] // self.groups
         kernel = self.param("kernel", self.kernel_init, (height, width, channels, self.features))
         bias = None

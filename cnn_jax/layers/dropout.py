@@ -11,11 +11,13 @@ One key draws the mask of a whole batch. Under `jit` over a mesh this is the glo
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+
+from cnn_jax.layers.arguments import IMAGES, Images, as_float, as_images, check_axes
 
 
 def dropout(
-    key: PRNGKeyArray, x: Float[Array, "*shape"], rate: float, *, train: bool
+    key: PRNGKeyArray, x: Shaped[Array, "*shape"], rate: float, *, train: bool
 ) -> Float[Array, "*shape"]:
     """Set each value to zero with probability `rate`, as `torch.nn.functional.dropout`.
 
@@ -28,12 +30,12 @@ def dropout(
     Raises:
         ValueError: if the rate is not in [0, 1].
     """
-    return _drop(key, x, rate, x.shape, train)
+    return _drop(key, x, rate, jnp.shape(x), train)
 
 
 def spatial_dropout(
     key: PRNGKeyArray,
-    x: Float[Array, "batch height width channels"],
+    x: Images,
     rate: float,
     *,
     train: bool,
@@ -49,12 +51,14 @@ def spatial_dropout(
     Raises:
         ValueError: if the rate is not in [0, 1].
     """
+    check_axes(IMAGES, x=x)
     return _drop(key, x, rate, (x.shape[0], 1, 1, x.shape[3]), train)
 
 
 def _drop(key: Array, x: Array, rate: float, shape: tuple[int, ...], train: bool) -> Array:
     if not 0 <= rate <= 1:
         raise ValueError(f"the dropout rate is a probability in [0, 1], got {rate}")
+    x = as_float(x)
     if not train or rate == 0:
         return x
     scale = 1 / (1 - rate) if rate < 1 else 0.0
@@ -76,9 +80,9 @@ class Dropout(nn.Module):
     rate: float
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*shape"], *, train: bool) -> Float[Array, "*shape"]:
+    def __call__(self, x: Shaped[Array, "*shape"], *, train: bool) -> Float[Array, "*shape"]:
         if not train or self.rate == 0:
-            return x
+            return as_float(x)
         return dropout(self.make_rng("dropout"), x, self.rate, train=train)
 
 
@@ -92,9 +96,7 @@ class SpatialDropout(nn.Module):
     rate: float
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "batch height width channels"], *, train: bool
-    ) -> Float[Array, "batch height width channels"]:
+    def __call__(self, x: Images, *, train: bool) -> Float[Array, "batch height width channels"]:
         if not train or self.rate == 0:
-            return x
+            return as_images(x)
         return spatial_dropout(self.make_rng("dropout"), x, self.rate, train=train)

@@ -3,9 +3,10 @@
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype, Initializer
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
-from cnn_jax.layers.channels import per_channel
+from cnn_jax.layers.arguments import check_axes
+from cnn_jax.layers.channels import add_per_channel
 from cnn_jax.layers.initializers import torch_bias_init, torch_kernel_init
 
 
@@ -29,7 +30,8 @@ class Linear(nn.Module):
     bias_init: Initializer | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch features"]:
+    def __call__(self, x: Shaped[Array, "*batch inputs"]) -> Float[Array, "*batch features"]:
+        check_axes("*batch inputs", x=x)
         inputs = x.shape[-1]
         kernel = self.param("kernel", self.kernel_init, (inputs, self.features))
         if not self.use_bias:
@@ -37,5 +39,4 @@ class Linear(nn.Module):
             return x @ kernel
         bias = self.param("bias", self.bias_init or torch_bias_init(inputs), (self.features,))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        y = x @ kernel
-        return y + per_channel(bias, y)
+        return add_per_channel(x @ kernel, bias)

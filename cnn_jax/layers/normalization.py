@@ -9,13 +9,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 from jax import lax
-from jaxtyping import Array, DTypeLike, Float
+from jaxtyping import Array, Float, Shaped
 
+from cnn_jax.layers.arguments import as_float, check_axes, wide
 from cnn_jax.layers.channels import per_channel
 
 
 def layer_norm(
-    x: Float[Array, "*batch channels"],
+    x: Shaped[Array, "*batch channels"],
     scale: Float[Array, " channels"],
     bias: Float[Array, " channels"],
     eps: float = 1e-5,
@@ -34,13 +35,14 @@ def layer_norm(
     Raises:
         ValueError: if scale or bias do not fit the channels.
     """
-    wide = _wide(x, scale)
-    y = _standardize(x.astype(wide), (-1,), eps)
+    check_axes("*batch channels", x=x)
+    x = as_float(x)
+    y = _standardize(x.astype(wide(x, scale)), (-1,), eps)
     return _affine(y, scale, bias).astype(jnp.result_type(x, scale))
 
 
 def group_norm(
-    x: Float[Array, "batch *space channels"],
+    x: Shaped[Array, "batch *space channels"],
     groups: int,
     scale: Float[Array, " channels"],
     bias: Float[Array, " channels"],
@@ -63,20 +65,21 @@ def group_norm(
         ValueError: if the channels cannot be split into that many groups, or scale or bias do not
             fit them.
     """
+    check_axes("batch *space channels", x=x)
+    x = as_float(x)
     channels = x.shape[-1]
     if groups < 1 or channels % groups:
         raise ValueError(
             f"{channels} channels (input {x.shape}) cannot be split into {groups} groups; "
             "the number of groups must be a divisor of the number of channels"
         )
-    wide = _wide(x, scale)
-    grouped = x.astype(wide).reshape(*x.shape[:-1], groups, channels // groups)
+    grouped = x.astype(wide(x, scale)).reshape(*x.shape[:-1], groups, channels // groups)
     y = _standardize(grouped, (*range(1, x.ndim - 1), x.ndim), eps).reshape(x.shape)
     return _affine(y, scale, bias).astype(jnp.result_type(x, scale))
 
 
 def local_response_normalization(
-    x: Float[Array, "*batch channels"],
+    x: Shaped[Array, "*batch channels"],
     size: int,
     alpha: float = 1e-4,
     beta: float = 0.75,
@@ -103,13 +106,14 @@ def local_response_normalization(
     """
     if size < 1:
         raise ValueError(f"the window must have at least 1 channel, got size {size}")
-    wide = _wide(x)
+    check_axes("*batch channels", x=x)
+    x = as_float(x)
+    values = x.astype(wide(x))
     window = (*[1] * (x.ndim - 1), size)
     padding = [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)]
     strides = (1,) * x.ndim
-    squares = jnp.square(x.astype(wide))
-    sums = lax.reduce_window(squares, 0.0, lax.add, window, strides, padding)
-    return (x.astype(wide) / (k + alpha / size * sums) ** beta).astype(x.dtype)
+    sums = lax.reduce_window(jnp.square(values), 0.0, lax.add, window, strides, padding)
+    return (values / (k + alpha / size * sums) ** beta).astype(x.dtype)
 
 
 class LayerNorm(nn.Module):
@@ -126,7 +130,8 @@ class LayerNorm(nn.Module):
     dtype: Dtype | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
+    def __call__(self, x: Shaped[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
+        check_axes("*batch channels", x=x)
         scale = self.param("scale", nn.initializers.ones_init(), (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros_init(), (x.shape[-1],))
         y = layer_norm(x, scale, bias, self.eps)
@@ -150,16 +155,13 @@ class GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch *space channels"]
+        self, x: Shaped[Array, "batch *space channels"]
     ) -> Float[Array, "batch *space channels"]:
+        check_axes("batch *space channels", x=x)
         scale = self.param("scale", nn.initializers.ones_init(), (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros_init(), (x.shape[-1],))
         y = group_norm(x, self.groups, scale, bias, self.eps)
         return y if self.dtype is None else y.astype(self.dtype)
-
-
-def _wide(*arrays: Array) -> DTypeLike:
-    return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
 
 
 def _standardize(x: Array, axes: tuple[int, ...], eps: float) -> Array:

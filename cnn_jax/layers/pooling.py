@@ -7,13 +7,14 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from cnn_jax.layers.arguments import Images, as_images, wide
 from cnn_jax.layers.separable import map_axes
 from cnn_jax.layers.window_maximum import Windows, every, window_maximum
 from cnn_jax.layers.windows import Padding, Pads, Size, output_size, pads, pair, target_size
 
 
 def max_pool(
-    x: Float[Array, "batch height width channels"],
+    x: Images,
     window: Size,
     stride: Size | None = None,
     padding: Padding = 0,
@@ -37,12 +38,13 @@ def max_pool(
         ValueError: if the padding is larger than half a window, or the window is larger than the
             padded image.
     """
+    x = as_images(x)
     at = _positions(x.shape[1:3], window, stride, padding, ceil_mode)
     return window_maximum(x, Windows(at.window, at.stride, at.sides))
 
 
 def max_pool_with_indices(
-    x: Float[Array, "batch height width channels"],
+    x: Images,
     window: Size,
     stride: Size | None = None,
     padding: Padding = 0,
@@ -67,8 +69,10 @@ def max_pool_with_indices(
     Raises:
         ValueError: as in `max_pool`.
     """
+    x = as_images(x)
     at = _positions(x.shape[1:3], window, stride, padding, ceil_mode)
-    padded = jnp.pad(x, ((0, 0), *at.sides, (0, 0)), constant_values=-jnp.inf)
+    # Windows may overlap: the gradient of a pixel is a sum.
+    padded = jnp.pad(x.astype(wide(x)), ((0, 0), *at.sides, (0, 0)), constant_values=-jnp.inf)
     first = padded[:, *(every(0, *axis) for axis in zip(at.stride, at.number, strict=True))]
     largest, index = jnp.full_like(first, -jnp.inf), jnp.full_like(first, -1, jnp.int32)
     # One tap of the window after another: slices, selections and their gradients are fast on every
@@ -83,11 +87,11 @@ def max_pool_with_indices(
         take = larger & inside[None, :, :, None]
         largest = jnp.where(take, values, largest)
         index = jnp.where(take, position[None, :, :, None], index)
-    return largest, index
+    return largest.astype(x.dtype), index
 
 
 def avg_pool(
-    x: Float[Array, "batch height width channels"],
+    x: Images,
     window: Size,
     stride: Size | None = None,
     padding: Padding = 0,
@@ -110,10 +114,10 @@ def avg_pool(
         ValueError: if the padding is larger than half a window, or the window is larger than the
             padded image.
     """
+    x = as_images(x)
     at = _positions(x.shape[1:3], window, stride, padding, ceil_mode)
-    sums = lax.reduce_window(
-        x, 0.0, lax.add, (1, *at.window, 1), (1, *at.stride, 1), ((0, 0), *at.sides, (0, 0))
-    )
+    places = (1, *at.window, 1), (1, *at.stride, 1), ((0, 0), *at.sides, (0, 0))
+    sums = lax.reduce_window(x.astype(wide(x)), 0.0, lax.add, *places)
     rows, columns = (
         np.minimum(starts + k, n + (after if count_include_pad else 0))
         - np.maximum(starts, -before if count_include_pad else 0)
@@ -121,12 +125,10 @@ def avg_pool(
             at.starts, at.window, x.shape[1:3], pads(padding), strict=True
         )
     )
-    return sums / np.outer(rows, columns)[None, :, :, None].astype(x.dtype)
+    return (sums / np.outer(rows, columns)[None, :, :, None].astype(sums.dtype)).astype(x.dtype)
 
 
-def adaptive_avg_pool(
-    x: Float[Array, "batch height width channels"], size: Size
-) -> Float[Array, "batch out_height out_width channels"]:
+def adaptive_avg_pool(x: Images, size: Size) -> Float[Array, "batch out_height out_width channels"]:
     """Mean over a given number of bins, as `torch.nn.functional.adaptive_avg_pool2d`.
 
     Along an axis of m pixels, bin i of n reaches from floor(i m / n) to ceil((i + 1) m / n). Bins
@@ -139,6 +141,7 @@ def adaptive_avg_pool(
     Raises:
         ValueError: if the output or the image has no pixels.
     """
+    x = as_images(x)
     height, width = target_size(x.shape[1:3], size)
     if (height, width) == x.shape[1:3]:
         return x
@@ -152,18 +155,17 @@ def _bins(size: int, number: int) -> np.ndarray:
     return ((starts <= pixel) & (pixel < ends)) / (ends - starts)
 
 
-def global_avg_pool(
-    x: Float[Array, "batch height width channels"],
-) -> Float[Array, "batch channels"]:
+def global_avg_pool(x: Images) -> Float[Array, "batch channels"]:
     """Mean over all pixels."""
-    return jnp.mean(x, axis=(1, 2))
+    return jnp.mean(as_images(x), axis=(1, 2))
 
 
-def global_max_pool(
-    x: Float[Array, "batch height width channels"],
-) -> Float[Array, "batch channels"]:
+def global_max_pool(x: Images) -> Float[Array, "batch channels"]:
     """Maximum over all pixels, as `torch.amax`. Equal maxima share the gradient."""
-    return jnp.max(x, axis=(1, 2))
+    x = as_images(x)
+    # On CPUs, XLA's maximum ignores NaN in some programs.
+    has_nan = jnp.any(jnp.isnan(x), axis=(1, 2))
+    return jnp.where(has_nan, jnp.nan, jnp.max(x, axis=(1, 2)))
 
 
 class _Positions(NamedTuple):
@@ -183,8 +185,8 @@ def _positions(
     padding: Padding,
     ceil_mode: bool,
 ) -> _Positions:
-    window = pair(window)
-    strides = window if stride is None else pair(stride)
+    window = pair("window", window)
+    strides = window if stride is None else pair("stride", stride)
     sides = pads(padding)
     if any(2 * side > size for size, both in zip(window, sides, strict=True) for side in both):
         raise ValueError(

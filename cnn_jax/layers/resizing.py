@@ -2,16 +2,19 @@
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
+from cnn_jax.layers.arguments import IMAGES, Images, as_images, check_axes
 from cnn_jax.layers.separable import map_axes
 from cnn_jax.layers.windows import Size, pair, target_size
 
 
 def resize_nearest(
-    x: Float[Array, "batch height width channels"], size: Size, *, exact: bool = False
-) -> Float[Array, "batch out_height out_width channels"]:
+    x: Images, size: Size, *, exact: bool = False
+) -> Shaped[Array, "batch out_height out_width channels"]:
     """Each output pixel is the nearest input pixel, as `torch.nn.functional.interpolate`.
+
+    The output has the dtype of x, so that labels remain integers.
 
     Args:
         x: images.
@@ -23,6 +26,7 @@ def resize_nearest(
     Raises:
         ValueError: if the output or the image has no pixels.
     """
+    check_axes(IMAGES, x=x)
     height, width = target_size(x.shape[1:3], size)
     rows = _nearest(x.shape[1], height, exact)
     columns = _nearest(x.shape[2], width, exact)
@@ -30,7 +34,7 @@ def resize_nearest(
 
 
 def resize_bilinear(
-    x: Float[Array, "batch height width channels"],
+    x: Images,
     size: Size,
     *,
     align_corners: bool = False,
@@ -51,6 +55,7 @@ def resize_bilinear(
     Raises:
         ValueError: if the output or the image has no pixels.
     """
+    x = as_images(x)
     weights = _triangle if antialias else _linear
     height, width = target_size(x.shape[1:3], size)
     rows = weights(x.shape[1], height, align_corners)
@@ -58,10 +63,10 @@ def resize_bilinear(
     return map_axes(x, rows, columns)
 
 
-def subsample(
-    x: Float[Array, "batch height width channels"], factor: Size
-) -> Float[Array, "batch out_height out_width channels"]:
+def subsample(x: Images, factor: Size) -> Shaped[Array, "batch out_height out_width channels"]:
     """Every factor-th row and column, starting with the first: strided downscaling, no smoothing.
+
+    The output has the dtype of x.
 
     Args:
         x: images.
@@ -70,7 +75,8 @@ def subsample(
     Raises:
         ValueError: if a factor is less than 1.
     """
-    vertical, horizontal = pair(factor)
+    check_axes(IMAGES, x=x)
+    vertical, horizontal = pair("factor", factor)
     if min(vertical, horizontal) < 1:
         raise ValueError(f"factor {(vertical, horizontal)} must be at least 1")
     return x[:, ::vertical, ::horizontal]

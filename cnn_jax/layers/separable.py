@@ -5,6 +5,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from cnn_jax.layers.arguments import wide
+
 
 def map_axes(
     x: Float[Array, "batch height width channels"],
@@ -15,5 +17,7 @@ def map_axes(
 
     A pixel that is not finite makes its whole image NaN, because zero times infinity is NaN.
     """
-    x = jnp.einsum("oh,bhwc->bowc", rows.astype(x.dtype), x, precision=lax.Precision.HIGHEST)
-    return jnp.einsum("pw,bowc->bopc", columns.astype(x.dtype), x, precision=lax.Precision.HIGHEST)
+    dtype, precision = wide(x), lax.Precision.HIGHEST
+    y = jnp.einsum("oh,bhwc->bowc", rows.astype(dtype), x.astype(dtype), precision=precision)
+    y = jnp.einsum("pw,bowc->bopc", columns.astype(dtype), y, precision=precision)
+    return y.astype(x.dtype)

@@ -1,20 +1,23 @@
 """Transposed convolution: the adjoint of a convolution, which makes images larger."""
 
+import operator
+
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype, Initializer
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
-from cnn_jax.layers.channels import per_channel
+from cnn_jax.layers.arguments import IMAGES, Images, as_float, check_axes
+from cnn_jax.layers.channels import add_per_channel
 from cnn_jax.layers.correlation import spread
 from cnn_jax.layers.initializers import torch_bias_init, torch_kernel_init
 from cnn_jax.layers.windows import Geometry, Padding, Size, check_steps, pads, pair
 
 
 def conv_transpose2d(
-    x: Float[Array, "batch height width channels"],
-    kernel: Float[Array, "kernel_height kernel_width group_features channels"],
-    bias: Float[Array, " features"] | None = None,
+    x: Images,
+    kernel: Shaped[Array, "kernel_height kernel_width group_features channels"],
+    bias: Shaped[Array, " features"] | None = None,
     *,
     stride: Size = 1,
     padding: Padding = 0,
@@ -47,6 +50,10 @@ def conv_transpose2d(
         ValueError: if channels do not fit `groups` and the kernel, `output_padding` is too large or
             negative, or the padding removes the whole output.
     """
+    check_axes(IMAGES, x=x)
+    check_axes("kernel_height kernel_width group_features channels", kernel=kernel)
+    check_axes("features", bias=bias)
+    x, kernel = as_float(x, kernel), as_float(kernel, x)
     batch, *image, channels = x.shape
     *window, group_features, kernel_channels = kernel.shape
     if channels != kernel_channels or channels % groups:
@@ -55,7 +62,8 @@ def conv_transpose2d(
             f"groups={groups} takes {kernel_channels} channels, a multiple of {groups}, got images "
             f"of shape {x.shape} (batch, height, width, channels)"
         )
-    strides, dilations, more = pair(stride), pair(dilation), pair(output_padding)
+    strides, dilations = pair("stride", stride), pair("dilation", dilation)
+    more = pair("output_padding", output_padding)
     sides = pads(padding)
     check_steps(strides, sides, dilations)
     if any(not 0 <= m < max(s, d) for m, s, d in zip(more, strides, dilations, strict=True)):
@@ -75,8 +83,8 @@ def conv_transpose2d(
             f"padding {padding} removes everything: the output would have {height}x{width} pixels"
         )
     shape = (batch, height, width, group_features * groups)
-    y = spread(x, kernel, shape, Geometry(strides, less, dilations, groups))
-    return y if bias is None else y + per_channel(bias, y)
+    y = spread(x, kernel, shape, Geometry(strides, less, dilations, operator.index(groups)))
+    return y if bias is None else add_per_channel(y, as_float(bias, y))
 
 
 class ConvTranspose(nn.Module):
@@ -109,10 +117,9 @@ class ConvTranspose(nn.Module):
     bias_init: Initializer | None = None
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "batch height width channels"]
-    ) -> Float[Array, "batch out_height out_width features"]:
-        height, width = pair(self.kernel_size)
+    def __call__(self, x: Images) -> Float[Array, "batch out_height out_width features"]:
+        check_axes(IMAGES, x=x)
+        height, width = pair("kernel_size", self.kernel_size)
         if self.features % self.groups:
             raise ValueError(f"features={self.features} is no multiple of groups={self.groups}")
         features = self.features // self.groups

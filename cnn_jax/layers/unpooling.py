@@ -1,21 +1,25 @@
-"""Inverse pooling: values return to their places, or to the corner of a block."""
+"""Inverse pooling: values return to their places, or to the corner of a block.
+
+Outputs have the dtype of x.
+"""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int, Shaped
 
+from cnn_jax.layers.arguments import IMAGES, Images, check_axes
 from cnn_jax.layers.primitives import primitive, transpose_each_other
 from cnn_jax.layers.windows import Size, pair, target_size
 
 
 def max_unpool(
-    x: Float[Array, "batch height width channels"],
+    x: Images,
     indices: Int[Array, "batch height width channels"],
     size: Size,
-) -> Float[Array, "batch out_height out_width channels"]:
+) -> Shaped[Array, "batch out_height out_width channels"]:
     """Put each value where `max_pool_with_indices` found it, among zeros.
 
     As `torch.nn.functional.max_unpool2d`. If indices repeat, because windows overlapped, the pixel
@@ -30,6 +34,7 @@ def max_unpool(
     Raises:
         ValueError: if indices and x have different shapes, or the output has no pixels.
     """
+    check_axes(IMAGES, x=x, indices=indices)
     if indices.shape != x.shape:
         raise ValueError(f"indices of shape {indices.shape} do not belong to x of shape {x.shape}")
     height, width = target_size(x.shape[1:3], size)
@@ -40,9 +45,7 @@ def max_unpool(
     return y.reshape(batch, height, width, channels)
 
 
-def bed_of_nails(
-    x: Float[Array, "batch height width channels"], factor: Size
-) -> Float[Array, "batch out_height out_width channels"]:
+def bed_of_nails(x: Images, factor: Size) -> Shaped[Array, "batch out_height out_width channels"]:
     """Each value in the upper left corner of a block of factor x factor pixels, zeros elsewhere.
 
     Args:
@@ -52,7 +55,8 @@ def bed_of_nails(
     Raises:
         ValueError: if a factor is less than 1.
     """
-    factor = pair(factor)
+    check_axes(IMAGES, x=x)
+    factor = pair("factor", factor)
     if min(factor) < 1:
         raise ValueError(f"factor {factor} must be at least 1")
     between = [(0, f - 1, f - 1) for f in factor]

@@ -6,9 +6,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from cnn_jax.layers.arguments import Images, as_images, wide
+
 
 def whitening_kernel(
-    images: Float[Array, "batch height width channels"], size: int = 2, eps: float = 5e-4
+    images: Images, size: int = 2, eps: float = 5e-4
 ) -> Float[Array, "size size channels filters"]:
     """Kernels whose outputs, over all patches of the images, are uncorrelated and of equal size.
 
@@ -29,6 +31,7 @@ def whitening_kernel(
     Raises:
         ValueError: if the images are smaller than a patch.
     """
+    images = as_images(images, "images")
     _, height, width, channels = images.shape
     if not 0 < size <= min(height, width):
         raise ValueError(
@@ -41,8 +44,10 @@ def whitening_kernel(
     ]
     # The order of a kernel's axes: row, column, channel.
     patches = jnp.stack(shifted, axis=-2).reshape(-1, size * size * channels)
+    patches = patches.astype(wide(images))
     # Accelerators would round the products, and with them the smallest mean squares.
     squares = jnp.matmul(patches.T, patches, precision=lax.Precision.HIGHEST) / len(patches)
     mean_squares, directions = jnp.linalg.eigh(squares)
     filters = directions * lax.rsqrt(mean_squares + eps)[None, :]
-    return jnp.concatenate([filters, -filters], axis=1).reshape(size, size, channels, -1)
+    kernel = jnp.concatenate([filters, -filters], axis=1).reshape(size, size, channels, -1)
+    return kernel.astype(images.dtype)

@@ -10,6 +10,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from cnn_jax.layers.arguments import wide
+from cnn_jax.layers.mesh_axes import varying_like
 from cnn_jax.layers.primitives import primitive, transpose_each_other
 from cnn_jax.layers.windows import Pads
 
@@ -28,8 +30,14 @@ def _reduce(x: Array, windows: Windows) -> Array:
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def window_maximum(x: Array, windows: Windows) -> Array:
-    """The maximum of each window of x [batch, height, width, channels]."""
-    return _reduce(x, windows)
+    """The maximum of each window of x [batch, height, width, channels]; NaN if there is one."""
+
+    def larger(a: Array, b: Array) -> Array:
+        return jnp.where(_replaces(b, a), b, a)
+
+    # With lax.max, XLA's programs for CPUs ignore NaN where windows do not overlap.
+    lowest = varying_like(jnp.asarray(-jnp.inf, x.dtype), x)
+    return lax.reduce_window(x, lowest, larger, *_in_four_axes(windows))
 
 
 @window_maximum.defjvp
@@ -51,13 +59,13 @@ def _scatter_by_jax(x: Array, gradient: Array, *, shape: Any, windows: Windows) 
     # What `jax.vjp` gives, without the maximum itself.
     size, stride, padding = _in_four_axes(windows)
     return lax.select_and_scatter_add_p.bind(
-        gradient,
-        x,
+        gradient.astype(wide(x)),
+        x.astype(wide(x)),
         select_prim=lax.ge_p,
         window_dimensions=size,
         window_strides=stride,
         padding=padding,
-    )
+    ).astype(gradient.dtype)
 
 
 def _gather_on_cpu(x: Array, tangents: Array, *, shape: Any, windows: Windows) -> Array:
@@ -74,7 +82,8 @@ def _scatter_on_cpu(x: Array, gradient: Array, *, shape: Any, windows: Windows) 
     if windows.stride == windows.size:
         return _scatter_to_tiles(x, gradient, windows)
     gather = partial(_gather_on_cpu, x, shape=gradient.shape, windows=windows)
-    return jax.linear_transpose(gather, jnp.zeros_like(x))(gradient)[0]
+    transposed = jax.linear_transpose(gather, jnp.zeros_like(x, wide(x)))
+    return transposed(gradient.astype(wide(x)))[0].astype(gradient.dtype)
 
 
 def _scatter_to_tiles(x: Array, gradient: Array, windows: Windows) -> Array:

@@ -1,12 +1,20 @@
 """Geometry shared by convolution, pooling and resizing: pairs, padding and output sizes."""
 
-from typing import NamedTuple
+import operator
+from typing import Any, Literal, NamedTuple, SupportsIndex
 
-Size = int | tuple[int, int]
-"""One number for both axes, or (height, width)."""
+import numpy as np
 
-Padding = int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
-"""One number for all sides, (height, width), or ((top, bottom), (left, right))."""
+from cnn_jax.errors import ConfigError
+
+Size = SupportsIndex | tuple[SupportsIndex, SupportsIndex]
+"""One integer for both axes, or (height, width)."""
+
+Padding = Size | tuple[tuple[SupportsIndex, SupportsIndex], tuple[SupportsIndex, SupportsIndex]]
+"""One integer for all sides, (height, width), or ((top, bottom), (left, right))."""
+
+ConvPadding = Padding | Literal["same", "valid"]
+"""A padding, or PyTorch's name of one."""
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
@@ -20,20 +28,75 @@ class Geometry(NamedTuple):
     groups: int
 
 
-def pair(size: Size) -> tuple[int, int]:
-    """A size as (height, width)."""
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
+def pair(name: str, size: Size) -> tuple[int, int]:
+    """The argument of that name, a size, as (height, width).
+
+    Raises:
+        ConfigError: if it is neither one integer nor two.
+    """
+    try:
+        height, width = _both(size)
+        return operator.index(height), operator.index(width)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{name} must be an integer or (height, width), got {size!r}") from None
 
 
 def pads(padding: Padding) -> Pads:
-    """A padding as ((top, bottom), (left, right))."""
-    if isinstance(padding, int):
-        return (padding, padding), (padding, padding)
-    vertical, horizontal = padding
+    """A padding as ((top, bottom), (left, right)).
+
+    Raises:
+        ConfigError: if it is not one integer, two, or two pairs.
+    """
+    try:
+        vertical, horizontal = map(_both, _both(padding))
+        top, bottom = map(operator.index, vertical)
+        left, right = map(operator.index, horizontal)
+    except (TypeError, ValueError):
+        raise ConfigError(
+            "padding must be an integer, (height, width) or ((top, bottom), (left, right)), "
+            f"got {padding!r}"
+        ) from None
+    return (top, bottom), (left, right)
+
+
+def conv_pads(
+    padding: ConvPadding,
+    window: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+) -> Pads:
+    """The padding of a convolution, which may have a name, as ((top, bottom), (left, right)).
+
+    "same" gives the output the size of the image. An odd number of zeros has one more at the
+    bottom or right, as in PyTorch. "valid" is no padding.
+
+    Raises:
+        ConfigError: an unknown name, "same" with a stride, or as `pads`.
+    """
+    if not isinstance(padding, str):
+        return pads(padding)
+    if padding not in ("same", "valid"):
+        raise ConfigError(
+            "padding must be an integer, (height, width), ((top, bottom), (left, right)), 'same' "
+            f"or 'valid', got {padding!r}"
+        )
+    if padding == "valid":
+        return pads(0)
+    if stride != (1, 1):
+        raise ConfigError(
+            f"padding='same' needs a stride of 1, as in PyTorch, got {stride}; give the padding in "
+            "pixels, such as half of the kernel"
+        )
+    vertical, horizontal = ((k - 1) * d for k, d in zip(window, dilation, strict=True))
     return (
-        (vertical, vertical) if isinstance(vertical, int) else (vertical[0], vertical[1]),
-        (horizontal, horizontal) if isinstance(horizontal, int) else (horizontal[0], horizontal[1]),
+        (vertical // 2, vertical - vertical // 2),
+        (horizontal // 2, horizontal - horizontal // 2),
     )
+
+
+def _both(value: Any) -> Any:
+    """The value itself if it has parts, else the value twice."""
+    return value if isinstance(value, tuple | list | np.ndarray) else (value, value)
 
 
 def check_steps(stride: tuple[int, int], padding: Pads, dilation: tuple[int, int] = (1, 1)) -> None:
@@ -90,7 +153,7 @@ def target_size(image: tuple[int, ...], size: Size) -> tuple[int, int]:
     Raises:
         ValueError: if the output or the image has no pixels.
     """
-    height, width = pair(size)
+    height, width = pair("size", size)
     if min(height, width, *image) < 1:
         raise ValueError(
             f"sizes must be at least 1x1: got an image of {image[0]}x{image[1]} and an output of "

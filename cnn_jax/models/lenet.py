@@ -4,39 +4,49 @@ Source: LeCun, Bottou, Bengio, Haffner: "Gradient-Based Learning Applied to Docu
 1998, section II.B, in the form that is common today. In the paper, pooling has a trainable factor
 and bias for each map (6 and 16 of both) and a tanh, each map of the second convolution sees only
 some maps of the first (table I), tanh is 1.7159 tanh(2/3 x), and the output is the distance to a
-drawn picture of each class.
+drawn picture of each class. `cifar_lenet5` is the network of PyTorch's tutorial "Training a
+Classifier", which has the same layers with ReLU and max pooling.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
-from cnn_jax.layers import Conv, Linear, avg_pool, flatten, tanh
+from cnn_jax.layers import Conv, Linear, activation, avg_pool, flatten, max_pool
 from cnn_jax.models import torch_names
 from cnn_jax.models.arrays import Feature, Images, Logits, at_least_float32
-from cnn_jax.models.checks import check_images
+from cnn_jax.models.checks import check_choice, check_images
 from cnn_jax.models.conv_norm import MakeConv
-from cnn_jax.models.registry import MNIST, register
+from cnn_jax.models.registry import CIFAR, MNIST, register
+
+Pooling = Literal["average", "max"]
+
+POOLINGS: dict[str, Callable[..., Array]] = {"average": avg_pool, "max": max_pool}
 
 
 class LeNetBody(nn.Module):
-    """Returns `conv1` and `conv2` after tanh, `stage1` and `stage2` after pooling."""
+    """Returns `conv1` and `conv2` after activation, `stage1` and `stage2` after pooling."""
 
     padding: int
     conv: MakeConv
+    activation: str
+    pooling: Pooling
 
     @nn.compact
     def __call__(self, images: Images) -> dict[str, Feature]:
         check_images(images, 16 - 2 * self.padding)
+        activate, pool = activation(self.activation), POOLINGS[self.pooling]
         features = {}
         x = self.conv(6, 5, padding=self.padding, name="conv1")(jnp.asarray(images))
-        x = features["conv1"] = tanh(x)
-        x = features["stage1"] = avg_pool(x, 2)
-        x = features["conv2"] = tanh(self.conv(16, 5, name="conv2")(x))
-        features["stage2"] = avg_pool(x, 2)
+        x = features["conv1"] = activate(x)
+        x = features["stage1"] = pool(x, 2)
+        x = features["conv2"] = activate(self.conv(16, 5, name="conv2")(x))
+        features["stage2"] = pool(x, 2)
         return features
 
 
@@ -44,11 +54,13 @@ class LeNetHead(nn.Module):
     """Three linear layers; for a 5x5 map the first is the paper's convolution C5."""
 
     num_classes: int
+    activation: str
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch features"]) -> Logits:
-        x = tanh(Linear(120, name="fc1")(x))
-        x = tanh(Linear(84, name="fc2")(x))
+        activate = activation(self.activation)
+        x = activate(Linear(120, name="fc1")(x))
+        x = activate(Linear(84, name="fc2")(x))
         return Linear(self.num_classes, name="fc3")(x)
 
 
@@ -56,26 +68,37 @@ class LeNet(nn.Module):
     """Images to logits [batch, num_classes], float32 or wider.
 
     With the defaults it has 61,706 parameters for gray images of 28x28 pixels. `features` returns
-    the maps `conv1` and `conv2` after tanh, each followed by the pooled map `stage1` or `stage2`.
+    the maps `conv1` and `conv2` after activation, each followed by the pooled map `stage1` or
+    `stage2`.
 
     Attributes:
         padding: width of the border of zeros. 2 extends 28x28 pixels to the paper's 32x32.
         num_classes: number of outputs.
+        activation: after all layers but the last; the paper's is "tanh" (see `activation`).
+        pooling: "average", as in the paper, or "max".
         dtype: dtype of the body's computation, such as bfloat16; parameters and the classifier
             stay float32. None is that of input and parameters.
 
     Raises:
-        ConfigError: images that are not [batch, height, width, channels] or that are too small for
-            the convolutions (12x12 with padding 2).
+        ConfigError: another activation or pooling; images that are not [batch, height, width,
+            channels] or that are too small for the convolutions (12x12 with padding 2).
     """
 
     padding: int = 2
     num_classes: int = 10
+    activation: str = "tanh"
+    pooling: Pooling = "average"
     dtype: Dtype | None = None
 
+    def __post_init__(self) -> None:
+        activation(self.activation)
+        check_choice("pooling", self.pooling, tuple(POOLINGS))
+        super().__post_init__()
+
     def setup(self) -> None:
-        self.body = LeNetBody(self.padding, partial(Conv, dtype=self.dtype))
-        self.head = LeNetHead(self.num_classes)
+        conv = partial(Conv, dtype=self.dtype)
+        self.body = LeNetBody(self.padding, conv, self.activation, self.pooling)
+        self.head = LeNetHead(self.num_classes, self.activation)
 
     def features(self, x: Images, *, train: bool = False) -> dict[str, Feature]:
         """The feature maps, in forward order."""
@@ -100,5 +123,18 @@ class LeNet(nn.Module):
             names |= torch_names.linear(f"fc{number}", f"head/fc{number}")
         return names
 
+    @property
+    def torch_note(self) -> str:
+        """What `from_torch` says, because names and shapes do not tell two networks apart."""
+        if self.padding or (self.activation, self.pooling) != ("tanh", "average"):
+            return ""
+        return (
+            "these weights are used with tanh and average pooling. If they are those of PyTorch's "
+            "tutorial, whose LeNet has the same names and shapes but ReLU and max pooling, create "
+            "the model 'cifar_lenet5', or set activation='relu' and pooling='max'"
+        )
+
 
 register("lenet5", LeNet, MNIST)
+_TUTORIAL = {"padding": 0, "activation": "relu", "pooling": "max"}
+register("cifar_lenet5", LeNet, CIFAR, **_TUTORIAL)

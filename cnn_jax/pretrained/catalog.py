@@ -3,7 +3,6 @@
 import difflib
 import fnmatch
 from dataclasses import dataclass
-from importlib import resources
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.pretrained.preprocessing import Preprocessing
@@ -86,12 +85,6 @@ def find_weights(model: str, name: str = "DEFAULT") -> Weights:
         f"unknown weights {name!r} for {model!r}; there are {names}, and any repository of the "
         f'Hugging Face hub, such as "timm/{model}.a1_in1k"'
     )
-
-
-def imagenet_classes() -> tuple[str, ...]:
-    """The names of ImageNet's 1,000 classes, by label, in torchvision's wording."""
-    text = resources.files("cnn_jax.pretrained").joinpath("imagenet_classes.txt").read_text("utf-8")
-    return tuple(text.splitlines())
 
 
 # From torchvision 0.28's own tables (`torchvision.models.get_model_weights`).

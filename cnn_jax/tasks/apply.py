@@ -23,7 +23,14 @@ def check_loss(loss: str, known: Iterable[str]) -> None:
 def init_model(model: nn.Module, key: Key[Array, ""], spec: Spec) -> tuple[PyTree, PyTree]:
     """Fresh ``(params, model_state)`` for the images of a spec."""
     images = jnp.zeros((1, *spec["image"].shape))
-    variables = jax.jit(model.init, static_argnames="train")(key, images, train=False)
+    # On CPUs LLVM would spend most of the compilation on optimizing random numbers that are drawn
+    # once. Unoptimized they differ by rounding (6e-8 in a ResNet), so no CPU optimizes them. Inside
+    # of another transformation, where images are traced, its own options hold.
+    options = None
+    if jax.default_backend() == "cpu" and not isinstance(images, jax.core.Tracer):
+        options = {"xla_backend_optimization_level": 0}
+    init = jax.jit(model.init, static_argnames="train", compiler_options=options)
+    variables = init(key, images, train=False)
     params = variables.pop("params")
     return params, variables
 

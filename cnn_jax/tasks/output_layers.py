@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from cnn_jax.layers.arguments import check_axes
+
 
 def identity(outputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """The outputs themselves: what a regression predicts."""
@@ -27,14 +29,18 @@ def sigmoid(outputs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jax.nn.sigmoid(outputs)
 
 
-def softmax(outputs: Float[Array, "batch classes"]) -> Float[Array, "batch classes"]:
+def softmax(
+    outputs: Float[Array, "batch *space classes"],
+) -> Float[Array, "batch *space classes"]:
     """exp(f_k) / sum_j exp(f_j): the probability of each class."""
+    check_axes("batch *space classes", outputs=outputs)
     return jax.nn.softmax(outputs)
 
 
-def decision(outputs: Float[Array, "batch classes"]) -> Int[Array, " batch"]:
+def decision(outputs: Float[Array, "batch *space classes"]) -> Int[Array, "batch *space"]:
     """The class of the largest output, the first of equal ones.
 
     It is also the class of the largest sigmoid or softmax, which preserve the order.
     """
+    check_axes("batch *space classes", outputs=outputs)
     return jnp.argmax(outputs, axis=-1)

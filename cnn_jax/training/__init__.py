@@ -5,6 +5,7 @@ from cnn_jax.training.checkpoint import CheckpointMismatch, Checkpoints
 from cnn_jax.training.control import Control, ControlConfig, adapt, init_control
 from cnn_jax.training.duration import to_steps
 from cnn_jax.training.experiment import (
+    CheckedTask,
     Experiment,
     MeasuredTask,
     Precision,
@@ -18,7 +19,7 @@ from cnn_jax.training.feed import EvalFeed, TrainFeed
 from cnn_jax.training.host_memory import keep_freed_memory
 from cnn_jax.training.loop import Interrupted, TrainingDiverged, fit
 from cnn_jax.training.mapped import gather_over_devices, key_of_device, sum_over_devices
-from cnn_jax.training.metrics_file import MetricsFile, Row, read_metrics
+from cnn_jax.training.metrics_file import MetricsFile, Row, read_metrics, write_metrics
 from cnn_jax.training.optimizers import (
     OptimizerConfig,
     decay_mask,
@@ -29,7 +30,7 @@ from cnn_jax.training.optimizers import (
 from cnn_jax.training.parallel import Mode, Parallel, make_parallel
 from cnn_jax.training.plan import Plan
 from cnn_jax.training.preprocess import make_preprocess
-from cnn_jax.training.processes import initialize_processes, is_primary
+from cnn_jax.training.processes import initialize_processes, is_primary, leaving_soon
 from cnn_jax.training.program import (
     Batch,
     Evaluated,
@@ -47,10 +48,11 @@ from cnn_jax.training.step import make_train_step
 from cnn_jax.training.supervised import supervised
 from cnn_jax.training.sweep import SweepConfig, SweepResult, sweep
 from cnn_jax.training.tensorboard import tensorboard_writer
-from cnn_jax.training.train import prepare_run, train
+from cnn_jax.training.train import make_plan, prepare_run, train
 
 __all__ = [
     "Batch",
+    "CheckedTask",
     "CheckpointMismatch",
     "Checkpoints",
     "Control",
@@ -96,8 +98,10 @@ __all__ = [
     "keep_freed_memory",
     "key_of_device",
     "l2_penalty",
+    "leaving_soon",
     "make_optimizer",
     "make_parallel",
+    "make_plan",
     "make_preprocess",
     "make_schedule",
     "make_train_step",
@@ -112,4 +116,5 @@ __all__ = [
     "to_steps",
     "train",
     "training_metrics",
+    "write_metrics",
 ]

@@ -1,9 +1,11 @@
 """Checkpoints: written in the background; the latest and the best are kept.
 
 A checkpoint holds the training state and the running sums of the metrics. It is committed by one
-rename, so a kill during a save leaves the checkpoint before it.
+rename, so a kill during a save leaves the checkpoint before it. The metrics of an evaluation are
+kept with it only if the evaluation was the best so far.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +27,33 @@ class CheckpointMismatch(UserError):
     """The arrays of a checkpoint differ from those it is restored into."""
 
 
+def check_path(directory: Path) -> None:
+    """Raise UserError for a path below which checkpoints would be written without their arrays.
+
+    Orbax searches its own files by patterns that begin with the path.
+    """
+    path = str(directory.resolve())
+    if found := sorted(set("*?[]\\") & set(path)):
+        raise UserError(
+            f"no checkpoints can be kept in {path}: its name has {' and '.join(found)}, which "
+            "Orbax reads as a pattern; choose a directory without any of * ? [ ] \\"
+        )
+
+
 class Checkpoints:
-    """The checkpoints of one run, in one directory.
+    r"""The checkpoints of one run, in one directory.
 
     Args:
         directory: created if it does not exist.
         best_metric: metric that selects the one checkpoint kept beside the latest two.
         higher_is_better: whether the best checkpoint has the highest metric or the lowest.
+
+    Raises:
+        UserError: a path with one of the characters * ? [ ] \, see `check_path`.
     """
 
     def __init__(self, directory: Path, *, best_metric: str, higher_is_better: bool = True) -> None:
+        check_path(directory)
         self.directory, self._best_metric = directory.resolve(), best_metric
         self._higher_is_better = higher_is_better
         policy = AnyPreservationPolicy(
@@ -60,6 +79,7 @@ class Checkpoints:
                 enable_async_checkpointing=True,
             ),
         )
+        self._best_cost, self._best_step = self._best_saved()
 
     def steps(self) -> list[int]:
         """Steps of the committed checkpoints, in order."""
@@ -70,17 +90,43 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def best_step(self) -> int | None:
-        """Step of the checkpoint with the best validation metric, or None."""
-        scored = [
-            (info[self._best_metric], step)
-            for step in self.steps()
-            if (info := self._manager.metrics(step))
-        ]
-        best = max if self._higher_is_better else min
-        return best(scored)[1] if scored else None
+        """Step of the checkpoint with the best validation metric, or None.
+
+        The earliest one of equally good ones; a metric that is not finite is never the best.
+        """
+        return self._best_step
+
+    def is_best(self, metrics: dict[str, float]) -> bool:
+        """Whether the metrics of an evaluation are better than those of every checkpoint."""
+        return self._cost(metrics) < self._best_cost
+
+    def _cost(self, metrics: dict[str, float]) -> float:
+        """The best metric as a value of which less is better."""
+        metric = metrics.get(self._best_metric, math.nan)
+        if not math.isfinite(metric):
+            return math.inf
+        return -metric if self._higher_is_better else metric
+
+    def _best_saved(self) -> tuple[float, int | None]:
+        """The least cost of the checkpoints on disk, and the first step that has it."""
+        best: tuple[float, int | None] = (math.inf, None)
+        for step in self.steps():
+            if (cost := self._cost(self._manager.metrics(step) or {})) < best[0]:
+                best = (cost, step)
+        return best
 
     def save(self, step: int, tree: PyTree, metrics: dict[str, float] | None = None) -> None:
-        """Start saving a tree; training may continue and donate it at once."""
+        """Start saving a tree; training may continue and donate it at once.
+
+        Args:
+            step: of the tree.
+            tree: arrays.
+            metrics: of the validation split at this step, if it has been evaluated.
+        """
+        if metrics is not None and self.is_best(metrics):
+            self._best_cost, self._best_step = self._cost(metrics), step
+        else:
+            metrics = None
         # A copy is saved, because the training step reuses the memory of its arguments.
         self._manager.save(
             step, args=ocp.args.StandardSave(_copy(tree)), metrics=metrics, force=True

@@ -1,21 +1,22 @@
-"""What a run learns from its evaluations: decrease on plateau and early stopping.
+"""What a run learns from its evaluations: decrease on plateau, early stopping, the best weights.
 
-Both read the task's best metric on the validation split, once an evaluation, on the host. Their
+All read the task's best metric on the validation split, once an evaluation, on the host. The
 counters are part of the training state, so that a resumed run decides as the uninterrupted one.
 """
 
 import math
 from dataclasses import dataclass
-from typing import no_type_check
+from typing import Literal, no_type_check
 
 import flax.struct
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 
 @dataclass(frozen=True)
 class ControlConfig:
-    """Decrease on plateau and early stopping, both of the task's best validation metric."""
+    """Plateau, early stopping and best weights, all by the task's best validation metric."""
 
     plateau_patience: int = 0
     """Evaluations without improvement before the learning rate is decreased; 0: never."""
@@ -25,6 +26,21 @@ class ControlConfig:
     """Evaluations without improvement before training stops; 0: never."""
     min_improvement: float = 1e-4
     """Relative change of the metric that counts as an improvement."""
+    restore_best: Literal["auto", "yes", "no"] = "auto"
+    """Use the weights of the best evaluation, not the last ones, for the results, the figures and
+    later members of a study; auto: with early stopping."""
+
+    @property
+    def restores_best(self) -> bool:
+        """Whether the results are those of the best evaluation."""
+        return self.restore_best == "yes" or (
+            self.restore_best == "auto" and self.stop_patience > 0
+        )
+
+    @property
+    def reads_validation(self) -> bool:
+        """Whether anything here needs a validation split."""
+        return self.plateau_patience > 0 or self.stop_patience > 0 or self.restores_best
 
 
 # JAX also fills a pytree's fields with shapes, shardings and batched values.
@@ -61,15 +77,18 @@ def adapt(
 
     Args:
         control: the counters before it.
-        metric: the task's best metric on the validation split. NaN is no improvement.
+        metric: the task's best metric on the validation split; what is not finite is no
+            improvement.
         config: patience, and what counts as an improvement.
         higher_is_better: direction of the metric.
 
     The plateau rule is that of ``optax.contrib.reduce_on_plateau``, applied once an evaluation.
     """
-    cost, best = -metric if higher_is_better else metric, float(control.best)
+    # Rounded as the best one is kept, or the same metric could seem an improvement on itself.
+    cost = float(np.float32(-metric if higher_is_better else metric))
+    best = float(control.best)
     margin = config.min_improvement * abs(best) if math.isfinite(best) else 0.0
-    improved = cost < best - margin
+    improved = math.isfinite(cost) and cost < best - margin
     plateau_waited = 0 if improved else int(control.plateau_waited) + 1
     stop_waited = 0 if improved else int(control.stop_waited) + 1
     scale = float(control.scale)

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Key, PyTree
 
 from cnn_jax.data import Dataset, Spec
+from cnn_jax.errors import check_range
 from cnn_jax.training.control import ControlConfig
 from cnn_jax.training.optimizers import OptimizerConfig
 from cnn_jax.training.plan import Plan
@@ -50,6 +52,15 @@ class Task(Protocol):
 
 
 @runtime_checkable
+class CheckedTask(Task, Protocol):
+    """A task that can tell before the first step that a data set does not fit it."""
+
+    def check(self, dataset: Dataset) -> None:
+        """Raise ConfigError if it does not."""
+        ...
+
+
+@runtime_checkable
 class MeasuredTask(Task, Protocol):
     """A task with metrics that are no sums, such as average precision."""
 
@@ -88,16 +99,22 @@ class TrainingConfig:
     """Precision of the model's computation; parameters, statistics and loss stay float32."""
     ema_decay: float = 0.0
     """Decay of a moving average of the parameters, used in evaluation; 0: none."""
-    log_every: str = "50 steps"
-    """Distance of the training rows in metrics.csv."""
+    log_every: str = "auto"
+    """Distance of the training rows in metrics.csv; auto: 1, 2, 5, 10, 20, 50, … steps, so that a
+    run has 50 to 125 rows, a shorter one a row for each step."""
     evaluate_every: str = "1 epoch"
     """Distance of the evaluations on the validation split."""
     save_every: str = "1 epoch"
-    """Distance of the checkpoints."""
+    """Distance of the checkpoints; one is saved besides whenever an evaluation is the best."""
     eval_batch_size: int = 500
     """Examples an evaluation step, over all devices."""
     layer_gradients: bool = False
     """Also log the norm of each layer's gradient, as columns grad_norm/<layer>."""
+
+    def __post_init__(self) -> None:
+        check_range(self, 1, batch_size=self.batch_size, eval_batch_size=self.eval_batch_size)
+        check_range(self, 1, accumulate=self.accumulate)
+        check_range(self, 0, 1, ema_decay=self.ema_decay)
 
 
 def compute_dtype(precision: Precision) -> Any:
@@ -112,8 +129,9 @@ class Experiment:
     dataset: Dataset
     task: Any
     """A `Task`, or what another ``program`` trains."""
-    optimizer: OptimizerConfig
-    training: TrainingConfig
+    optimizer: OptimizerConfig | optax.GradientTransformation
+    """One of optax makes its own schedule, of the steps from the start of the run."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
     program: Callable[["Experiment", Plan], Program] | None = None
     """Makes the program that is trained; None: ``training.supervised``, of task and optimizer."""
@@ -137,13 +155,16 @@ class Result:
     metrics: tuple[str, ...]
     """Names of the program's metrics."""
     control: Any
-    """The state's ``control`` at the end, on the host."""
+    """The ``control`` of the state that the result is about, on the host."""
     summary: dict[str, Any]
-    """Final metrics of each split, steps, and what else ``summary.json`` holds."""
+    """Metrics of each split, and what else ``summary.json`` holds: ``step`` is the length of the
+    training, ``weights`` says whether the metrics are of its "last" or "best" weights, and
+    ``weights_step`` is their step."""
     rows: list[dict[str, Any]]
     """The rows of ``metrics.csv``."""
     variables: Variables
-    """The trained model's, on the host; the parameters are those that were evaluated."""
+    """The trained model's, on the host: the last ones, or those of the best evaluation where
+    ``control.restore_best`` says so. The parameters are those that were evaluated."""
     outputs: Callable[[str], Any]
     """``outputs(split)``: what the program predicts for every example of a split, in order."""
 

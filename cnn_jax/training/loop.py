@@ -57,9 +57,14 @@ def fit(
     place: Callable[[Any], Any],
     observer: Observer,
     save: Callable[[int, TrainState, Sums, Metrics | None], None],
+    is_best: Callable[[Metrics], bool],
     stop_requested: Callable[[int], bool],
+    resumed: bool = False,
 ) -> TrainState:
     """Train until the plan's end or early stopping.
+
+    A checkpoint is saved when it is due, at the end, and whenever an evaluation is the best so far.
+    A plan of no steps evaluates and saves the state that it is given.
 
     Args:
         state: where to start; it is consumed.
@@ -72,12 +77,28 @@ def fit(
         place: puts host values on the devices.
         observer: is told of progress.
         save: writes a checkpoint.
+        is_best: whether an evaluation is the best so far.
         stop_requested: whether somebody (the user, the scheduler) wants the run to end.
+        resumed: whether ``state`` has been saved before.
 
     Raises:
         TrainingDiverged: the loss is not finite; nothing of it has been saved.
         Interrupted: after a save, when a stop was requested.
     """
+
+    def look(step: int, state: TrainState) -> tuple[TrainState, Metrics | None]:
+        """Evaluate the state, adapt it and draw."""
+        metrics = None
+        if evaluate is not None:
+            metrics = evaluate(state)
+            observer.validation(step, metrics)
+            state = adapt(state, metrics)
+        draw(step, state)
+        return state, metrics
+
+    if plan.total == 0 and not resumed:
+        state, metrics = look(0, state)
+        save(0, state, sums, metrics)
     chunk = 1
     while (step := int(state.step)) < plan.total and not state.control.stopped:
         n = min(chunk, plan.next_event(step) - step)
@@ -96,13 +117,10 @@ def fit(
             sums = place(jax.tree.map(np.zeros_like, host_sums))
         metrics = None
         if plan.evaluates(step):
-            if evaluate is not None:
-                metrics = evaluate(state)
-                observer.validation(step, metrics)
-                state = adapt(state, metrics)
-            draw(step, state)
+            state, metrics = look(step, state)
         stopping = stop_requested(step)
-        if plan.saves(step) or stopping or state.control.stopped:
+        best = metrics is not None and is_best(metrics)
+        if plan.saves(step) or best or stopping or state.control.stopped:
             save(step, state, sums, metrics)
         if stopping and step < plan.total:
             raise Interrupted(f"stopped at step {step} of {plan.total}; the state is saved")

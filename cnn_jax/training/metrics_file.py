@@ -16,34 +16,47 @@ class MetricsFile:
     uninterrupted one.
 
     Args:
-        path: the file; None keeps the rows in memory only (other processes of a job).
+        path: the file.
         metrics: names of the columns after step, epoch and split.
-        resume_step: rows after this step are dropped; the resumed run makes them again.
+        resume_step: rows after this step are dropped; the resumed run makes them again. None: all
+            are.
+        writes: whether this process writes the file. The others of a job keep the same rows in
+            memory: those that are there, and those that they append.
     """
 
-    def __init__(self, path: Path | None, metrics: Sequence[str], *, resume_step: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        metrics: Sequence[str],
+        *,
+        resume_step: int | None = None,
+        writes: bool = True,
+    ) -> None:
         self.columns = ["step", "epoch", "split", *metrics]
-        self.path = path
+        self.path, self._writes = path, writes
         self.rows: list[Row] = []
-        if path is not None and path.exists():
+        if resume_step is not None and path.exists():
             self.rows = [row for row in read_metrics(path) if row["step"] <= resume_step]
-        if path is None:
-            return
-        # Rewritten beside and renamed, so that a kill here loses nothing.
-        partial = path.with_suffix(".partial")
-        with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self.columns)
-            writer.writeheader()
-            writer.writerows(self.rows)
-        os.replace(partial, path)
+        if writes:
+            write_metrics(path, self.columns, self.rows)
 
     def append(self, row: Row) -> None:
         """Add a row, on disk at once; columns that it does not have are empty."""
         row = {column: "" for column in self.columns} | row
         self.rows.append(row)
-        if self.path is not None:
+        if self._writes:
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, self.columns).writerow(row)
+
+
+def write_metrics(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    """Write a whole metrics.csv beside the old one and rename it, so that a kill loses nothing."""
+    partial = path.with_suffix(".partial")
+    with partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(partial, path)
 
 
 def read_metrics(path: Path) -> list[Row]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
-from cnn_jax.errors import ConfigError
+from cnn_jax.errors import ConfigError, check_range
 
 Schedule = Callable[[Any], Any]
 
@@ -45,6 +45,12 @@ class OptimizerConfig:
     clip_norm: float = 0.0
     """Largest global norm of the gradient, including the L2 term; 0 disables clipping."""
 
+    def __post_init__(self) -> None:
+        check_range(self, 0, learning_rate=self.learning_rate, l2=self.l2)
+        check_range(self, 0, weight_decay=self.weight_decay, clip_norm=self.clip_norm)
+        check_range(self, 0, 1, warmup_factor=self.warmup_factor, decay_factor=self.decay_factor)
+        check_range(self, 0, 1, momentum=self.momentum)
+
 
 def make_schedule(
     config: OptimizerConfig, total_steps: int, to_steps: Callable[[str], int]
@@ -69,7 +75,7 @@ def make_schedule(
         return optax.cosine_onecycle_schedule(
             total, peak, pct_start=0.3, div_factor=25.0, final_div_factor=1e4
         )
-    warmup = to_steps(config.warmup)
+    warmup = to_steps(config.warmup) if total_steps else 0
     if warmup >= total and warmup:
         raise ConfigError(f"a warm-up of {warmup} steps does not fit into {total} steps")
     shape = _shape(config, total - warmup, warmup, to_steps)

@@ -4,6 +4,22 @@ from dataclasses import dataclass
 
 from cnn_jax.training.duration import to_steps
 
+ROWS = 50
+"""Training rows that a run has at least where their distance is chosen automatically."""
+
+
+def round_distance(total: int) -> int:
+    """The largest of 1, 2, 5, 10, 20, 50, … steps that divides a run into at least `ROWS` rows.
+
+    A shorter run has a row for each of its steps, a longer one at most 125 rows.
+
+    Args:
+        total: length of the run in steps.
+    """
+    wanted = max(1, total // ROWS)
+    decade = 10 ** (len(str(wanted)) - 1)
+    return max(n * decade for n in (1, 2, 5) if n * decade <= wanted)
+
 
 @dataclass(frozen=True)
 class Plan:

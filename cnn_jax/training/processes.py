@@ -1,6 +1,10 @@
 """The processes of a job: how they find each other, and which one writes."""
 
 import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import jax
 
@@ -21,6 +25,33 @@ def initialize_processes() -> None:
         )
     elif os.environ.get("CNN_JAX_DISTRIBUTED") == "1":
         jax.distributed.initialize()
+
+
+@contextmanager
+def leaving_soon(grace: float = 10.0) -> Iterator[None]:
+    """Let a process that fails inside of it end soon, so that its launcher can end the others.
+
+    At the exit JAX waits minutes for the other processes of a job, which may be waiting for this
+    one. All processes that fail together still leave together.
+
+    Args:
+        grace: seconds until this process ends itself.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if jax.distributed.is_initialized():
+            status = error.code if isinstance(error, SystemExit) else 1
+            timer = threading.Timer(grace, _leave, (status if isinstance(status, int) else 1,))
+            timer.daemon = True
+            timer.start()
+        raise
+
+
+def _leave(status: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def is_primary() -> bool:

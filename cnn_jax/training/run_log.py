@@ -1,9 +1,10 @@
 """What a run tells people: a progress bar, and lines for a terminal or a log file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -12,6 +13,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from cnn_jax.training.metrics_file import MetricsFile
 from cnn_jax.training.plan import Plan
@@ -27,9 +29,10 @@ class RunLog:
     Args:
         metrics_file: where rows go.
         console: where a person looks; None is silent (other processes of a job).
-        title: experiment and data set, shown at the bar.
+        title: experiment and data set, shown above the bar.
         plan: length of the run and of an epoch.
-        first: step that this process starts from.
+        first: step that the run goes on from; None: it starts anew.
+        stopped: whether it had stopped early there.
         training_metrics: the metrics of the sums of a training row.
         writer: also gets every row, as ``writer(step, {tag: value})`` (TensorBoard).
     """
@@ -41,17 +44,18 @@ class RunLog:
         *,
         title: str,
         plan: Plan,
-        first: int,
+        first: int | None,
         training_metrics: Callable[[Sums], Metrics],
+        stopped: bool = False,
         writer: Callable[[int, dict[str, float]], None] | None = None,
     ) -> None:
         self._file, self._console, self._title = metrics_file, console, title
+        self._first, self._finished = first, first is not None and (stopped or first >= plan.total)
         self._plan, self._training_metrics, self._writer = plan, training_metrics, writer
         self._rate, self._loss, self._chunks = "", "", 0
         self._bar = None
-        if console is not None and console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
+        if console is not None and console.is_terminal and not self._finished:
+            self._bar = _TitledProgress(
                 BarColumn(bar_width=None),
                 TaskProgressColumn(),
                 TextColumn("{task.fields[rate]}"),
@@ -62,10 +66,18 @@ class RunLog:
                 console=console,
             )
             self._bar_task = self._bar.add_task(
-                title, total=plan.total, completed=first, rate="compiling", loss=""
+                escape(title), total=plan.total, completed=first or 0, rate="compiling", loss=""
             )
 
     def __enter__(self) -> "RunLog":
+        if self._finished:
+            self._say(
+                f"{self._title}: finished before, at step {self._first:,}; --overwrite trains anew"
+            )
+        elif self._first is not None:
+            self._say(f"{self._title}: goes on from step {self._first:,} of {self._plan.total:,}")
+        elif self._bar is None:
+            self._say(self._title)
         if self._bar:
             self._bar.start()
         return self
@@ -102,11 +114,11 @@ class RunLog:
         self._write(step, "validation", metrics)
         # Details have a slash in their name, as accuracy/0.001 of one of several rates.
         shown = [f"{name} {value:.4f}" for name, value in metrics.items() if "/" not in name]
-        epoch = step / self._plan.steps_per_epoch
-        self._say(
-            f"{self._title}  step {step:>6}/{self._plan.total}  epoch {epoch:6.2f}  "
-            f"train {self._loss}  validation {'  '.join(shown)}  {self._rate}"
-        )
+        total = str(self._plan.total)
+        parts = [f"step {step:>{len(total)}}/{total}"]
+        # There is none before the first step.
+        parts += [f"train {self._loss}"] if self._loss else []
+        self._say("  ".join([*parts, f"validation {'  '.join(shown)}"]))
 
     def _write(self, step: int, split: str, metrics: Metrics) -> None:
         epoch = round(step / self._plan.steps_per_epoch, 4)
@@ -117,4 +129,13 @@ class RunLog:
 
     def _say(self, text: str) -> None:
         if self._console is not None:
-            self._console.print(text, highlight=False, soft_wrap=True)
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+class _TitledProgress(Progress):
+    """A progress bar with its title in a line of its own, so that both fit 80 columns."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        for task in self.tasks:
+            yield Text.from_markup(task.description, overflow="ellipsis")
+        yield self.make_tasks_table(self.tasks)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import PyTree
 
 from cnn_jax.training.checkpoint import Checkpoints
 from cnn_jax.training.program import Metrics, Program, Sums, Variables
@@ -38,8 +39,9 @@ class SavedState:
         self.checkpoints = Checkpoints(
             directory, best_metric=program.best_metric, higher_is_better=program.higher_is_better
         )
-        self.first = self.checkpoints.latest_step() or 0
-        if self.first:
+        self.first = self.checkpoints.latest_step()
+        """Step of the checkpoint that the run goes on from; None: it starts anew."""
+        if self.first is not None:
             saved = self.checkpoints.restore(self.first, saved)
         self.state, self.sums = saved["state"], saved["sums"]
         self.seconds, self._started = float(saved["seconds"]), time.perf_counter()
@@ -48,5 +50,15 @@ class SavedState:
         """Start to write a checkpoint."""
         now = time.perf_counter()
         self.seconds, self._started = self.seconds + now - self._started, now
-        clock = self._place(np.float32(self.seconds))
-        self.checkpoints.save(step, {"state": state, "sums": sums, "seconds": clock}, metrics)
+        self.checkpoints.save(step, self._tree(state, sums), metrics)
+
+    def best(self, last: TrainState) -> TrainState:
+        """The state of the best evaluation; the last one where none had a finite metric."""
+        step = self.checkpoints.best_step()
+        if step is None or step == int(last.step):
+            return last
+        self.checkpoints.wait()
+        return self.checkpoints.restore(step, self._tree(last, self.sums))["state"]
+
+    def _tree(self, state: TrainState, sums: Sums) -> PyTree:
+        return {"state": state, "sums": sums, "seconds": self._place(np.float32(self.seconds))}

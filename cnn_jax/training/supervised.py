@@ -5,11 +5,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Key, PyTree
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.training.experiment import Experiment, MeasuredTask, RecurrentTask
-from cnn_jax.training.optimizers import l2_penalty, make_optimizer, make_schedule
+from cnn_jax.training.experiment import CheckedTask, Experiment, MeasuredTask, RecurrentTask
+from cnn_jax.training.optimizers import (
+    OptimizerConfig,
+    Schedule,
+    l2_penalty,
+    make_optimizer,
+    make_schedule,
+)
 from cnn_jax.training.plan import Plan
 from cnn_jax.training.preprocess import make_preprocess
 from cnn_jax.training.program import Batch, Evaluated, Program, Sums, Variables
@@ -29,15 +36,16 @@ def supervised(experiment: Experiment, plan: Plan) -> Program:
     recurrent = task if isinstance(task, RecurrentTask) else None
     if recurrent:
         _check_recurrent(experiment)
-    schedule = make_schedule(experiment.optimizer, plan.total, plan.steps)
-    optimizer = make_optimizer(experiment.optimizer, schedule)
+    if isinstance(task, CheckedTask):
+        task.check(dataset)
+    optimizer, schedule, penalty = _updates(experiment.optimizer, plan)
     preprocess = make_preprocess(dataset)
     gradient_step = make_train_step(
         task.loss_fn,
         optimizer,
         preprocess=preprocess,
         schedule=schedule,
-        penalty=l2_penalty(experiment.optimizer),
+        penalty=penalty,
         accumulate=config.accumulate,
         ema_decay=config.ema_decay,
         layer_gradients=config.layer_gradients,
@@ -93,6 +101,16 @@ def supervised(experiment: Experiment, plan: Plan) -> Program:
         measure=task.measure if isinstance(task, MeasuredTask) else None,
         init_carry=init_carry,
     )
+
+
+def _updates(
+    config: OptimizerConfig | optax.GradientTransformation, plan: Plan
+) -> tuple[optax.GradientTransformation, Schedule | None, Callable[[PyTree], Array] | None]:
+    """The update rule, its learning rate by step where it is known, and a term of the loss."""
+    if not isinstance(config, OptimizerConfig):
+        return config, None, None
+    schedule = make_schedule(config, plan.total, plan.steps)
+    return make_optimizer(config, schedule), schedule, l2_penalty(config)
 
 
 def _check_recurrent(experiment: Experiment) -> None:

@@ -9,13 +9,18 @@ from typing import Any
 import jax
 
 from cnn_jax.errors import ConfigError
+from cnn_jax.training.checkpoint import Checkpoints
 from cnn_jax.training.experiment import Experiment, Result
+from cnn_jax.training.optimizers import OptimizerConfig
 from cnn_jax.training.parallel import Parallel
 from cnn_jax.training.plan import Plan
 from cnn_jax.training.program import Program
 from cnn_jax.training.supervised import supervised
 from cnn_jax.training.swept import best_of, swept
 from cnn_jax.training.train import train
+
+JOINT = "rates"
+"""Folder of the joint training in the directory of a sweep."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,10 @@ class SweepResult:
 
     lanes: list[dict[str, Any]]
     """For each rate its ``learning_rate``, ``step``, ``stopped_early``, ``diverged``, its metrics
-    at the end on ``validation`` (None where it diverged), and the ``rows`` of its own run."""
+    on ``validation`` (None where it diverged), and the ``rows`` of its own run. All are as at the
+    end, or at the best evaluation where ``control.restores_best``."""
     chosen: int
-    """The lane with the best validation metric at its end."""
+    """The lane with the best validation metric."""
     result: Result
     """The chosen lane's, as an ordinary run with this rate leaves it."""
 
@@ -57,12 +63,17 @@ def sweep(
 ) -> SweepResult:
     """Train an experiment with several learning rates at once and choose one of them.
 
-    The rate is chosen by the best metric on the validation split, at the end.
+    The rate is chosen by the best metric on the validation split, at the end or, with
+    ``control.restores_best``, at any evaluation.
+
+    The joint training has its checkpoints and metrics in ``directory/rates``. The chosen rate's
+    network is saved in ``directory/checkpoints``, like that of an ordinary run.
 
     Args:
         experiment: what to train; its own learning rate is not used.
         rates: peak learning rates.
-        directory, parallel, options: as for `train`.
+        directory: of the run.
+        parallel, options: as for `train`.
 
     Raises:
         ConfigError: there is no validation split to choose by, or as for `swept`.
@@ -81,7 +92,7 @@ def sweep(
     def program(one: Experiment, plan: Plan) -> Program:
         return swept(make(_with_rate(one, 1.0), plan), rates)
 
-    result = train(replace(experiment, program=program), directory, parallel, **options)
+    result = train(replace(experiment, program=program), directory / JOINT, parallel, **options)
     control, summary = result.control, result.summary
     lanes: list[dict[str, Any]] = [
         {
@@ -109,19 +120,31 @@ def sweep(
     }
     for split in summary.keys() & {"validation", "test"}:
         own_summary[split] = _of(rate, summary[split])
-    return SweepResult(
-        lanes,
-        chosen,
-        replace(
-            result,
-            experiment=_with_rate(experiment, rate),
-            metrics=tuple(name for name in result.metrics if "/" not in name),
-            summary=summary | own_summary,
-            rows=one["rows"],
-            variables=jax.tree.map(lambda leaf: leaf[chosen], result.variables),
-            outputs=lambda split: jax.tree.map(lambda leaf: leaf[:, chosen], result.outputs(split)),
-        ),
+    own_result = replace(
+        result,
+        experiment=_with_rate(experiment, rate),
+        metrics=tuple(name for name in result.metrics if "/" not in name),
+        summary=summary | own_summary,
+        rows=one["rows"],
+        variables=jax.tree.map(lambda leaf: leaf[chosen], result.variables),
+        outputs=lambda split: jax.tree.map(lambda leaf: leaf[:, chosen], result.outputs(split)),
     )
+    _save(own_result, directory / "checkpoints", parallel)
+    return SweepResult(lanes, chosen, own_result)
+
+
+def _save(result: Result, directory: Path, parallel: Parallel) -> None:
+    """Write the checkpoint of a chosen network, unless it is there."""
+    task, step = result.experiment.task, result.summary["weights_step"]
+    checkpoints = Checkpoints(
+        directory, best_metric=task.best_metric, higher_is_better=task.higher_is_better
+    )
+    if step not in checkpoints.steps():
+        params = result.variables["params"]
+        model_state = {name: part for name, part in result.variables.items() if name != "params"}
+        state = parallel.place({"params": params, "model_state": model_state})
+        checkpoints.save(step, {"state": state}, result.summary["validation"])
+    checkpoints.close()
 
 
 def _of(rate: float, values: dict[str, Any]) -> dict[str, Any]:
@@ -133,4 +156,9 @@ def _of(rate: float, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_rate(experiment: Experiment, rate: float) -> Experiment:
+    if not isinstance(experiment.optimizer, OptimizerConfig):
+        raise ConfigError(
+            "a sweep sets the learning rate of an OptimizerConfig, and the experiment has an "
+            f"optimizer of its own ({type(experiment.optimizer).__name__})"
+        )
     return replace(experiment, optimizer=replace(experiment.optimizer, learning_rate=rate))

@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
+from cnn_jax.errors import ConfigError
 from cnn_jax.training.control import Control, ControlConfig, adapt
 from cnn_jax.training.duration import to_steps
 from cnn_jax.training.experiment import Experiment, Result
 from cnn_jax.training.loop import TrainingDiverged, fit
 from cnn_jax.training.metrics_file import MetricsFile, Row
-from cnn_jax.training.parallel import Parallel
-from cnn_jax.training.plan import Plan
+from cnn_jax.training.parallel import Parallel, make_parallel
+from cnn_jax.training.plan import Plan, round_distance
 from cnn_jax.training.processes import is_primary
 from cnn_jax.training.program import Metrics, Program, Variables, training_metrics
 from cnn_jax.training.run_log import RunLog
@@ -31,11 +32,11 @@ from cnn_jax.training.trainable import split_params
 
 def train(
     experiment: Experiment,
-    directory: Path,
-    parallel: Parallel,
+    directory: str | Path,
+    parallel: Parallel | None = None,
     *,
-    seed: int,
-    title: str,
+    seed: int = 0,
+    title: str = "",
     console: Console | None = None,
     writer: Callable[[int, dict[str, float]], None] | None = None,
     draw: Callable[[int, TrainState], None] = lambda step, state: None,
@@ -44,12 +45,15 @@ def train(
 ) -> Result:
     """Train an experiment, or go on with it where ``directory`` holds a checkpoint.
 
+    With ``experiment.control.restores_best`` the result is about the weights of the best
+    evaluation. What a resumed run goes on from are the last ones nevertheless.
+
     Args:
         experiment: what to train.
         directory: gets ``checkpoints/`` and ``metrics.csv``.
-        parallel: how to spread it over the devices.
+        parallel: how to spread it over the devices; None is `make_parallel`'s one program over all.
         seed: decides initialization, order of examples and all other randomness.
-        title: shown at the progress bar.
+        title: shown at the progress bar; by default the data set's.
         console: where a person looks; None is silent.
         writer: also gets every row of the metrics.
         draw: is called with step and state after each evaluation, for pictures during training.
@@ -57,27 +61,34 @@ def train(
         earlier: results of a study's earlier members, for ``experiment.initialize``.
 
     Raises:
-        ValueError: the configuration does not fit the data or the devices.
+        ConfigError: the configuration does not fit the data or the devices, or the directory's
+            checkpoint is of a later step than the run's end.
         CheckpointMismatch: the directory's checkpoint is of another model.
         TrainingDiverged: the loss is no longer finite.
         Interrupted: the run was asked to stop, and has saved its state.
     """
+    directory, parallel = Path(directory), parallel or make_parallel()
     plan, runner = prepare_run(experiment, parallel, seed=seed)
     program = runner.program
     saved = SavedState(directory / "checkpoints", runner, _initial(experiment, earlier or {}))
+    if saved.first is not None and saved.first > plan.total:
+        saved.checkpoints.close()
+        raise ConfigError(
+            f"{directory} has been trained for {saved.first:,} steps, more than the {plan.total:,} "
+            f"of --training.duration {experiment.training.duration!r}; give a longer one"
+        )
     columns = dict.fromkeys(["loss", *program.metrics, *saved.sums["per_step"]])
     metrics_file = MetricsFile(
-        directory / "metrics.csv" if is_primary() else None,
-        list(columns),
-        resume_step=saved.first,
+        directory / "metrics.csv", list(columns), resume_step=saved.first, writes=is_primary()
     )
     validated = "validation" in experiment.dataset.splits
     log = RunLog(
         metrics_file,
         console,
-        title=title,
+        title=title or experiment.dataset.title,
         plan=plan,
         first=saved.first,
+        stopped=bool(saved.state.control.stopped),
         training_metrics=partial(training_metrics, program),
         writer=writer,
     )
@@ -100,8 +111,11 @@ def train(
                 place=parallel.place,
                 observer=log,
                 save=saved.save,
+                is_best=saved.checkpoints.is_best,
                 stop_requested=stop_requested,
+                resumed=saved.first is not None,
             )
+        reported = saved.best(state) if experiment.control.restores_best else state
     except TrainingDiverged as error:
         saved.checkpoints.wait()
         last = saved.checkpoints.latest_step()
@@ -112,7 +126,27 @@ def train(
         ) from None
     finally:
         saved.checkpoints.close()
-    return _result(experiment, runner, plan, state, metrics_file.rows, saved.seconds)
+    return _result(experiment, runner, plan, state, reported, metrics_file.rows, saved.seconds)
+
+
+def make_plan(experiment: Experiment) -> Plan:
+    """When the things of an experiment happen.
+
+    Raises:
+        ConfigError: a duration of another form.
+    """
+    config, train_split = experiment.training, experiment.dataset.splits["train"]
+    steps_per_epoch = train_split.steps_per_epoch(config.batch_size)
+    steps = partial(to_steps, batch_size=config.batch_size, steps_per_epoch=steps_per_epoch)
+    total, log_every = steps(config.duration), config.log_every
+    return Plan(
+        total=total,
+        log_every=round_distance(total) if log_every == "auto" else max(1, steps(log_every)),
+        evaluate_every=max(1, steps(config.evaluate_every)),
+        save_every=max(1, steps(config.save_every)),
+        batch_size=config.batch_size,
+        steps_per_epoch=steps_per_epoch,
+    )
 
 
 def prepare_run(experiment: Experiment, parallel: Parallel, *, seed: int) -> tuple[Plan, Runner]:
@@ -121,18 +155,15 @@ def prepare_run(experiment: Experiment, parallel: Parallel, *, seed: int) -> tup
     Raises:
         ConfigError: the configuration does not fit the data or the devices.
     """
-    config, train_split = experiment.training, experiment.dataset.splits["train"]
+    config, dataset = experiment.training, experiment.dataset
     parallel.check_batch(config.batch_size, config.accumulate)
-    steps_per_epoch = train_split.steps_per_epoch(config.batch_size)
-    steps = partial(to_steps, batch_size=config.batch_size, steps_per_epoch=steps_per_epoch)
-    plan = Plan(
-        total=steps(config.duration),
-        log_every=max(1, steps(config.log_every)),
-        evaluate_every=max(1, steps(config.evaluate_every)),
-        save_every=max(1, steps(config.save_every)),
-        batch_size=config.batch_size,
-        steps_per_epoch=steps_per_epoch,
-    )
+    if experiment.control.reads_validation and "validation" not in dataset.splits:
+        raise ConfigError(
+            "decrease on plateau, early stopping and the best weights need a validation split, and "
+            f"{dataset.title} has only {', '.join(dataset.splits)}; name one with "
+            "--data.validation, or leave the --control flags at 0 and auto"
+        )
+    plan = make_plan(experiment)
     program = (experiment.program or supervised)(experiment, plan)
     runner = Runner(
         program,
@@ -188,20 +219,31 @@ def _result(
     experiment: Experiment,
     runner: Runner,
     plan: Plan,
+    last: TrainState,
     state: TrainState,
     rows: list[Row],
     seconds: float,
 ) -> Result:
-    """What a finished run leaves; here the test split is evaluated, once."""
+    """What a finished run leaves; here the test split is evaluated, once.
+
+    Args:
+        experiment, runner, plan: of the run.
+        last: the state at the end.
+        state: the one that the result is about.
+        rows: of ``metrics.csv``.
+        seconds: of the training.
+    """
 
     def count(params: Any) -> int:
         return sum(leaf.size for leaf in jax.tree.leaves(params))
 
-    step = int(state.step)
+    step = int(last.step)
     summary: dict[str, Any] = {
         "step": step,
         "epochs": round(step / plan.steps_per_epoch, 4),
-        "stopped_early": bool(state.control.stopped),
+        "weights": "best" if experiment.control.restores_best else "last",
+        "weights_step": int(state.step),
+        "stopped_early": bool(last.control.stopped),
         "parameters": count(state.params),
         "trained_parameters": count(split_params(state.params, experiment.trainable)[0]),
         "train_seconds": round(seconds, 2),

@@ -27,9 +27,11 @@ from cnn_jax.visual.predictions import Prediction, prediction_sheet
 from cnn_jax.visual.reconstructions import reconstructions
 from cnn_jax.visual.runs import accuracies_of_runs
 from cnn_jax.visual.save import save_figure
+from cnn_jax.visual.style import NothingToDraw
 from cnn_jax.visual.translations import change_over_shift
 
 __all__ = [
+    "NothingToDraw",
     "Panel",
     "Picture",
     "Prediction",

@@ -14,6 +14,7 @@ from cnn_jax.visual.style import (
     INK,
     PALETTE,
     TICK_SIZE,
+    NothingToDraw,
     color_of,
     legend_outside,
     new_figure,
@@ -39,7 +40,8 @@ def compared_curves(
         title: names the data set.
 
     Raises:
-        ValueError: there is no run or quantity, or a run has no value of a quantity.
+        NothingToDraw: a run has no value of a quantity.
+        ValueError: there is no run or quantity.
     """
     if not runs or not quantities:
         raise ValueError("nothing to draw: expected at least one run and one quantity")
@@ -55,7 +57,7 @@ def compared_curves(
                 if (found := read_curve(history, split, quantity)) is not None
             }
             if not there:
-                raise ValueError(f"run {name!r} has no {quantity} on train or validation")
+                raise NothingToDraw(f"run {name!r} has no {quantity} on train or validation")
             for split, (steps, values) in there.items():
                 thin = split == "train" and len(there) == 2
                 dashed = dashed or thin

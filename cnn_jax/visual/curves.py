@@ -10,7 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from cnn_jax.visual.style import GRAY, PALETTE, TICK_SIZE, color_of, new_figure, plain_axes
+from cnn_jax.visual.style import (
+    GRAY,
+    PALETTE,
+    TICK_SIZE,
+    NothingToDraw,
+    color_of,
+    new_figure,
+    plain_axes,
+)
 
 Rows = Sequence[Mapping[str, Any]]
 _Curve = tuple[np.ndarray, np.ndarray]
@@ -40,7 +48,8 @@ def training_curves(history: Rows, *, title: str) -> Figure:
         title: names the data set.
 
     Raises:
-        ValueError: there is no value, a row has no `step` or `split`, or a text is not a number.
+        NothingToDraw: there is no value.
+        ValueError: a row has no `step` or `split`, or a text is not a number.
     """
     splits = dict.fromkeys(str(row.get("split")) for row in history)
     curves = {
@@ -49,7 +58,7 @@ def training_curves(history: Rows, *, title: str) -> Figure:
     }
     names = [name for name, lines in curves.items() if lines]
     if not names:
-        raise ValueError(
+        raise NothingToDraw(
             f"nothing to draw: none of the {len(history)} rows has a value for any of "
             f"{', '.join(PANELS)}"
         )
@@ -89,7 +98,8 @@ def error_curves(runs: Mapping[str, Rows], *, title: str) -> Figure:
         title: names the data set.
 
     Raises:
-        ValueError: there is no run, or a run has no accuracies on `train` and `validation`.
+        NothingToDraw: a run has no accuracies on `train` and `validation`.
+        ValueError: there is no run.
     """
     if not runs:
         raise ValueError("nothing to draw: expected at least one run")
@@ -101,7 +111,7 @@ def error_curves(runs: Mapping[str, Rows], *, title: str) -> Figure:
         train = read_curve(history, "train", "accuracy")
         validation = read_curve(history, "validation", "accuracy")
         if train is None and validation is None:
-            raise ValueError(
+            raise NothingToDraw(
                 f"run {name!r} has no accuracy in any row whose split is train or validation"
             )
         label = name

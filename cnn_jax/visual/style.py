@@ -33,6 +33,10 @@ _RIM = 1.2  # of a line below another, in points on each side
 _HIDDEN = 0.01  # a line hides one that it follows to this share of its range
 
 
+class NothingToDraw(ValueError):
+    """What a figure is to show has no values, as in a training of no steps."""
+
+
 def color_of(index: int) -> str:
     """The colour of the line or bar of this index; colours repeat after six."""
     return PALETTE[index % len(PALETTE)]

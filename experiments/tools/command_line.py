@@ -1,16 +1,14 @@
 """The command lines of experiments and tools."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
 from rich.console import Console
 
-from cnn_jax.errors import UserError
+from cnn_jax.errors import ConfigError
 from cnn_jax.training import Mode, SweepConfig
 from experiments.tools.messages import user_errors
 
@@ -33,9 +31,10 @@ class RunOptions:
     name: str = ""
     """Name of the run; by default a hash of its configuration."""
     resume: str = ""
-    """Directory of a run to continue, with the configuration stored there."""
+    """Directory of a run to go on with, with the configuration and the seed stored there. A longer
+    --training.duration beside it trains longer; other flags must agree with the run."""
     overwrite: bool = False
-    """Delete an earlier run of the same name and start again."""
+    """Delete what an earlier run of the same name wrote and start again."""
     profile: bool = False
     """Write a jax.profiler trace of some training steps to the directory of the run."""
     deterministic: bool = False
@@ -52,9 +51,9 @@ def parse(
     description: str,
     recipes: Mapping[str, Config],
     smoke: Config | None,
-    sweep: SweepConfig | None = None,
+    options: RunOptions | None = None,
     argv: Sequence[str] | None = None,
-) -> tuple[Config, RunOptions, Config]:
+) -> tuple[Config, RunOptions]:
     """Parse the command line of an experiment.
 
     Args:
@@ -63,14 +62,14 @@ def parse(
         description: first part of the help text.
         recipes: defaults by name; may be empty.
         smoke: defaults of ``--smoke``; None if there are none.
-        sweep: default of the sweep.
+        options: their defaults.
         argv: the arguments; None means those of the process.
 
     Returns:
-        The configuration, the options, and the defaults of the configuration.
+        The configuration and the options.
     """
     defaults = choose_defaults(recipes or {"": config_class()}, smoke, argv)
-    options = RunOptions(sweep=sweep or SweepConfig())
+    options = options or RunOptions()
     # Both parts share the top level of flags; nested groups keep their prefix.
     command = make_dataclass(
         "Command",
@@ -81,7 +80,7 @@ def parse(
         frozen=True,
     )
     parsed: Any = tyro.cli(command, prog=prog, description=description, args=argv)
-    return parsed.config, parsed.options, defaults
+    return parsed.config, parsed.options
 
 
 def choose_defaults(
@@ -134,12 +133,8 @@ def run_tool(
         return run(options, console)
 
 
-@contextmanager
-def writing(output: Path) -> Iterator[None]:
-    """Turn an OSError about the value of ``--output`` into a UserError."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {output}: {error.strerror}; give another place with --output"
-        ) from None
+def at_least_one(**values: int) -> None:
+    """Raise a ConfigError for the first flag whose value is below 1."""
+    for name, value in values.items():
+        if value < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {value}")

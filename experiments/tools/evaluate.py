@@ -1,37 +1,43 @@
 """Evaluate classifiers on a data set, beside their published accuracies.
 
-    python -m experiments.evaluate --models 'resnet*' vgg16 --data.name ./imagenet
-    python -m experiments.evaluate --models resnet50        TFDS's imagenet2012
+    python -m experiments.evaluate --run runs/resnet_cifar/1234abcd      on its own held-out images
     python -m experiments.evaluate --run runs/finetune/1234abcd/all --data.name ./flowers
+    python -m experiments.evaluate --models 'resnet*' vgg16 --data.name ./imagenet
+    python -m experiments.evaluate --models resnet50                     on TFDS's imagenet2012
 
-Images are resized, cropped and normalized as the weights of each network need them. The classes of
-the data set must be those of the network. In a folder, ImageNet's classes are in the order of their
-WordNet numbers, as in the public weights.
+Images are resized, cropped and normalized as each network needs them. Classes are matched by name;
+a data set may have a part of the network's classes, and is then evaluated over these. Classes
+without names are matched by their order.
+
+Writes networks.csv, classes.csv (precision, recall, F1 and support), evaluation.json, and the
+confusion matrix of each network.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image as PillowImage
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from tyro.conf import OmitArgPrefixes
 
-from cnn_jax.data import DataConfig, StreamSplit, load_dataset, stream_batches
-from cnn_jax.data.examples import EncodedExamples
+from cnn_jax.data import DataConfig, stream_batches
+from cnn_jax.data.splits import Split
 from cnn_jax.errors import ConfigError
 from cnn_jax.models import list_models
-from cnn_jax.pretrained import Network, Preprocessing, find_weights
-from cnn_jax.tasks.losses import softmax_cross_entropy
-from cnn_jax.tasks.metrics import accuracy, mean, top_k_accuracy, weighted_sums
-from experiments.tools.command_line import run_tool
+from cnn_jax.pretrained import Network, find_weights
+from cnn_jax.tasks import confusion_counts, softmax_cross_entropy, top_k_accuracy
+from cnn_jax.tasks.metrics import mean, weighted_sums
+from experiments.tools.class_matching import Matching, match_classes
+from experiments.tools.command_line import at_least_one, run_tool
+from experiments.tools.evaluation_data import as_seen_by, load_data
+from experiments.tools.evaluation_report import Row, class_table, network_table, write
+from experiments.tools.messages import say
 from experiments.tools.networks import NetworkConfig, load_network
+from experiments.tools.output import OutputConfig, output_folder, writing
 from experiments.tools.run import set_up_jax
 
 TOP = 5
@@ -44,52 +50,44 @@ class Options:
     models: tuple[str, ...] = ()
     """Models with public weights, by name or pattern such as 'resnet*', in one table."""
     network: OmitArgPrefixes[NetworkConfig] = field(default_factory=NetworkConfig)
-    data: DataConfig = field(default_factory=lambda: DataConfig(name="imagenet2012"))
-    split: str = "validation"
-    """Examples to evaluate: train, validation or test; see --data.validation."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """The name auto is the run's own data with --run, else imagenet2012."""
+    split: str = ""
+    """Examples to evaluate: train, validation or test; see --data.validation. By default those that
+    a run's final table ends with (test, else validation), and validation of data that is named."""
     batch_size: int = 64
     """Images per call of the network."""
+    output: OmitArgPrefixes[OutputConfig] = field(default_factory=OutputConfig)
 
 
-@dataclass(frozen=True)
-class Row:
-    """Measurements of one network. Published figures are None if there are none."""
+def evaluate(
+    network: Network, split: Split, matching: Matching, *, batch_size: int, progress: Progress
+) -> Row:
+    """Loss, accuracies and confusions of a network on a split.
 
-    title: str
-    examples: int
-    loss: float
-    top1: float
-    top5: float
-    published1: float | None = None
-    published5: float | None = None
+    Args:
+        network: the classifier.
+        split: examples with `image` and `label`.
+        matching: the network's outputs for the labels.
+        batch_size: images per batch.
+        progress: gets a bar.
 
-
-def as_seen_by(split: StreamSplit, preprocessing: Preprocessing) -> StreamSplit:
-    """The split with images resized and cropped for a network, not yet normalized."""
-    examples: Any = split.examples
-    crop, shape = partial(_crop, preprocessing), preprocessing.image_shape
-    return replace(split, examples=replace(examples, crop=crop, image_shape=shape))
-
-
-def _crop(preprocessing: Preprocessing, image: PillowImage.Image) -> PillowImage.Image:
-    pixels = preprocessing.resize_and_crop(np.asarray(image.convert("RGB")))
-    return PillowImage.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-
-
-def evaluate(network: Network, split: StreamSplit, *, batch_size: int, progress: Progress) -> Row:
-    """Loss and accuracies of a network on a split."""
+    Raises:
+        ConfigError: an example has no label.
+    """
+    outputs = np.array(matching.outputs)
 
     @jax.jit
     def sums(variables: Any, batch: dict[str, Any]) -> dict[str, Any]:
         pixels = batch["image"].astype(jnp.float32) / 255
         mean, std = (jnp.asarray(v, jnp.float32)[None, None, None, :] for v in normalization)
         logits: Any = network.model.apply(variables, (pixels - mean) / std)
-        labels = batch["label"]
-        return weighted_sums(
-            batch["weight"],
+        logits, labels, weight = logits[:, outputs], batch["label"], batch["weight"]
+        counts = confusion_counts(logits, labels, weight)
+        return {"counts": counts} | weighted_sums(
+            weight,
             loss=softmax_cross_entropy(logits, labels),
-            top1=accuracy(logits, labels),
-            top5=top_k_accuracy(logits, labels, min(TOP, logits.shape[-1])),
+            top5=top_k_accuracy(logits, labels, min(TOP, len(outputs))),
         )
 
     normalization = network.preprocessing.mean, network.preprocessing.std
@@ -98,15 +96,19 @@ def evaluate(network: Network, split: StreamSplit, *, batch_size: int, progress:
     total: dict[str, Any] = {}
     task = progress.add_task(network.title, total=len(split))
     for batch in stream_batches(seen, seed=None, batch_size=batch_size):
+        if np.any(batch["label"] < 0):
+            raise ConfigError("there are examples without a label (-1); give another --split")
         found = sums(variables, batch)
-        total = {name: total.get(name, 0.0) + float(value) for name, value in found.items()}
+        total = {name: total.get(name, 0.0) + np.float64(value) for name, value in found.items()}
         progress.advance(task, int(np.sum(batch["weight"])))
     return Row(
         title=network.title,
-        examples=len(split),
+        class_names=matching.class_names,
+        counts=total["counts"],
         loss=mean(total["loss"], total["weight"]),
-        top1=100 * mean(total["top1"], total["weight"]),
+        top1=100 * mean(np.trace(total["counts"]), total["weight"]),
         top5=100 * mean(total["top5"], total["weight"]),
+        note=matching.note,
     )
 
 
@@ -137,43 +139,24 @@ def _has_weights(name: str) -> bool:
     return True
 
 
-def table(rows: Sequence[Row], data: str) -> Table:
-    """A table with one row per network, published accuracies last."""
-    shown = Table(title=data, title_justify="left")
-    shown.add_column("network", overflow="fold")
-    for heading in ("loss", "top-1", "top-5", "published top-1", "published top-5"):
-        shown.add_column(heading, justify="right")
-    for row in rows:
-        published = (row.published1, row.published5)
-        shown.add_row(
-            row.title,
-            f"{row.loss:.4f}",
-            f"{row.top1:.3f}%",
-            f"{row.top5:.3f}%",
-            *("" if value is None else f"{value:.3f}%" for value in published),
-        )
-    return shown
-
-
 def main(argv: Sequence[str] | None = None) -> list[Row]:
     """Run the tool."""
     return run_tool("evaluate", Options, _run, description=__doc__, argv=argv)
 
 
 def _run(options: Options, console: Console) -> list[Row]:
+    at_least_one(batch_size=options.batch_size)
     set_up_jax()
     configs = networks(options)
-    # The data set needs a size, but each network resizes the original images.
-    data = replace(options.data, storage="stream", image_size=options.data.image_size or 64)
-    dataset = load_dataset(data, default="imagenet2012")
-    if options.split not in dataset.splits:
-        raise ConfigError(f"--split {options.split}: there are {', '.join(dataset.splits)}")
-    split = dataset.splits[options.split]
-    if not (isinstance(split, StreamSplit) and isinstance(split.examples, EncodedExamples)):
-        raise ConfigError(f"{dataset.title} holds no image files; name a TFDS data set or a folder")
+    loaded = [load_network(configs[0])]  # before the data, which take longer
+    folder = output_folder(options.output, "evaluate", loaded[0].title)
+    dataset, split, changed = load_data(options.data, options.network.run, options.split)
+    examples = dataset.splits[split]
+    for note in (*dataset.notes, *filter(None, [changed])):
+        say(console, f"note: {note}")
     rows = []
     progress = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:,}/{task.total:,}"),
         TimeRemainingColumn(),
@@ -182,20 +165,21 @@ def _run(options: Options, console: Console) -> list[Row]:
     )
     with progress:
         for config in configs:
-            network = load_network(config)
-            if len(network.class_names) != dataset.num_classes:
-                raise ConfigError(
-                    f"{network.title} tells {len(network.class_names)} classes apart, and "
-                    f"{dataset.title} has {dataset.num_classes}"
-                )
-            row = evaluate(
-                network,
-                split,
-                batch_size=min(options.batch_size, len(split)),
-                progress=progress,
+            network = loaded.pop() if loaded else load_network(config)
+            matching = match_classes(
+                network.class_names, dataset.class_names, network=network.title, data=dataset.title
             )
+            if matching.note:
+                say(console, f"note: {matching.note}")
+            size = min(options.batch_size, len(examples))
+            row = evaluate(network, examples, matching, batch_size=size, progress=progress)
             rows.append(_with_published(row, config))
-    console.print(table(rows, f"{dataset.title}, {options.split}, {len(split):,} images"))
+    console.print(network_table(rows, f"{dataset.title}, {split}, {len(examples):,} images"))
+    if len(rows) == 1:
+        console.print(class_table(rows[0]))
+    with writing(folder):
+        files = write(folder, rows, data=dataset.title, split=split)
+    say(console, f"see {folder}: {', '.join(files)}")
     return rows
 
 

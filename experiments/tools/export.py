@@ -20,14 +20,15 @@ from typing import Any
 import jax
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from tyro.conf import OmitArgPrefixes
 
 from cnn_jax.errors import UserError
 from cnn_jax.export import PLATFORMS, export_stablehlo
 from cnn_jax.pretrained import Network
-from experiments.tools.command_line import run_tool, writing
+from experiments.tools.command_line import run_tool
+from experiments.tools.messages import say
 from experiments.tools.networks import NetworkConfig, load_network
+from experiments.tools.output import OutputConfig, output_folder, writing
 from experiments.tools.run import set_up_jax
 from experiments.tools.run_directory import write_json
 
@@ -62,8 +63,7 @@ class Options:
     network: OmitArgPrefixes[NetworkConfig] = field(default_factory=NetworkConfig)
     platforms: tuple[str, ...] = PLATFORMS
     """Platforms on which the program can run."""
-    output: str = "exported"
-    """Folder for model.stablehlo and model.json."""
+    output: OmitArgPrefixes[OutputConfig] = field(default_factory=OutputConfig)
 
 
 def description(
@@ -119,12 +119,11 @@ def _run(options: Options, console: Console) -> None:
     set_up_jax()
     network = load_network(options.network)
     image_shape = network.preprocessing.image_shape
-    folder = Path(options.output)
+    folder = output_folder(options.output, "export", network.title)
     program = export_stablehlo(
         network.model, network.variables, image_shape, platforms=options.platforms
     )
     with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
         (folder / "model.stablehlo").write_bytes(program)
         write_json(folder / "model.json", description(network, image_shape, options.platforms))
     if "cpu" in options.platforms:
@@ -137,11 +136,6 @@ def _run(options: Options, console: Console) -> None:
         checked = f"checked in a new process with JAX alone, to {difference:.0e}"
     else:
         checked = "not checked: not exported for the CPU"
-    console.print(
-        f"{escape(network.title)}: {len(program) / 2**20:.1f} MiB in "
-        f"{escape(str(folder))}/model.stablehlo ({checked})\n",
-        highlight=False,
-        soft_wrap=True,
-    )
-    use = USE.format(folder=folder, shape=", ".join(map(str, image_shape)))
-    console.print(use, markup=False, highlight=False, soft_wrap=True)
+    size = f"{len(program) / 2**20:.1f} MiB in {folder}/model.stablehlo"
+    say(console, f"{network.title}: {size} ({checked})\n")
+    say(console, USE.format(folder=folder, shape=", ".join(map(str, image_shape))))

@@ -10,10 +10,10 @@ from PIL import Image as PillowImage
 from rich.console import Console
 
 from cnn_jax.data.decode import decode_image
+from cnn_jax.data.image_files import images_below, listed_suffixes, read_file
 from cnn_jax.errors import UserError
+from experiments.tools.messages import say
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""Suffixes of images in folders. Files given by name may have any suffix."""
 AT_MOST = 2048
 """Pixels of the shorter side. Larger images are reduced to it while reading."""
 STRIP = 50
@@ -26,8 +26,8 @@ BadImage = tuple[Path, str]
 def find_images(paths: Sequence[str | Path]) -> list[Path]:
     """Image files in the order of the arguments. Folders are searched recursively.
 
-    Hidden files and folders are skipped. Missing paths and folders without images stay in the list,
-    and `read_images` reports them.
+    In folders, files with a suffix of `cnn_jax.data.image_files` are found, hidden ones excepted.
+    Missing paths and folders without images stay in the list, and `read_images` reports them.
 
     Raises:
         UserError: there are no paths.
@@ -36,17 +36,8 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
         raise UserError("no images: name files or folders")
     found: list[Path] = []
     for path in (Path(path).expanduser() for path in paths):
-        found.extend((_images_in(path) if path.is_dir() else []) or [path])
+        found.extend((images_below(path)[0] if path.is_dir() else []) or [path])
     return list(dict.fromkeys(found))
-
-
-def _images_in(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
 
 
 def read_images(paths: Sequence[Path]) -> tuple[list[ReadImage], list[BadImage]]:
@@ -77,12 +68,12 @@ def read_images(paths: Sequence[Path]) -> tuple[list[ReadImage], list[BadImage]]
 
 def _read(path: Path) -> UInt8[np.ndarray, "height width 3"]:
     if path.is_dir():
-        raise ValueError(f"the folder holds no images ({', '.join(SUFFIXES)})")
-    encoded = path.read_bytes()
+        raise ValueError(f"the folder holds no images ({listed_suffixes()})")
+    encoded = read_file(path)
     with warnings.catch_warnings():
         # Pillow warns at half of its size limit; these images are read.
         warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
-        image = decode_image(encoded, 3, at_most=AT_MOST)
+        image = decode_image(encoded, 3, at_most=AT_MOST, name=str(path))
     height, width = image.shape[:2]
     if max(height, width) > STRIP * min(height, width):
         # Resizing the shorter side would make the image huge.
@@ -94,7 +85,7 @@ def show_bad(console: Console, bad: Sequence[BadImage]) -> None:
     """Print the unreadable files with the reasons, if there are any."""
     if bad:
         console.print(f"[yellow]{_files(len(bad))} could not be read:[/]", highlight=False)
-        console.print(_listed(bad), markup=False, highlight=False, soft_wrap=True)
+        say(console, _listed(bad))
 
 
 def check_any(good: int, bad: Sequence[BadImage]) -> None:

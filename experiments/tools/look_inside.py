@@ -7,7 +7,7 @@
 A sheet shows the most probable classes; Grad-CAM for the first class and for those of --explain;
 the gradient of the logit and guided backpropagation; the probability with a gray square over parts
 of the image; an image that maximizes the logit; the filters of the first layer; and the strongest
-maps of some layers.
+maps of some layers. Writes one PNG per image.
 
 Large networks are slow on a CPU. Fewer --cells and --steps take less time.
 """
@@ -25,7 +25,6 @@ import numpy as np
 from jaxtyping import UInt8
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.markup import escape
 from tyro.conf import OmitArgPrefixes, Positional
 
 from cnn_jax.errors import ConfigError
@@ -48,14 +47,16 @@ from cnn_jax.visual import (
     signed_image,
     strongest_maps,
 )
-from experiments.tools.command_line import run_tool, writing
+from experiments.tools.command_line import at_least_one, run_tool
 from experiments.tools.feature_maps import (
     check_feature,
     first_kernel,
     logits_and_features,
 )
 from experiments.tools.image_files import BadImage, check_any, find_images, read_images, show_bad
+from experiments.tools.messages import printable, say
 from experiments.tools.networks import NetworkConfig, load_network
+from experiments.tools.output import OutputConfig, output_folder, writing
 from experiments.tools.run import set_up_jax
 
 MAPS = 4
@@ -83,8 +84,7 @@ class Options:
     """Positions of the gray square along the longer side of the image, at least."""
     steps: int = 128
     """Steps of activation maximization."""
-    output: str = "inside"
-    """Folder for the sheets, one PNG per image."""
+    output: OmitArgPrefixes[OutputConfig] = field(default_factory=OutputConfig)
 
 
 class Inside:
@@ -228,7 +228,9 @@ def look(inside: Inside, paths: Sequence[Path], folder: Path) -> tuple[list[Path
         good, unreadable = read_images([path])
         bad.extend(unreadable)
         for _, image in good:
-            sheet = inside.sheet(inside.network.preprocessing.resize_and_crop(image), path.name)
+            sheet = inside.sheet(
+                inside.network.preprocessing.resize_and_crop(image), printable(path.name)
+            )
             target = _free(folder / f"{path.stem}.png", drawn)
             save_figure(sheet, target)
             drawn.append(target)
@@ -250,17 +252,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(options: Options, console: Console) -> None:
-    if options.cells < 1 or options.steps < 1:
-        raise ConfigError(
-            f"--cells and --steps must be at least 1, got {options.cells} and {options.steps}"
-        )
+    at_least_one(cells=options.cells, steps=options.steps)
     set_up_jax()
     paths = find_images(options.images)
-    inside = Inside(load_network(options.network), options)
-    folder = Path(options.output)
+    network = load_network(options.network)
+    folder = output_folder(options.output, "look_inside", network.title)
+    inside = Inside(network, options)
     with writing(folder):
         drawn, bad = look(inside, paths, folder)
     check_any(len(drawn), bad)
     for path in drawn:
-        console.print(escape(str(path)), highlight=False, soft_wrap=True)
+        say(console, str(path))
     show_bad(console, bad)

@@ -5,10 +5,10 @@
     python -m experiments.predict --model resnet18 --checkpoint mine.pth --classes names.txt a.png
     python -m experiments.predict --run runs/resnet_cifar/1234abcd images/
 
-Folders are searched recursively. Files that cannot be read are listed at the end.
+Folders are searched recursively. Files that cannot be read are listed at the end. Writes
+predictions.csv, predictions.json and predictions.png, a picture of the first images.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,18 +16,21 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from tyro.conf import OmitArgPrefixes, Positional
 
-from cnn_jax.errors import ConfigError
 from cnn_jax.pretrained import Network
 from cnn_jax.visual import Prediction, prediction_sheet, save_figure
-from experiments.tools.command_line import run_tool, writing
-from experiments.tools.image_files import BadImage, check_any, find_images, read_images, show_bad
+from experiments.tools.command_line import at_least_one, run_tool
+from experiments.tools.image_files import BadImage, find_images, read_images, show_bad
+from experiments.tools.messages import printable, say
 from experiments.tools.networks import NetworkConfig, load_network
+from experiments.tools.on_files import outputs_of_files
+from experiments.tools.output import OutputConfig, output_folder, write_csv, writing
 from experiments.tools.run import set_up_jax
 from experiments.tools.run_directory import write_json
 
@@ -46,8 +49,7 @@ class Options:
     """Number of classes per image."""
     batch_size: int = 32
     """Images per call of the network."""
-    output: str = "predictions"
-    """Folder for predictions.csv, predictions.json and predictions.png."""
+    output: OmitArgPrefixes[OutputConfig] = field(default_factory=OutputConfig)
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,6 @@ class Answer:
     """The most probable classes of one file, in descending order."""
 
     path: Path
-    seen: UInt8[np.ndarray, "height width channels"]
     labels: tuple[int, ...]
     probabilities: tuple[float, ...]
 
@@ -69,54 +70,35 @@ def predict(
         network: the classifier.
         paths: files from `find_images`. One batch of images is in memory at a time.
         top: largest number of classes per image.
-        batch_size: images per batch. The last batch is padded to avoid a second compilation.
+        batch_size: images per batch.
+
+    Raises:
+        UserError: no file can be read.
     """
 
-    @jax.jit
     def softmax(variables: Any, inputs: Any) -> Any:
         logits: Any = network.model.apply(variables, inputs)
         return jax.nn.softmax(logits, axis=-1)
 
-    # Transferred once, not with every batch.
-    variables: Any = jax.device_put(network.variables)
-    answers: list[Answer] = []
-    bad: list[BadImage] = []
-    for start in range(0, len(paths), batch_size):
-        good, unreadable = read_images(paths[start : start + batch_size])
-        bad.extend(unreadable)
-        if not good:
-            continue
-        seen = [network.preprocessing.resize_and_crop(image) for _, image in good]
-        inputs = np.stack([network.preprocessing(image) for _, image in good])
-        missing = batch_size - len(inputs)
-        inputs = np.pad(inputs, ((0, missing), (0, 0), (0, 0), (0, 0)))
-        for (path, _), pixels, row in zip(
-            good, seen, np.asarray(softmax(variables, inputs)), strict=False
-        ):
-            answers.append(_answer(path, pixels, row, top))
-    return answers, bad
+    read, rows, bad = outputs_of_files(softmax, network, paths, batch_size=batch_size)
+    return [_answer(path, row, top) for path, row in zip(read, rows, strict=True)], bad
 
 
-def _answer(
-    path: Path,
-    seen: UInt8[np.ndarray, "height width channels"],
-    probabilities: Float[np.ndarray, " classes"],
-    top: int,
-) -> Answer:
+def _answer(path: Path, probabilities: Float[np.ndarray, " classes"], top: int) -> Answer:
     labels = np.argsort(-probabilities, kind="stable")[:top]
-    return Answer(path, seen, tuple(labels.tolist()), tuple(probabilities[labels].tolist()))
+    return Answer(path, tuple(labels.tolist()), tuple(probabilities[labels].tolist()))
 
 
 def table(network: Network, answers: Sequence[Answer]) -> Table:
     """A table with one row per image."""
-    shown = Table(title=network.title, title_justify="left", show_lines=True)
+    shown = Table(title=escape(printable(network.title)), title_justify="left", show_lines=True)
     shown.add_column("image", overflow="fold")
     shown.add_column("class", overflow="fold")
     shown.add_column("probability", justify="right")
     for answer in answers:
         shown.add_row(
-            escape(str(answer.path)),
-            escape("\n".join(network.class_names[label] for label in answer.labels)),
+            escape(printable(answer.path)),
+            escape("\n".join(printable(network.class_names[label]) for label in answer.labels)),
             "\n".join(f"{probability:.1%}" for probability in answer.probabilities),
         )
     return shown
@@ -126,7 +108,6 @@ def write(
     folder: Path, network: Network, answers: Sequence[Answer], bad: Sequence[BadImage]
 ) -> None:
     """Write predictions.csv with a row per image and class, predictions.json, predictions.png."""
-    folder.mkdir(parents=True, exist_ok=True)
     rows = [
         {
             "path": str(answer.path),
@@ -140,10 +121,7 @@ def write(
             zip(answer.labels, answer.probabilities, strict=True), start=1
         )
     ]
-    with (folder / "predictions.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(folder / "predictions.csv", rows)
     write_json(
         folder / "predictions.json",
         {
@@ -152,21 +130,25 @@ def write(
             "unreadable": [{"path": str(path), "reason": reason} for path, reason in bad],
         },
     )
+    save_figure(_sheet(network, answers), folder / "predictions.png")
+
+
+def _sheet(network: Network, answers: Sequence[Answer]) -> Figure:
+    """A picture of the first images. They are read again: not all of them fit into memory."""
+    first = {answer.path: answer for answer in answers[:SHOWN]}
+    images, _ = read_images(list(first))
+    predictions = [
+        Prediction(
+            network.preprocessing.resize_and_crop(image),
+            printable(path.name),
+            [printable(network.class_names[label]) for label in first[path].labels],
+            first[path].probabilities,
+        )
+        for path, image in images
+    ]
     more = f"; the first {SHOWN} of {len(answers)} images" if len(answers) > SHOWN else ""
-    sheet = prediction_sheet(
-        [
-            Prediction(
-                answer.seen,
-                answer.path.name,
-                [network.class_names[label] for label in answer.labels],
-                answer.probabilities,
-            )
-            for answer in answers[:SHOWN]
-        ],
-        title=network.title + more,
-        columns=2 if len(answers) <= 8 else 3,
-    )
-    save_figure(sheet, folder / "predictions.png")
+    columns = 2 if len(answers) <= 8 else 3
+    return prediction_sheet(predictions, title=printable(network.title) + more, columns=columns)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -175,25 +157,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(options: Options, console: Console) -> None:
-    if options.top < 1 or options.batch_size < 1:
-        raise ConfigError(
-            f"--top and --batch-size must be at least 1, got {options.top} and {options.batch_size}"
-        )
+    at_least_one(top=options.top, batch_size=options.batch_size)
     set_up_jax()
     paths = find_images(options.images)
     network = load_network(options.network)
-    answers, bad = predict(
-        network, paths, top=options.top, batch_size=min(options.batch_size, len(paths))
-    )
-    check_any(len(answers), bad)
+    folder = output_folder(options.output, "predict", network.title)
+    answers, bad = predict(network, paths, top=options.top, batch_size=options.batch_size)
     console.print(table(network, answers[:SHOWN]))
-    folder = Path(options.output)
     with writing(folder):
         write(folder, network, answers, bad)
-    console.print(
-        f"[dim]{len(answers)} image{'s' if len(answers) > 1 else ''}; see {escape(str(folder))}: "
-        "predictions.csv, predictions.json, predictions.png[/]",
-        highlight=False,
-        soft_wrap=True,
-    )
+    images = f"{len(answers)} image{'s' if len(answers) > 1 else ''}"
+    say(console, f"{images}; see {folder}: predictions.csv, predictions.json, predictions.png")
     show_bad(console, bad)

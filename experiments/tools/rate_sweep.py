@@ -9,9 +9,18 @@ from rich.console import Console
 from rich.table import Table
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.training import Experiment, Parallel, Result, SweepResult, is_primary, sweep
+from cnn_jax.training import (
+    Experiment,
+    Parallel,
+    Result,
+    SweepResult,
+    is_primary,
+    sweep,
+    write_metrics,
+)
 from cnn_jax.visual import learning_rate_curves, save_figure
 from experiments.tools import run_directory
+from experiments.tools.report import draw_figures, note, number
 
 
 def only_experiment(study: Mapping[str, Experiment]) -> Experiment:
@@ -37,17 +46,13 @@ def run_sweep(
     writer: Callable[[int, dict[str, float]], None] | None,
     profile: Path | None,
 ) -> Result:
-    """Train with all rates; write metrics.csv, summary.json and the chosen rate's figures.
+    """Train with all rates; write the chosen rate's metrics.csv, summary.json and figures.
 
     Returns:
         The result of the chosen rate.
     """
     if is_primary() and jax.default_backend() == "cpu" and _convolutional(experiment):
-        console.print(
-            "[yellow]note:[/] on CPU, convolutional networks train faster one rate at a time",
-            highlight=False,
-            soft_wrap=True,
-        )
+        note(console, "on CPU, convolutional networks train faster one rate at a time")
     swept = sweep(
         experiment,
         rates,
@@ -61,11 +66,12 @@ def run_sweep(
     )
     result, task = swept.result, experiment.task
     rate = swept.lanes[swept.chosen]["learning_rate"]
-    figures = {name: draw(result) for name, draw in experiment.figures.items()}
-    figures["learning_rates"] = _figure(swept, title)
+    draw_figures(result, directory / "figures", console, heading=heading)
     if is_primary():
-        for name, figure in figures.items():
-            save_figure(figure, directory / "figures" / f"{name}.png", heading=heading)
+        path = directory / "figures" / "learning_rates.png"
+        save_figure(_figure(swept, title), path, heading=heading)
+        columns = dict.fromkeys(name for row in result.rows for name in row)
+        write_metrics(directory / "metrics.csv", list(columns), result.rows)
         run_directory.write_json(
             directory / "summary.json",
             {
@@ -121,8 +127,3 @@ def _table(swept: SweepResult, title: str) -> Table:
             style="bold" if place == swept.chosen else None,
         )
     return table
-
-
-def number(metric: str, value: float) -> str:
-    """A metric's value as it is printed."""
-    return f"{100 * value:.2f}%" if metric == "accuracy" else f"{value:.4f}"

@@ -5,14 +5,16 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
+import tyro
 from jax.experimental import multihost_utils
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from cnn_jax.errors import ConfigError, UserError
 from cnn_jax.layers.cpu import onednn
@@ -26,27 +28,30 @@ from cnn_jax.training import (
     initialize_processes,
     is_primary,
     keep_freed_memory,
+    leaving_soon,
     make_parallel,
     tensorboard_writer,
     train,
 )
+from cnn_jax.training.checkpoint import check_path
 from cnn_jax.visual import save_figure
-from experiments.tools import run_directory
+from experiments.tools import lengthen, run_directory
 from experiments.tools.command_line import RunOptions, parse
 from experiments.tools.compilation_cache import keep_compiled_programs
+from experiments.tools.describe_run import describe_networks
 from experiments.tools.figures import figure_heading
-from experiments.tools.rate_sweep import number, only_experiment, run_sweep
-from experiments.tools.saved_run import describe_networks
+from experiments.tools.rate_sweep import only_experiment, run_sweep
+from experiments.tools.report import Compare, draw_comparison, draw_figures, final_table, note
 
 Config = TypeVar("Config")
 Study = Mapping[str, Experiment]
 Build = Callable[[Any], Experiment | Study]
-Compare = Callable[[Mapping[str, Result]], Mapping[str, Any]]
 
 INTERRUPTED = 75
 """Exit status of a run that was asked to stop and saved its state: run it again to go on."""
 
 
+@leaving_soon()
 def run(
     config_class: type[Config],
     build: Build,
@@ -76,18 +81,24 @@ def run(
     # Tables in a file or a pipe need not fit the 80 columns that are taken for granted there.
     console = Console(width=None if sys.stdout.isatty() else 120)
     try:
+        options = RunOptions(sweep=sweep or SweepConfig())
+        resumed = _resumed(config_class, argv)
+        if resumed:
+            # What is not given is as it was, so that only the flags that differ are told.
+            config, options = resumed
+            recipes, smoke = {"": config}, None
         parsed = parse(
             config_class,
             prog=f"python -m experiments.{experiment}",
             description=module.__doc__ or "",
             recipes=recipes or {},
             smoke=smoke,
-            sweep=sweep,
+            options=options,
             argv=argv,
         )
-        return _run(experiment, config_class, build, compare, sweep, console, *parsed)
+        return _run(experiment, build, compare, console, *parsed, resumed)
     except Interrupted as interruption:
-        _say(console, f"[yellow]{interruption}. The same command goes on with it.[/]")
+        _say(console, f"[yellow]{escape(str(interruption))}. The same command goes on with it.[/]")
         raise SystemExit(INTERRUPTED) from None
     except UserError as error:
         console.print("[bold red]error:[/]", end=" ")
@@ -112,39 +123,46 @@ def _is_full_disk(error: Exception) -> bool:
 
 def _run(
     experiment: str,
-    config_class: type[Config],
     build: Build,
     compare: Compare | None,
-    default_sweep: SweepConfig | None,
     console: Console,
     config: Config,
     options: RunOptions,
-    defaults: Config,
+    resumed: tuple[Config, RunOptions] | None,
 ) -> dict[str, Result]:
     set_up_jax(deterministic=options.deterministic)
     initialize_processes()
     seed, rates = options.seed, options.sweep.learning_rate
-    if options.resume:
-        config, seed = _resumed(config_class, options, config, defaults)
-        if options.sweep == (default_sweep or SweepConfig()):
-            rates = run_directory.load_rates(Path(options.resume))
+    lengthens = resumed is not None and lengthen.is_longer(config, options, *resumed)
     built = build(config)
     study = dict(built) if isinstance(built, Mapping) else {"": built}
     if rates:
         study = {"": only_experiment(study)}
     dataset = next(iter(study.values())).dataset
     data = {"name": dataset.name, "title": dataset.title}
-    networks = describe_networks(study, config)
+    networks = {
+        member: described | run_directory.settings(study[member])
+        for member, described in describe_networks(study, config).items()
+    }
     identity = run_directory.identity(experiment, config, seed, data, rates)
     name = options.name or run_directory.default_name(identity)
     directory = Path(options.resume or Path(options.workdir, experiment, name))
+    check_path(directory)
     _check_agreement(identity | {"networks": networks})
+    notes = lengthen.check(directory, study) if lengthens else []
     if is_primary():
         run_directory.claim(
-            directory, identity, networks, notes=dataset.notes, overwrite=options.overwrite
+            directory,
+            identity,
+            networks,
+            notes=dataset.notes,
+            overwrite=options.overwrite,
+            lengthens=lengthens,
         )
     parallel = make_parallel(options.parallel)
     _announce(console, experiment, dataset, parallel, directory)
+    for text in notes:
+        note(console, text)
 
     results: dict[str, Result] = {}
     for member, one in study.items():
@@ -162,13 +180,13 @@ def _run(
             console=console,
             earlier=results,
         )
-    compared = compare(results) if compare and not rates else {}
-    if is_primary():
+    if compare and not rates:
         heading = figure_heading(f"{experiment}/{directory.name}", *study.values())
-        for file_name, figure in compared.items():
-            save_figure(figure, directory / "figures" / f"{file_name}.png", heading=heading)
-        console.print(_table(f"{experiment}: {dataset.title}", results))
-        _say(console, f"[dim]see {directory}: metrics.csv, summary.json, figures/*.png[/]")
+        draw_comparison(compare, results, directory / "figures", console, heading=heading)
+    if is_primary():
+        console.print(final_table(f"{experiment}: {dataset.title}", results))
+        place = escape(str(directory))
+        _say(console, f"[dim]see {place}: metrics.csv, summary.json, figures/*.png[/]")
     return results
 
 
@@ -243,10 +261,8 @@ def _run_one(
         profile=profile,
         earlier=earlier,
     )
-    figures = {name: figure(result) for name, figure in experiment.figures.items()}
+    draw_figures(result, directory / "figures", console, heading=heading)
     if is_primary():
-        for name, figure in figures.items():
-            save_figure(figure, directory / "figures" / f"{name}.png", heading=heading)
         run_directory.write_json(
             directory / "summary.json", {"title": title, "seed": seed, **result.summary}
         )
@@ -254,18 +270,27 @@ def _run_one(
 
 
 def _resumed(
-    config_class: type[Config], options: RunOptions, config: Config, defaults: Config
-) -> tuple[Config, int]:
-    """The configuration of the run to go on with; flags beside --resume must agree with it."""
-    saved, seed = run_directory.load_config(config_class, Path(options.resume))
-    if config != defaults and config != saved:
-        lines = run_directory.differences(run_directory.plain(saved), run_directory.plain(config))
-        raise run_directory.RunDirectoryError(
-            f"{options.resume} is a run with another configuration:\n"
-            + "\n".join(f"  {line}" for line in lines)
-            + "\nLeave these flags out beside --resume, or start a new run"
+    config_class: type[Config], argv: Sequence[str] | None
+) -> tuple[Config, RunOptions] | None:
+    """The configuration, seed and rates of the run that --resume names; None: it is not given."""
+    choice, _ = tyro.cli(_Choice, args=argv, add_help=False, return_unknown_args=True)
+    if not choice.resume:
+        return None
+    if choice.overwrite:
+        raise ConfigError(
+            f"--resume goes on with {choice.resume}, and --overwrite would delete it; give one of "
+            "them"
         )
-    return saved, seed
+    directory = Path(choice.resume)
+    config, seed = run_directory.load_config(config_class, directory)
+    rates = run_directory.load_rates(directory)
+    return config, RunOptions(seed=seed, sweep=SweepConfig(rates))
+
+
+@dataclass(frozen=True)
+class _Choice:
+    resume: str = ""
+    overwrite: bool = False
 
 
 def set_up_jax(*, deterministic: bool = False) -> None:
@@ -285,46 +310,15 @@ def _announce(
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
     count = parallel.num_devices
     devices = f"{count} {jax.devices()[0].device_kind} device{'s' if count > 1 else ''}"
-    _say(console, f"[bold]{experiment}[/]  {dataset.title}: {sizes}  ({devices}, {parallel.mode})")
+    title = escape(dataset.title)
+    _say(console, f"[bold]{experiment}[/]  {title}: {sizes}  ({devices}, {parallel.mode})")
     if jax.default_backend() == "cpu":
         _say(console, f"[dim]{onednn.status()}[/]")
-    for note in dataset.notes:
-        _say(console, f"[yellow]note:[/] {note}")
-    _say(console, f"[dim]writes to {directory}[/]")
+    for text in dataset.notes:
+        note(console, text)
+    _say(console, f"[dim]writes to {escape(str(directory))}[/]")
 
 
 def _say(console: Console, text: str) -> None:
     if is_primary():
         console.print(text, highlight=False, soft_wrap=True)
-
-
-def _table(title: str, results: Mapping[str, Result]) -> Table:
-    """The final table: a row a run and split."""
-    table = Table(title=title, title_justify="left")
-    # The runs of a study may have different tasks.
-    metrics = list(
-        dict.fromkeys(metric for result in results.values() for metric in result.metrics)
-    )
-    table.add_column("run", overflow="fold")
-    table.add_column("split", overflow="fold")
-    for metric in metrics:
-        table.add_column(metric, justify="right", overflow="fold")
-    for heading in ("steps", "parameters", "minutes"):
-        table.add_column(heading, justify="right", overflow="fold")
-    for name, result in results.items():
-        summary = result.summary
-        for split in ("validation", "test"):
-            if split not in summary:
-                continue
-            table.add_row(
-                name or "final",
-                split,
-                *(
-                    number(metric, summary[split][metric]) if metric in summary[split] else ""
-                    for metric in metrics
-                ),
-                f"{summary['step']:,}",
-                f"{summary['parameters']:,}",
-                f"{summary['train_seconds'] / 60:.1f}",
-            )
-    return table

@@ -17,11 +17,18 @@ import jax
 
 from cnn_jax.errors import UserError
 from cnn_jax.layers.cpu import onednn
+from cnn_jax.training import Experiment
+from cnn_jax.training.sweep import JOINT
 
 LISTED = 20
 """At most this many differences are listed in a message."""
 SHORT_LIST = 8
 """Lists up to this length are shown whole if they differ; of longer ones the items that differ."""
+WRITTEN = (
+    *("metrics.csv", "metrics.partial", "summary.json", "summary.partial"),
+    *("checkpoints", "figures", "tensorboard", "profile", "config.partial", "config.json"),
+)
+"""What a run writes into its directory and those of its members, in the order of its removal."""
 PACKAGES = ("cnn-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 Config = TypeVar("Config")
 
@@ -56,6 +63,7 @@ def claim(
     *,
     notes: Sequence[str] = (),
     overwrite: bool = False,
+    lengthens: bool = False,
 ) -> None:
     """Make the directory, or check that it holds the same run on the same data.
 
@@ -66,23 +74,30 @@ def claim(
             version, which has none.
         notes: other things that the reader of ``config.json`` should know.
         overwrite: whether a run that is there is removed.
+        lengthens: whether the run that is there gets this configuration and goes on; the one
+            before is kept in the list ``earlier``.
 
     Raises:
         RunDirectoryError: the directory belongs to another run, its data have changed, or it cannot
             be written.
     """
     if overwrite and directory.exists():
-        if any(directory.iterdir()) and not (directory / "config.json").exists():
-            raise RunDirectoryError(
-                f"{directory} holds no run (there is no config.json), so --overwrite leaves it "
-                "alone; give another --name"
-            )
-        shutil.rmtree(directory)
+        _remove(directory)
     path = directory / "config.json"
     try:
         if path.exists():
             saved = read_json(path)
+            if lengthens:
+                kept = ("config", "command", "git_commit")
+                before = {name: saved[name] for name in kept if name in saved}
+                about = {
+                    "networks": dict(networks),
+                    "earlier": [*saved.get("earlier", ()), before],
+                }
+                saved |= {"config": identity["config"]}
             check_same(directory, saved, identity, networks)
+            if lengthens:
+                write_json(path, saved | identity | environment() | about)
             if networks and "networks" not in saved:
                 write_json(path, saved | {"networks": dict(networks)})
             return
@@ -94,6 +109,33 @@ def claim(
             f"cannot write to the run directory {directory}: {error.strerror}; "
             "give another one with --workdir"
         ) from None
+
+
+def _remove(directory: Path) -> None:
+    """Remove what a run wrote into its directory, and the directory if nothing else is there.
+
+    Raises:
+        RunDirectoryError: the directory holds something, but no run.
+    """
+    path = directory / "config.json"
+    saved = read_json(path) if path.exists() else None
+    if not isinstance(saved, dict) or not {"experiment", "config", "seed"} <= saved.keys():
+        if any(directory.iterdir()):
+            raise RunDirectoryError(
+                f"{directory} holds no run (its config.json is missing or not of a run), so "
+                "--overwrite leaves it alone; give another --name"
+            )
+        return
+    # Only names: a path would lead out of the directory.
+    members = [name for name in saved.get("networks", ()) if name and Path(name).name == name]
+    for folder in (*(directory / name for name in (*members, JOINT)), directory):
+        for path in (folder / name for name in WRITTEN):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def check_same(
@@ -169,6 +211,31 @@ def load_config(config_class: type[Config], directory: Path) -> tuple[Config, in
 def load_rates(directory: Path) -> tuple[float, ...]:
     """The learning rates that a run trains at once; none if it is not a sweep."""
     return tuple(read_json(directory / "config.json").get("sweep", ()))
+
+
+def last_step(directory: Path) -> int | None:
+    """The step of the last checkpoint below a directory, which is not opened; None: there is none.
+
+    Args:
+        directory: of a run or a member of a study.
+    """
+    steps = [
+        int(path.name)
+        for folder in (directory, directory / JOINT)
+        for path in (folder / "checkpoints").glob("*")
+        if path.name.isdigit()
+    ]
+    return max(steps, default=None)
+
+
+def settings(experiment: Experiment) -> dict[str, Any]:
+    """What an experiment really trains with, as JSON: a configuration may leave it open."""
+    parts = {
+        "training": experiment.training,
+        "optimizer": experiment.optimizer,
+        "control": experiment.control,
+    }
+    return plain(parts)
 
 
 def environment() -> dict[str, Any]:

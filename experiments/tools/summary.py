@@ -80,7 +80,7 @@ def _run(options: Options, console: Console) -> None:
         "--depth": options.depth,
     }
     for flag, number in numbers.items():
-        if number is not None and number < 1:
+        if number is not None and number < 1 and flag != "--num-classes":
             raise ConfigError(f"{flag} must be at least 1, got {number}")
     attributes: dict[str, Any] = {}
     if options.num_classes is not None:

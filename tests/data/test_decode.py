@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -6,6 +8,8 @@ from PIL import Image
 
 from cnn_jax.data import DataError
 from cnn_jax.data.decode import centre_square, check_shape, decode_image
+from cnn_jax.data.image_files import SUFFIXES
+from cnn_jax.data.metadata import MetadataWarning
 from tests.data.conftest import noise, png
 
 
@@ -137,6 +141,104 @@ def test_palettes_with_transparency_become_rgb(recwarn):
 
 
 def test_too_many_pixels_name_the_limit(monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(ValueError, match="more than 200 pixels"):
+    monkeypatch.setattr("cnn_jax.data.decode.MOST_PIXELS", 399)
+    with pytest.raises(ValueError, match="it has 20 x 20 pixels, and the limit is 399"):
         decode_image(png(noise(1, (20, 20, 3))[0]), 3)
+
+
+@pytest.mark.parametrize("options", [{"lossless": True}, {}, {"exif": b"Exif\0\0"}])
+def test_the_size_of_a_webp_is_known_before_it_is_opened(monkeypatch, options):
+    file = io.BytesIO()
+    Image.fromarray(noise(1, (20, 33, 3))[0]).save(file, "webp", **options)
+    monkeypatch.setattr("cnn_jax.data.decode.MOST_PIXELS", 20 * 33)
+    assert decode_image(file.getvalue(), 3).shape == (20, 33, 3)
+    monkeypatch.setattr("cnn_jax.data.decode.MOST_PIXELS", 20 * 33 - 1)
+    monkeypatch.setattr("PIL.Image.open", None)
+    with pytest.raises(ValueError, match="it has 33 x 20 pixels"):
+        decode_image(file.getvalue(), 3)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "bmp", "gif", "tiff", "ppm", "avif"])
+def test_every_format_is_read(kind):
+    if kind == "avif" and ".avif" not in SUFFIXES:
+        pytest.skip("Pillow reads no AVIF here")
+    image = Image.new("RGB", (8, 6), (200, 100, 50))
+    file = io.BytesIO()
+    image.save(file, kind)
+    pixels = decode_image(file.getvalue(), 3)
+    assert pixels.shape == (6, 8, 3) and np.abs(pixels.astype(int) - (200, 100, 50)).max() <= 4
+
+
+def test_the_first_frame_of_an_animation_is_read():
+    first, second = (Image.new("RGB", (8, 6), colour) for colour in ((255, 0, 0), (0, 0, 255)))
+    file = io.BytesIO()
+    first.save(file, "gif", save_all=True, append_images=[second])
+    assert np.all(decode_image(file.getvalue(), 3) == (255, 0, 0))
+
+
+def test_postscript_is_never_run(monkeypatch):
+    def run(*arguments, **options):
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr("subprocess.Popen", run)
+    script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    with pytest.raises(ValueError, match="not an image"):
+        decode_image(script, 3)
+
+
+def chunk(kind: bytes, content: bytes, checksum: int | None = None) -> bytes:
+    checksum = zlib.crc32(kind + content) if checksum is None else checksum
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+
+PIXELS = noise(1, (6, 5, 3))[0]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        chunk(b"eXIf", b"no TIFF"),
+        chunk(b"tEXt", b"Raw profile type exif\0\nexif\n  4\nzzzz"),
+        chunk(b"zTXt", b"a\0\0" + zlib.compress(b"a" * 3_000_000)),
+        chunk(b"tEXt", b"a\0b", checksum=1),
+        chunk(b"iCCP", b"a\0\5broken"),
+        chunk(b"gAMA", b"\0"),
+    ],
+    ids=["exif", "hexadecimal", "bomb", "checksum", "profile", "gamma"],
+)
+def test_broken_metadata_of_a_png_is_named_and_its_pixels_count(broken):
+    whole = png(PIXELS)
+    with pytest.warns(MetadataWarning, match="the metadata of a.png is broken") as caught:
+        pixels = decode_image(whole[:33] + broken + whole[33:], 3, name="a.png")
+    assert np.array_equal(pixels, PIXELS) and len(caught) == 1
+
+
+def test_broken_metadata_of_other_formats_is_named_and_their_pixels_count():
+    image, jpeg = Image.fromarray(PIXELS), io.BytesIO()
+    image.save(jpeg, "jpeg")
+    whole = jpeg.getvalue()
+    for marker, content in ((0xE0, b"JFIF"), (0xE2, b"ICC_PROFILE\0"), (0xEE, b"Adobe")):
+        segment = struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
+        with pytest.warns(MetadataWarning, match="the metadata of b.jpg"):
+            pixels = decode_image(whole[:2] + segment + whole[2:], 3, name="b.jpg")
+        assert np.array_equal(pixels, decode_image(whole, 3))
+    webp = io.BytesIO()
+    image.save(webp, "webp", lossless=True, exif=b"Exif\0\0no TIFF at all")
+    with pytest.warns(MetadataWarning, match="the metadata of c.webp"):
+        assert np.array_equal(decode_image(webp.getvalue(), 3, name="c.webp"), PIXELS)
+
+
+def test_the_colours_of_a_cmyk_jpeg_survive_broken_metadata():
+    file = io.BytesIO()
+    Image.new("CMYK", (8, 8), (0, 200, 100, 20)).save(file, "jpeg")
+    whole = file.getvalue()
+    with pytest.warns(MetadataWarning):
+        pixels = decode_image(whole[:2] + b"\xff\xe0\0\6JFIF" + whole[2:], 3)
+    assert np.array_equal(pixels, decode_image(whole, 3))
+
+
+def test_broken_pixels_stay_an_error():
+    whole = png(noise(1, (30, 30, 3))[0])
+    broken = whole[:33] + chunk(b"gAMA", b"\0") + whole[33:]
+    with pytest.raises(ValueError, match="Truncated gAMA"):
+        decode_image(broken[: len(broken) // 2], 3)

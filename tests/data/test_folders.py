@@ -1,9 +1,13 @@
+import os
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from cnn_jax.data import DataConfig, DataError, StreamSplit, load_dataset
 from cnn_jax.data.folders import is_folder_name
+from cnn_jax.data.image_files import FORMATS, SUFFIXES
 from tests.data.conftest import noise, png
 
 
@@ -61,7 +65,6 @@ def test_one_size_needs_no_resizing(tmp_path):
 def test_grey_and_cmyk_become_rgb(folder):
     Image.new("L", (9, 9), 7).save(folder / "train" / "red" / "grey.jpg")
     Image.new("CMYK", (9, 9), (0, 0, 0, 0)).save(folder / "train" / "red" / "print.jpeg")
-    (folder / "train" / "red" / "notes.txt").write_text("not an image, and not taken for one")
     (folder / "train" / "red" / "._0.png").write_bytes(b"hidden")
     assert len(load(folder).splits["train"]) == 32
 
@@ -113,12 +116,12 @@ def test_a_broken_file_in_a_stream_is_named_when_it_is_read(folder):
 
 
 def test_large_folders_are_streamed(folder, monkeypatch):
-    monkeypatch.setattr("cnn_jax.data.load.DEVICE_BYTES", (8 * 8 * 3 + 4) * 36)
+    monkeypatch.setattr("cnn_jax.data.prepare.DEVICE_BYTES", (8 * 8 * 3 + 4) * 36)
     dataset = load(folder)
     assert isinstance(dataset.splits["train"], StreamSplit)
     assert dataset.mean == (0.485, 0.456, 0.406)
     assert not isinstance(load(folder, storage="device").splits["train"], StreamSplit)
-    monkeypatch.setattr("cnn_jax.data.load.DEVICE_BYTES", (8 * 8 * 3 + 4) * 36 + 1)
+    monkeypatch.setattr("cnn_jax.data.prepare.DEVICE_BYTES", (8 * 8 * 3 + 4) * 36 + 1)
     assert not isinstance(load(folder).splits["train"], StreamSplit)
 
 
@@ -126,18 +129,120 @@ def test_layout_errors(folder, tmp_path_factory):
     other = tmp_path_factory.mktemp("other")
     with pytest.raises(DataError, match=r"there is no folder .*/nowhere"):
         load(other / "nowhere")
-    (other / "images").mkdir()
-    with pytest.raises(DataError, match=r"has no folder 'train': .* found images"):
+    with pytest.raises(DataError, match=r"has no folders, one for each class: expected train"):
         load(other)
     (other / "train").mkdir()
-    with pytest.raises(DataError, match="train has no folders, expected one for each class"):
+    with pytest.raises(DataError, match=r"class folder .*/train holds no images: expected"):
         load(other)
     (other / "train" / "cat").mkdir()
-    with pytest.raises(DataError, match=r"class folder .*cat holds no images"):
+    with pytest.raises(DataError, match=r"class folder .*cat holds no images: expected .*\.jpg"):
         load(other)
-    (folder / "val" / "yellow").mkdir()
-    with pytest.raises(DataError, match="val has the classes yellow, which are not in train"):
+    (other / "train" / "cat" / "cat.txt").write_text("")
+    with pytest.raises(DataError, match=r"cat holds no images, only cat.txt: expected"):
+        load(other)
+
+
+def test_every_format_is_read_at_any_depth(tmp_path):
+    (tmp_path / "train" / "a" / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "train" / "b").mkdir()
+    image = Image.new("RGB", (9, 9), (200, 100, 50))
+    suffixes = sorted(SUFFIXES)
+    for number, suffix in enumerate(suffixes):
+        place = ("a", "a/deep", "a/deep/er", "b")[number % 4]
+        kind = next(kind for kind, names in FORMATS.items() if suffix in names)
+        image.save(tmp_path / "train" / place / f"{number}{suffix.upper()}", kind)
+    dataset = load(tmp_path, validation="none")
+    assert len(dataset.splits["train"]) == len(suffixes) and not dataset.notes
+    assert {".tif", ".tiff", ".ppm", ".pgm", ".gif", ".jfif"} <= SUFFIXES
+
+
+def test_what_is_not_read_is_counted_and_named(folder):
+    (folder / "train" / "red" / "more").mkdir()
+    for place in ("red/a.txt", "red/more/b.txt", "blue/c.psd", "blue/d", "loose.png"):
+        (folder / "train" / place).write_text("")
+    (folder / "train" / "red" / ".hidden").write_text("")
+    (folder / "train" / "blue" / "link").symlink_to(folder / "train" / "red")
+    (note,) = load(folder).notes
+    assert note.startswith("6 files in folders of images are not read (")
+    for part in (".txt 2", ".psd 1", "no suffix 2", ".png 1", "more/b.txt", "train/loose.png"):
+        assert part in note
+    assert ".hidden" not in note
+
+
+def test_a_folder_with_one_split_is_enough_to_evaluate(folder):
+    config = DataConfig(name=str(folder), image_size=8)
+    whole = load_dataset(config, default="cifar10", only="validation")
+    shutil.rmtree(folder / "train")
+    alone = load_dataset(config, default="cifar10", only="validation")
+    assert alone.splits.keys() == {"validation"} and alone.class_names == whole.class_names
+    assert alone.image_shape == (8, 8, 3)
+    for name, array in alone.splits["validation"].arrays.items():
+        assert np.array_equal(array, whole.splits["validation"].arrays[name])
+    with pytest.raises(DataError, match=r"no split named 'train', only val \(6\): choose one"):
         load(folder)
+    with pytest.raises(DataError, match=r"no split for test, only val \(6\)"):
+        load_dataset(config, default="cifar10", only="test")
+
+
+@pytest.mark.parametrize("storage", ["device", "stream"])
+def test_a_folder_of_classes_is_split(folder, storage):
+    dataset = load(folder / "train", storage=storage)
+    assert dataset.class_names == ("blue", "green", "red")
+    labels = {
+        name: [int(split[index]["label"]) for index in range(len(split))]
+        for name, split in dataset.splits.items()
+    }
+    assert np.bincount(labels["train"]).tolist() == [9, 9, 9]
+    assert np.bincount(labels["validation"]).tolist() == [1, 1, 1]
+    device = load(folder / "train", storage="device").splits["validation"]
+    assert labels["validation"] == device.arrays["label"].tolist()
+
+
+def test_classes_may_be_called_like_splits(tmp_path):
+    for name in ("bus", "car", "train"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (9, 9)).save(tmp_path / name / "1.png")
+    assert load(tmp_path, validation="none").class_names == ("bus", "car", "train")
+
+
+def test_splits_that_cannot_be_used_are_no_obstacle_if_they_are_not_used(folder):
+    (folder / "test").mkdir()
+    Image.new("RGB", (9, 9)).save(folder / "test" / "1.png")  # as competitions give them
+    with pytest.raises(
+        DataError, match=r"test has 1 images without a folder .*, set --data.test none"
+    ):
+        load(folder)
+    assert load(folder, test="none").splits.keys() == {"train", "validation"}
+    (folder / "val" / "yellow").mkdir()
+    with pytest.raises(
+        DataError, match=r"val has the classes yellow, .* blue, green, red. To .*validation none"
+    ):
+        load(folder, test="none")
+    assert load(folder, test="none", validation="none").splits.keys() == {"train"}
+    shutil.rmtree(folder / "val")
+    (folder / "val").mkdir()
+    with pytest.raises(DataError, match=r"val holds no images: .*\. To go .*validation none"):
+        load(folder, test="none")
+    held_out = load(folder, test="none", validation="train[-10%:]")
+    assert {name: len(split) for name, split in held_out.splits.items()} == {
+        "train": 27,
+        "validation": 3,
+    }
+
+
+def test_pipes_are_refused(folder):
+    os.mkfifo(folder / "train" / "red" / "pipe.png")
+    with pytest.raises(DataError, match=r"pipe.png cannot be read: it is not a regular file"):
+        load(folder)
+    assert "pipe.png" in load(folder, skip_unreadable=True).notes[0]
+
+
+def test_wordnet_ids_get_names(tmp_path):
+    for name in ("n02102040", "n01440764", "n00000000"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (9, 9)).save(tmp_path / name / "1.png")
+    dataset = load(tmp_path, validation="none")
+    assert dataset.class_names == ("n00000000", "tench", "English springer")
 
 
 def test_paths_and_names_are_told_apart(folder, monkeypatch):

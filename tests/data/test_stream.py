@@ -144,7 +144,7 @@ def test_streams_and_arrays_hold_the_same(write_tfds):
             assert np.array_equal(array[index]["image"], stream[index]["image"])
             assert array[index]["label"] == stream[index]["label"]
     config = DataConfig("pets", str(directory), "train+test", "none", "none", storage="stream")
-    with pytest.raises(DataError, match="joins several splits, which is not supported"):
+    with pytest.raises(DataError, match="test and train are joined, which is not supported"):
         load_dataset(config, default="cifar10")
 
 

@@ -54,8 +54,8 @@ def test_a_run_becomes_a_program(tmp_path, monkeypatch):
     preprocessing = Preprocessing(0, (8, 6), (0.5,), (0.25,))
     network = Network(model, variables, preprocessing, ("a", "b"), "a run")
     monkeypatch.setattr(export, "load_network", lambda config: network)
-    export.main(["--output", str(tmp_path), "--platforms", "cpu"])
-    about = json.loads((tmp_path / "model.json").read_text())
+    export.main(["--output", str(tmp_path / "new"), "--platforms", "cpu"])
+    about = json.loads((tmp_path / "new" / "model.json").read_text())
     assert about["input"]["shape"] == [None, 8, 6, 1] and about["classes"] == ["a", "b"]
     described = {name: about["preprocessing"][name] for name in ("resize", "crop", "mean", "std")}
     assert described == {"resize": 0, "crop": [8, 6], "mean": [0.5], "std": [0.25]}

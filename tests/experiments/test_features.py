@@ -41,13 +41,13 @@ def call(network, images, *flags):
 
 @pytest.mark.parametrize(("pool", "shape"), [("mean", (5, 16)), ("none", (5, 10, 10, 16))])
 def test_features_are_those_of_each_image_alone(pool, shape, network, images, tmp_path, capsys):
-    output = tmp_path / "new" / "out.npz"
+    output = tmp_path / "new" / "out"
     flags = ["--layer", "conv2", "--pool", pool, "--batch-size", "2", "--output", str(output)]
     call(network, images, *flags)
     printed = capsys.readouterr().out
     assert f"conv2 of 5 images, {' x '.join(map(str, shape[1:]))} numbers each" in printed
     assert "text.jpg: its content is not an image" in printed
-    with np.load(output) as written:
+    with np.load(output / "features.npz") as written:
         assert written["features"].shape == shape and written["features"].dtype == np.float32
         assert str(written["layer"]) == "conv2"
         assert str(written["network"]) == "lenet5, mine.safetensors"
@@ -72,10 +72,10 @@ def test_neighbours_are_drawn_without_the_image_itself(network, images, tmp_path
 
     original = features.image_grid
     monkeypatch.setattr(features, "image_grid", image_grid)
-    output = tmp_path / "out.npz"
+    output = tmp_path / "out"
     query = str(images / "0.png")
     call(network, images, "--neighbours", query, "--count", "9", "--output", str(output))
-    assert output.with_suffix(".png").exists()
+    assert (output / "neighbours.png").exists()
     # Four others, though nine were asked for; the nearest is the copy.
     assert drawn["count"] == drawn["columns"] == 5
     assert drawn["captions"][0].startswith("0.png")
@@ -87,14 +87,15 @@ def test_neighbours_are_drawn_without_the_image_itself(network, images, tmp_path
     ("flags", "message"),
     [
         (["--layer", "stage9"], "no layer 'stage9'; there are conv1, stage1, conv2, stage2"),
-        (["--output", "out.csv"], "--output is an .npz file, got out.csv"),
-        (["--count", "0"], "--count and --batch-size must be at least 1, got 0 and 32"),
+        (["--output", __file__], "it is a file, expected a folder"),
+        (["--count", "0"], "--count must be at least 1, got 0"),
+        (["--batch-size", "0"], "--batch-size must be at least 1, got 0"),
         (["--neighbours", "gone.png", "--output"], "none of 1 file could be read as an image"),
     ],
 )
 def test_what_is_wrong_ends_with_its_message(flags, message, network, images, tmp_path, capsys):
     if flags[-1] == "--output":
-        flags = [*flags, str(tmp_path / "out.npz")]
+        flags = [*flags, str(tmp_path / "out")]
     with pytest.raises(SystemExit) as stop:
         call(network, images, *flags)
     assert stop.value.code == 2
@@ -104,5 +105,5 @@ def test_what_is_wrong_ends_with_its_message(flags, message, network, images, tm
 def test_an_image_alone_has_no_neighbours(network, images, tmp_path, capsys):
     alone = str(images / "0.png")
     with pytest.raises(SystemExit):
-        call(network, alone, "--neighbours", alone, "--output", str(tmp_path / "out.npz"))
+        call(network, alone, "--neighbours", alone, "--output", str(tmp_path / "out"))
     assert "no other image to find neighbours in" in capsys.readouterr().out

@@ -1,7 +1,9 @@
 import csv
 import json
+import os
 import shutil
 from itertools import chain
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -97,7 +99,8 @@ def test_probabilities_are_those_of_each_image_alone(checkpoint, images):
         (["--model", "resnot50"], "did you mean"),
         ([*NETWORK, "--checkpoint", "gone.safetensors"], "there is no file gone.safetensors"),
         ([*NETWORK, "--checkpoint", "x", "--classes", "gone.txt"], "class names in gone.txt: "),
-        (["--model", "resnet18", "--top", "0"], "must be at least 1, got 0 and 32"),
+        (["--model", "resnet18", "--top", "0"], "--top must be at least 1, got 0"),
+        (["--model", "resnet18", "--batch-size", "0"], "--batch-size must be at least 1, got 0"),
     ],
 )
 def test_what_is_wrong_ends_with_its_message(words, message, images, capsys):
@@ -106,6 +109,52 @@ def test_what_is_wrong_ends_with_its_message(words, message, images, capsys):
     assert stop.value.code == 2
     printed = capsys.readouterr().out
     assert printed.startswith("error: ") and message in printed
+
+
+def test_earlier_results_stay(checkpoint, images, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    file, names = map(str, checkpoint)
+    words = [*NETWORK, "--checkpoint", file, "--classes", names, str(images / "0.png")]
+    main(words)
+    first = Path("runs/predict/cifar_resnet20")
+    (first / "predictions.csv").write_text("mine")
+    main(words)
+    assert (first / "predictions.csv").read_text() == "mine"
+    second = first.with_name("cifar_resnet20-2")
+    expected = (second / "predictions.csv").read_bytes()
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main([*words, "--output", str(first)])
+    assert f"{first} holds files already; give another --output, or --ov" in capsys.readouterr().out
+    assert (first / "predictions.csv").read_text() == "mine"
+    main([*words, "--output", str(first), "--overwrite"])
+    assert (first / "predictions.csv").read_bytes() == expected
+    assert not first.with_name("cifar_resnet20-3").exists()
+
+
+def test_any_file_name_is_predicted_and_shown_escaped(checkpoint, images, tmp_path, capsys):
+    steering, no_utf8 = images / "\x1b[31mred.png", images / "caf\udce9.png"
+    (images / "0.png").rename(steering)
+    (images / "1.png").rename(no_utf8)
+    (images / "text.jpg").rename(images / "\x1b]0;title\x07.jpg")
+    call(checkpoint, [images], tmp_path)
+    printed = capsys.readouterr().out.replace("\n", "")
+    assert "\x1b[31m" not in printed and "\x1b]0" not in printed and "\x07" not in printed
+    shown = "".join(character for character in printed if character not in "│ ")
+    assert "\\x1b[31mred.png" in shown and "caf\\udce9.png" in shown
+    assert "\\x1b]0;title\\x07.jpg: its content" in printed
+    # The files keep the names as they are.
+    lines = (tmp_path / "out" / "predictions.csv").read_bytes().splitlines()
+    assert any(line.startswith(os.fsencode(no_utf8)) for line in lines)
+    written = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert {str(steering), str(no_utf8)} <= {one["path"] for one in written["predictions"]}
+
+
+def test_a_misspelled_flag_is_given_the_nearest_name(capsys):
+    with pytest.raises(SystemExit):
+        main(["--modle", "resnet50", "photo.png"])
+    captured = capsys.readouterr()
+    assert "Perhaps you meant" in captured.err and "--model STR" in captured.err
 
 
 def test_no_good_image_is_an_error(checkpoint, images, tmp_path, capsys):

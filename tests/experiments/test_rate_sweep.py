@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cnn_jax.training import SweepConfig, read_metrics
-from experiments.tools.command_line import parse
+from experiments.tools.command_line import RunOptions, parse
 from experiments.tools.run_directory import load_rates
 
 SHORT = ("--smoke", "--name", "one", "--training.duration", "4 steps")
@@ -66,13 +66,13 @@ def test_an_experiment_has_its_own_rates_where_none_are_given():
     from experiments import learning_rates as module
 
     def swept(*argv: str) -> tuple[float, ...]:
-        _, options, _ = parse(
+        _, options = parse(
             module.Config,
             prog="",
             description="",
             recipes={},
             smoke=module.SMOKE,
-            sweep=module.RATES,
+            options=RunOptions(sweep=module.RATES),
             argv=argv,
         )
         return options.sweep.learning_rate

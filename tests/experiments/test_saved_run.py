@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,14 +9,16 @@ import jax
 import numpy as np
 import pytest
 
+import cnn_jax
+from cnn_jax import description, load_run
 from cnn_jax.description import DescriptionError
-from cnn_jax.errors import ConfigError
+from cnn_jax.errors import ConfigError, UserError
 from cnn_jax.tasks import Reconstruction
 from cnn_jax.training import OptimizerConfig, TrainingConfig, train
 from experiments import autoencoder, linear_features, mlp_regression
+from experiments.tools.describe_run import describe_networks
 from experiments.tools.networks import NetworkConfig, load_network
 from experiments.tools.run_directory import RunDirectoryError, claim, identity
-from experiments.tools.saved_run import describe_networks, load_run
 from tests.training.small import one_device
 
 
@@ -75,17 +79,92 @@ def test_a_run_comes_back_to_the_bit(trained):
     assert devices == {jax.devices()[0]}
 
 
-def test_a_step_can_be_named(trained):
-    directory, _ = trained
-    last, second = load_run(directory), load_run(directory, 2)
-    assert second.title.endswith(", 2 steps")
-    assert not np.array_equal(
-        *(one.variables["params"]["head"]["kernel"] for one in (last, second))
-    )
-    # One that has been evaluated.
-    assert load_run(directory, "best").title.endswith((", 2 steps", ", 3 steps"))
-    with pytest.raises(RunDirectoryError, match=r"has no checkpoint 7; there are 2, 3"):
+def kernel(network):
+    return np.asarray(network.variables["params"]["head"]["kernel"])
+
+
+def best_step(result):
+    rows = [row for row in result.rows if row["split"] == "validation"]
+    first, second = (row["accuracy"] for row in rows)
+    assert first != second
+    return rows[first < second]["step"]
+
+
+def test_a_checkpoint_can_be_named(trained):
+    directory, result = trained
+    last, second = load_run(directory, "last"), load_run(directory, 2)
+    assert last.title.endswith(", 3 steps") and ", step 2 of 3" in second.title
+    assert not np.array_equal(kernel(last), kernel(second))
+    best = load_run(directory, best_step(result))
+    np.testing.assert_array_equal(kernel(load_run(directory, "best")), kernel(best))
+    assert load_run(directory, "best").title.endswith(", the best")
+    with pytest.raises(UserError, match=r"has no checkpoint 7; there are 2, 3"):
         load_run(directory, 7)
+
+
+def test_without_a_name_it_is_the_one_of_the_runs_table(copied):
+    assert load_run(copied).title.endswith(", 3 steps")  # an unfinished run has no table
+    (copied / "summary.json").write_text('{"weights_step": 2}')
+    np.testing.assert_array_equal(kernel(load_run(copied)), kernel(load_run(copied, 2)))
+    # Since then the run was trained for longer, but not to its end.
+    (copied / "summary.json").write_text('{"weights_step": 1}')
+    assert load_run(copied).title.endswith(", 3 steps")
+
+
+@pytest.mark.parametrize("flag", ["", "last", "best", "2"])
+def test_the_flag_names_a_checkpoint_of_a_run(trained, flag):
+    directory, result = trained
+    step = {"": 3, "last": 3, "best": best_step(result), "2": 2}[flag]
+    network = load_network(NetworkConfig(run=str(directory), checkpoint=flag))
+    np.testing.assert_array_equal(kernel(network), kernel(load_run(directory, step)))
+
+
+def test_a_file_is_no_checkpoint_of_a_run(trained):
+    with pytest.raises(ConfigError, match="x.pth with --run: expected best, last or the number"):
+        load_network(NetworkConfig(run=str(trained[0]), checkpoint="x.pth"))
+
+
+USE = """
+import sys
+from pathlib import Path
+package, run = sys.argv[1:]
+sys.path = [package] + [path for path in sys.path if not (Path(path) / "experiments").is_dir()]
+import cnn_jax
+assert not any(name.startswith(("jax", "flax", "orbax")) for name in sys.modules), "not light"
+network = cnn_jax.load_run(run)
+print(Path(cnn_jax.__file__).parent, network.title, network.class_names, network.model)
+assert not any(name.startswith("experiments") for name in sys.modules)
+"""
+
+
+def test_the_library_alone_loads_a_run(copied, tmp_path):
+    package = tmp_path / "site"
+    shutil.copytree(Path(cnn_jax.__file__).parent, package / "cnn_jax")  # what the wheel holds
+    command = [sys.executable, "-I", "-c", USE, str(package), str(copied)]
+    loaded = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert loaded.returncode == 0, loaded.stderr
+    assert loaded.stdout.startswith(f"{package}/cnn_jax linear_features/copy, handwritten digits")
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("experiments", "experiments.mine.Mine .*add the checkout that holds experiments/ to PYTH"),
+        ("tyro", "experiments.mine.Mine cannot be imported: No module named 'tyro'; install it"),
+        ("experiments.mine", "there is no experiments.mine.Mine: the code has changed since"),
+    ],
+)
+def test_a_class_of_an_experiment_needs_the_checkout(copied, monkeypatch, missing, message):
+    networks = json.loads((copied / "config.json").read_text())["networks"]
+    networks[""]["task"]["fields"]["model"]["class"] = "experiments.mine.Mine"
+    change(copied, networks=networks)
+
+    def import_module(name):
+        raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+
+    monkeypatch.setattr(description.importlib, "import_module", import_module)
+    with pytest.raises(DescriptionError, match=message):
+        load_run(copied)
 
 
 def test_a_member_of_a_study_is_named(tmp_path):
@@ -98,7 +177,7 @@ def test_a_member_of_a_study_is_named(tmp_path):
         optimizer=OptimizerConfig(),
     )
     results = start(autoencoder, config, tmp_path, "code-8", "labels-100-encoder")
-    with pytest.raises(RunDirectoryError, match="several networks; give one.*labels-100-encoder"):
+    with pytest.raises(UserError, match="several networks; give one.*labels-100-encoder"):
         load_run(tmp_path)
     code = load_run(tmp_path / "code-8")
     assert isinstance(code.task, Reconstruction) and code.model.code == 8
@@ -111,7 +190,7 @@ def test_a_member_of_a_study_is_named(tmp_path):
     expected = results["labels-100-encoder"].variables
     jax.tree.map(np.testing.assert_array_equal, network.variables, expected)
     assert network.preprocessing.mean == (0.0,)
-    with pytest.raises(RunDirectoryError, match="code-8 has saved nothing yet"):
+    with pytest.raises(UserError, match="code-8 has saved nothing yet"):
         load_run(tmp_path / "code-8")
 
 
@@ -129,35 +208,29 @@ def test_a_network_without_images_comes_back(tmp_path):
 
 def test_what_is_no_run_is_said(trained, tmp_path):
     directory, _ = trained
-    with pytest.raises(RunDirectoryError, match="no run in .*nowhere: config.json is missing$"):
+    with pytest.raises(UserError, match="no run in .*nowhere: config.json is missing$"):
         load_run(tmp_path / "nowhere")
-    with pytest.raises(RunDirectoryError, match=r"missing; it contains the runs run$"):
+    with pytest.raises(UserError, match=r"missing; it contains the runs run$"):
         load_run(directory.parent)
-    with pytest.raises(RunDirectoryError, match="has no 'checkpoints'; it has no members"):
+    with pytest.raises(UserError, match="has no 'checkpoints'; it has no members"):
         load_run(directory / "checkpoints")
 
 
 def test_nothing_saved_yet(copied):
     for step in (copied / "checkpoints").iterdir():
         shutil.rmtree(step)
-    with pytest.raises(RunDirectoryError, match="saved nothing yet: .*is empty"):
+    with pytest.raises(UserError, match="saved nothing yet: .*is empty"):
         load_run(copied)
     (copied / "checkpoints").rmdir()
-    with pytest.raises(RunDirectoryError, match="saved nothing yet: .*is missing"):
+    with pytest.raises(UserError, match="saved nothing yet: .*is missing"):
         load_run(copied)
     assert not (copied / "checkpoints").exists()
-
-
-def test_a_sweep_is_refused(copied):
-    change(copied, sweep=[0.1, 0.2])
-    with pytest.raises(RunDirectoryError, match="a sweep over learning rates"):
-        load_run(copied)
 
 
 def test_a_run_of_an_older_version_is_told_the_way_out_which_works(copied):
     saved = json.loads((copied / "config.json").read_text())
     change(copied, networks={}, git_commit="1234abc")
-    with pytest.raises(RunDirectoryError, match="'networks' is missing.* 1234abc. Start the run's"):
+    with pytest.raises(UserError, match="'networks' is missing.* 1234abc. Start the run's"):
         load_run(copied)
     older = {name: value for name, value in saved.items() if name != "networks"}
     (copied / "config.json").write_text(json.dumps(older))

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnn_jax.errors import ConfigError
 from cnn_jax.models import LeNet, create_model
 from tests.tolerance import assert_close
 
@@ -68,6 +69,38 @@ def test_equals_pytorch_s_own_layers():
         variables = from_torch("lenet5", reference.state_dict())
         logits = LeNet().apply(variables, jnp.asarray(images))
     assert_close(logits, expected.numpy())
+
+
+def test_the_network_of_pytorchs_tutorial():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    from cnn_jax.pretrained import from_torch
+
+    nn, relu, pool = torch.nn, torch.nn.functional.relu, torch.nn.functional.max_pool2d
+    torch.manual_seed(0)
+    layers = {"conv1": nn.Conv2d(3, 6, 5), "conv2": nn.Conv2d(6, 16, 5)}
+    layers |= {"fc1": nn.Linear(400, 120), "fc2": nn.Linear(120, 84), "fc3": nn.Linear(84, 10)}
+    reference = nn.ModuleDict(layers).double()
+    images = np.random.default_rng(0).standard_normal((2, 32, 32, 3))
+    x = torch.tensor(images.transpose(0, 3, 1, 2))
+    for name in ("conv1", "conv2"):
+        x = pool(relu(layers[name](x)), 2)
+    expected = layers["fc3"](relu(layers["fc2"](relu(layers["fc1"](x.flatten(1))))))
+    model = create_model("cifar_lenet5")
+    assert model == LeNet(padding=0, activation="relu", pooling="max")
+    with jax.enable_x64(True):
+        variables = from_torch("cifar_lenet5", reference.state_dict())
+        logits = model.apply(variables, jnp.asarray(images))
+    assert_close(logits, expected.detach().numpy())
+    # The paper's network takes the same weights and computes something else.
+    with pytest.warns(UserWarning, match="used with tanh and average pooling.*'cifar_lenet5'"):
+        from_torch(LeNet(padding=0), reference.state_dict(), (32, 32, 3))
+
+
+@pytest.mark.usefixtures("no_shape_hook")
+@pytest.mark.parametrize("attributes", [{"activation": "rolu"}, {"pooling": "min"}])
+def test_unknown_parts_are_named(attributes):
+    with pytest.raises(ConfigError, match=r"did you mean relu|must be one of 'average', 'max'"):
+        create_model("lenet5", **attributes)
 
 
 def test_bfloat16_leaves_parameters_and_logits_in_float32(images, variables):

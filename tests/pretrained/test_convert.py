@@ -104,15 +104,77 @@ def test_renamed_missing_and_misshapen_are_all_named(model, state):
     assert str(error.value).splitlines()[1:] == [
         "  missing: bn1.running_mean",
         "  missing: layer1.0.conv1.weight",
-        "  unexpected: layer1.0.conv_1.weight",
         "  misshapen: layer2.0.conv2.weight is (32, 32, 1, 1), expected (32, 32, 3, 3)",
+        "  unexpected: layer1.0.conv_1.weight",
     ]
 
 
+def test_a_long_list_is_cut(model, state):
+    many = {name: value for name, value in state.items() if not name.startswith("layer")}
+    with pytest.raises(ConfigError) as error:
+        from_torch(model, many)
+    first, *lines = str(error.value).splitlines()
+    assert "(100 of 107 entries)" in first
+    assert len(lines) == 21 and lines[-1] == "  and 80 more"
+
+
+def test_names_that_all_differ_are_one_line(model, state):
+    wrapped = {f"net.encoder.{name}": value for name, value in state.items()}
+    with pytest.raises(ConfigError) as error:
+        from_torch(model, wrapped)
+    assert str(error.value) == (
+        "none of the names in these weights is one of ResNet, but 107 of 107 are with the prefix "
+        "'net.encoder.': set prefix='net.encoder.' (in a command: --prefix net.encoder.)"
+    )
+    assert from_torch(model, wrapped, prefix="net.encoder.").keys() == {"params", "batch_stats"}
+    other = {"features.0.weight": np.ones(2), "features.0.bias": np.ones(2)}
+    with pytest.raises(ConfigError) as error:
+        from_torch(model, other)
+    assert str(error.value) == (
+        "none of the names in these weights is one of ResNet: they begin with 'features.', "
+        "expected names such as 'conv1.weight'"
+    )
+
+
+def test_values_that_are_not_finite_are_named(model, state):
+    state["bn1.running_var"][[2, 5]] = np.inf, np.nan
+    with pytest.raises(ConfigError, match="not finite: bn1.running_var has 2 of 16 values"):
+        from_torch(model, state)
+
+
+def test_giants_are_refused_by_their_shape(model, state):
+    torch = pytest.importorskip("torch")
+    # One value in memory; as float32 it would be four tebibytes.
+    state["fc.weight"] = torch.ones(1, dtype=torch.bfloat16).expand(10**6, 10**6)
+    with pytest.raises(
+        ConfigError, match=r"fc.weight is \(1000000, 1000000\), expected \(10, 64\)"
+    ):
+        from_torch(model, state)
+
+
+def test_a_head_that_is_replaced_may_be_another(model, state):
+    complete = from_torch(model, state)
+    body = {name: value for name, value in state.items() if not name.startswith("fc.")}
+    projection = {"fc.0.weight": np.ones((64, 64)), "fc.2.weight": np.ones((7, 64))}
+    other_classes = {"fc.weight": np.ones((7, 64)), "fc.bias": np.ones(7)}
+    for head in ({}, projection, other_classes):
+        variables = from_torch(model, body | head, partial_head=True)
+        assert variables["params"].keys() == {"body"}
+        same = jax.tree.map(np.array_equal, variables["params"]["body"], complete["params"]["body"])
+        assert jax.tree.all(same)
+        with pytest.raises(ConfigError, match="fc"):
+            from_torch(model, body | head)
+    del body["bn1.bias"]
+    with pytest.raises(ConfigError, match="missing: bn1.bias"):
+        from_torch(model, body, partial_head=True)
+    again = from_torch(model, state, partial_head=True)
+    assert jax.tree.all(jax.tree.map(np.array_equal, again, complete))
+
+
 def test_a_model_without_a_table_is_named():
-    with pytest.raises(TypeError, match="Dense has no table of PyTorch's names"):
+    with pytest.raises(ConfigError, match="Dense has no table of PyTorch's names"):
         from_torch(nn.Dense(3), {})
-    with pytest.raises(TypeError, match="Dense has no table of PyTorch's names"):
+    with pytest.raises(ConfigError, match="Dense has no table of PyTorch's names"):
         to_torch(nn.Dense(3), {})
 
 

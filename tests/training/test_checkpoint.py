@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnn_jax.errors import UserError
 from cnn_jax.tasks import Classification
 from cnn_jax.training import (
     CheckpointMismatch,
@@ -163,3 +164,37 @@ def test_an_average_of_some_parts_and_no_model_state(tmp_path: Path) -> None:
     checkpoints.wait()
     assert_equal(checkpoints.variables(1), {"params": params | average})
     checkpoints.close()
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_the_earliest_of_equals_is_the_best_and_what_is_not_finite_never_is(
+    tmp_path: Path, higher: bool
+) -> None:
+    def opened() -> Checkpoints:
+        return Checkpoints(tmp_path, best_metric="score", higher_is_better=higher)
+
+    sign = 1.0 if higher else -1.0
+    checkpoints = opened()
+    scores = [float("nan"), -2.0, -1.0, float("nan"), -1.0, -sign * float("inf"), -3.0]
+    for step, score in enumerate(scores, 1):
+        metrics = {"score": sign * score}
+        assert checkpoints.is_best(metrics) == (step in (2, 3))
+        checkpoints.save(step, {"w": jnp.full(3, step)}, metrics)
+        if step == 5:
+            checkpoints.close()
+            checkpoints = opened()
+    checkpoints.wait()
+    assert checkpoints.best_step() == 3
+    assert checkpoints.steps() == [3, 6, 7]
+    checkpoints.close()
+    again = opened()
+    assert again.best_step() == 3
+    assert not again.is_best({"score": sign * -1.0}) and again.is_best({"score": sign * -0.9})
+    again.close()
+
+
+@pytest.mark.parametrize("name", ["run[1]", "a\\b", "what?", "all*"])
+def test_a_path_that_is_a_pattern_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="which Orbax reads as a pattern; choose a directory"):
+        Checkpoints(tmp_path / name / "checkpoints", best_metric="loss")
+    assert list(tmp_path.iterdir()) == []

@@ -71,3 +71,34 @@ def test_negative_metrics_improve_by_their_size() -> None:
     control = adapt(init_control(), -10.0, config, higher_is_better=False)
     assert not bool(adapt(control, -11.5, config, higher_is_better=False).stopped)
     assert bool(adapt(control, -10.5, config, higher_is_better=False).stopped)
+
+
+@pytest.mark.parametrize("higher", [False, True])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_is_no_improvement_and_forgets_nothing(
+    higher: bool, value: float
+) -> None:
+    config = ControlConfig(stop_patience=3)
+    control = adapt(init_control(), 0.5, config, higher_is_better=higher)
+    after = adapt(control, value, config, higher_is_better=higher)
+    assert float(after.best) == float(control.best)
+    assert int(after.stop_waited) == 1
+    worse = adapt(after, 0.4 if higher else 0.6, config, higher_is_better=higher)
+    assert int(worse.stop_waited) == 2
+    # Before the first finite metric any finite one is an improvement.
+    first = adapt(init_control(), value, config, higher_is_better=higher)
+    assert int(adapt(first, 0.5, config, higher_is_better=higher).stop_waited) == 0
+
+
+def test_a_metric_does_not_improve_on_itself() -> None:
+    config = ControlConfig(stop_patience=9, min_improvement=0.0)
+    # 0.1 is less than the float32 that is kept of it.
+    assert [int(c.stop_waited) for c in told([0.1, 0.1, 0.1], config)] == [0, 1, 2]
+
+
+def test_the_best_weights_are_the_default_with_early_stopping() -> None:
+    assert not ControlConfig().restores_best
+    assert not ControlConfig(plateau_patience=3).restores_best
+    assert ControlConfig(stop_patience=3).restores_best
+    assert not ControlConfig(stop_patience=3, restore_best="no").restores_best
+    assert ControlConfig(restore_best="yes").restores_best

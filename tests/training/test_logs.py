@@ -56,10 +56,18 @@ def test_a_line_cut_short_by_a_kill_is_left_out(tmp_path: Path, cut: int) -> Non
     assert path.read_bytes() == whole
 
 
-def test_without_a_path_rows_stay_in_memory(tmp_path: Path) -> None:
-    file = MetricsFile(None, METRICS)
-    file.append(row(1, loss=1.0))
-    assert file.rows == [row(1, loss=1.0)]
+def test_other_processes_have_the_rows_and_write_none(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    first = MetricsFile(path, METRICS)
+    for step in (5, 10):
+        first.append(row(step, loss=1.0))
+    text = path.read_bytes()
+    other = MetricsFile(path, METRICS, resume_step=5, writes=False)
+    other.append(row(10, loss=2.0))
+    assert other.rows == [row(5, loss=1.0), row(10, loss=2.0)]
+    assert path.read_bytes() == text
+    # Without a checkpoint the rows of an earlier start are not the run's.
+    assert MetricsFile(path, METRICS, writes=False).rows == []
 
 
 def test_rows_of_the_loop(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The loop, driven by a training that only counts."""
 
+import math
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from cnn_jax.training import (
     init_state,
     loop,
 )
+from cnn_jax.training.plan import round_distance
 
 
 def test_events_of_a_plan() -> None:
@@ -32,6 +34,19 @@ def test_events_of_a_plan() -> None:
     assert events == [4, 7, 8, 10, 12, 14, 16, 20]
 
 
+@pytest.mark.parametrize(
+    ("total", "distance"),
+    [(0, 1), (1, 1), (12, 1), (99, 1), (100, 2), (249, 2), (250, 5), (500, 10), (3510, 50)],
+)
+def test_the_rows_of_a_run(total: int, distance: int) -> None:
+    assert round_distance(total) == distance
+
+
+def test_a_run_has_50_to_125_rows() -> None:
+    rows = [math.ceil(total / round_distance(total)) for total in range(50, 100_000)]
+    assert min(rows) == 50 and max(rows) == 125
+
+
 NEVER = ControlConfig()
 SUMS = ("loss", "weight", "examples", "steps", "finite_steps")
 
@@ -43,6 +58,7 @@ class Counting:
         self.losses, self.bad_from = losses or [], bad_from
         self.events: list[Any] = []
         self.chunks: list[int] = []
+        self.best = float("inf")
 
     def advance(self, state: TrainState, sums: Any, n: int) -> tuple[TrainState, Any]:
         self.chunks.append(n)
@@ -74,11 +90,22 @@ class Counting:
     def draw(self, step: int, state: TrainState) -> None:
         self.events.append(("draw", step, float(state.control.scale)))
 
+    def is_best(self, metrics: dict[str, float]) -> bool:
+        better = metrics["loss"] < self.best
+        self.best = min(self.best, metrics["loss"])
+        return better
+
     def save(self, step: int, state: TrainState, sums: Any, metrics: Any) -> None:
         assert int(state.step) == step
         self.events.append(("save", step, float(sums["loss"])))
 
-    def fit(self, plan: Plan, control: ControlConfig = NEVER, stop: int = -1) -> Any:
+    def fit(
+        self,
+        plan: Plan,
+        control: ControlConfig = NEVER,
+        stop: int = -1,
+        resumed: bool = False,
+    ) -> Any:
         state = init_state({}, {}, None, jax.random.key(0))
 
         def follow(state: TrainState, metrics: dict[str, float]) -> TrainState:
@@ -96,7 +123,9 @@ class Counting:
             place=lambda tree: tree,
             observer=self,
             save=self.save,
+            is_best=self.is_best,
             stop_requested=lambda step: step >= stop > 0,
+            resumed=resumed,
         )
 
 
@@ -130,7 +159,8 @@ def test_the_rate_decreases_and_the_run_stops_early() -> None:
     state = run.fit(Plan(total=100, log_every=2, evaluate_every=2, save_every=50), control)
     assert int(state.step) == 8
     assert [event[2] for event in run.events if event[0] == "draw"] == [1.0, 0.5, 0.25, 0.125]
-    assert [event[:2] for event in run.events if event[0] == "save"] == [("save", 8)]
+    # The best evaluation, and the end.
+    assert [event[:2] for event in run.events if event[0] == "save"] == [("save", 2), ("save", 8)]
 
 
 @pytest.mark.parametrize("bad", [1, 3, 6])
@@ -149,3 +179,19 @@ def test_a_run_that_is_asked_to_stop_saves(monkeypatch: pytest.MonkeyPatch) -> N
     assert run.events == [("save", 3, 6.0)]
     # Asked at the very end it is simply done.
     assert int(Counting().fit(PLAN, stop=10).step) == 10
+
+
+def test_the_best_evaluation_is_saved_between_the_saves() -> None:
+    run = Counting([3.0, 2.0, 2.0, 2.5, 1.0, 4.0])
+    run.fit(Plan(total=12, log_every=12, evaluate_every=2, save_every=12))
+    assert [event[1] for event in run.events if event[0] == "save"] == [2, 4, 10, 12]
+
+
+def test_no_steps_are_an_evaluation_of_what_there_is() -> None:
+    run = Counting([3.0])
+    plan = Plan(total=0, log_every=1, evaluate_every=1, save_every=1)
+    assert int(run.fit(plan).step) == 0
+    assert run.events == [("validation", 0, 3.0), ("draw", 0, 1.0), ("save", 0, 0.0)]
+    again = Counting()
+    again.fit(plan, resumed=True)
+    assert again.events == [] and again.chunks == []

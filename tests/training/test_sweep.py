@@ -4,7 +4,7 @@ import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -16,6 +16,7 @@ from cnn_jax.errors import ConfigError
 from cnn_jax.layers import Dropout, Linear, relu
 from cnn_jax.tasks import Classification
 from cnn_jax.training import (
+    Checkpoints,
     ControlConfig,
     Experiment,
     Interrupted,
@@ -66,7 +67,11 @@ EXPERIMENT = Experiment(
     ),
     # So hard to please that lanes decrease their rates and stop, each at its own step.
     control=ControlConfig(
-        plateau_patience=1, plateau_factor=0.5, stop_patience=2, min_improvement=0.05
+        plateau_patience=1,
+        plateau_factor=0.5,
+        stop_patience=2,
+        min_improvement=0.05,
+        restore_best="no",
     ),
     # In float64 where that is enabled.
     initialize=lambda variables, _: wide(variables) if jax.config.jax_enable_x64 else variables,
@@ -249,7 +254,7 @@ def test_a_stopped_and_resumed_sweep_is_the_uninterrupted_one(
     jax.tree.map(np.testing.assert_array_equal, parts.result.variables, whole.result.variables)
     for a, b in zip(parts.lanes, whole.lanes, strict=True):
         np.testing.assert_equal(a, b)
-    files = [tmp_path / name / "metrics.csv" for name in ("whole", "parts")]
+    files = [tmp_path / name / "rates" / "metrics.csv" for name in ("whole", "parts")]
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
@@ -288,3 +293,32 @@ def test_points_and_the_test_split_of_the_chosen_rate(tmp_path: Path) -> None:
     result = run(tmp_path, replace(LONG, dataset=data))
     assert 0 <= result.result.summary["test"]["accuracy"] <= 1
     assert all("test" not in lane for lane in result.lanes)
+
+
+@pytest.mark.parametrize("restore", ["yes", "no"])
+def test_the_chosen_network_is_saved_as_the_run_of_its_rate_leaves_it(
+    tmp_path: Path, restore: Literal["yes", "no"]
+) -> None:
+    control = replace(EXPERIMENT.control, restore_best=restore)
+    experiment = replace(EXPERIMENT, control=control)
+    for _ in range(2):  # the second time it is there
+        result = run(tmp_path / "swept", experiment)
+    summary = result.result.summary
+    rate = result.lanes[result.chosen]["learning_rate"]
+    alone = train(
+        with_rate(rate, experiment), tmp_path / "alone", one_device(), seed=5, title="test"
+    )
+    assert summary["weights"] == alone.summary["weights"] == {"yes": "best", "no": "last"}[restore]
+    checkpoints = Checkpoints(tmp_path / "swept" / "checkpoints", best_metric="accuracy")
+    assert checkpoints.steps() == [checkpoints.best_step()] == [summary["weights_step"]]
+    saved = checkpoints.variables(summary["weights_step"])
+    checkpoints.close()
+    jax.tree.map(np.testing.assert_array_equal, saved, result.result.variables)
+    assert relative_error(saved, alone.variables) < 1e-4
+    # Compared with the other rates, the chosen one is best where it is taken.
+    ends = [lane["validation"]["accuracy"] for lane in result.lanes]
+    assert max(ends) == ends[result.chosen] == summary["validation"]["accuracy"]
+    if restore == "yes":
+        rows = [row for lane in result.lanes for row in lane["rows"] if row["accuracy"] != ""]
+        seen = [row["accuracy"] for row in rows if row["split"] == "validation"]
+        assert ends[result.chosen] == max(seen)

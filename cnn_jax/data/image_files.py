@@ -1,0 +1,66 @@
+"""Image files: their formats, where they lie in a folder, and their bytes."""
+
+import os
+import stat
+from pathlib import Path
+
+from PIL import features
+
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "AVIF": (".avif",),
+}
+"""The formats that are read, by Pillow's names, and their suffixes. Of several frames or pages the
+first is read. Other formats that Pillow knows are not tried: it runs Ghostscript for PostScript."""
+
+
+def _can_be_read(kind: str) -> bool:
+    if kind != "AVIF":  # the only one that a usual Pillow may lack
+        return True
+    return "avif" in features.modules and bool(features.check("avif"))
+
+
+SUFFIXES = frozenset(
+    suffix for kind, names in FORMATS.items() if _can_be_read(kind) for suffix in names
+)
+"""The suffixes, in lower case, of the images in a folder."""
+
+
+def images_below(folder: Path) -> tuple[list[Path], list[Path]]:
+    """All image files below a folder at any depth, and all other files. Hidden ones are left out.
+
+    Images are told by their suffix. A link to a folder is not followed; it is one of the others.
+    """
+    images: list[Path] = []
+    others: list[Path] = []
+    for parent, folders, files in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in (*files, *links):
+            if not name.startswith("."):
+                image = os.path.splitext(name)[1].lower() in SUFFIXES and name not in links
+                (images if image else others).append(Path(parent, name))
+    return sorted(images), sorted(others)
+
+
+def listed_suffixes() -> str:
+    """The suffixes for a message."""
+    return ", ".join(sorted(SUFFIXES))
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file.
+
+    Raises:
+        ValueError: it is a pipe or a device, which might never end.
+        OSError: it cannot be read.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is not a regular file")
+    return path.read_bytes()

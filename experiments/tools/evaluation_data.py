@@ -1,0 +1,139 @@
+"""The examples that networks are evaluated on, as each network sees them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any
+
+import cattrs
+import numpy as np
+from PIL import Image as PillowImage
+
+from cnn_jax.data import DataConfig, Dataset, Spec, StreamSplit, load_dataset
+from cnn_jax.data.array_file import SUFFIX
+from cnn_jax.data.examples import EncodedExamples, Examples, HostExample, image_and_label
+from cnn_jax.data.load import EMBEDDED
+from cnn_jax.data.splits import Split
+from cnn_jax.errors import ConfigError
+from cnn_jax.pretrained import Preprocessing
+from cnn_jax.saved_run import read_config
+
+
+def load_data(given: DataConfig, run: str, asked: str) -> tuple[Dataset, str, str]:
+    """The data set to evaluate on, the name of the split, and a note if the data have changed.
+
+    Args:
+        given: the user's choice. The name "auto" is the run's own data, or imagenet2012 without a
+            run.
+        run: directory of a run, or "".
+        asked: name of the split. By default it is that of the run's last figures for its own data
+            (test, else validation), and for other data validation, else test: ImageNet's test
+            labels are secret.
+
+    Raises:
+        ConfigError: there is no such split, or it holds no images with labels.
+        DataError: as `load_dataset`.
+    """
+    if run and given.name == "auto":
+        own, recorded = _data_of_run(run, given)
+        dataset = load_dataset(own, default=own.name)
+        split = choose_split(dataset, asked, ("test", "validation", "train"))
+        now, then = len(dataset.splits[split]), recorded["examples"].get(split)
+        changed = f"{split} has {now:,} examples, and had {then:,} when the run was made"
+        return dataset, split, "" if then in (None, now) else changed
+    data = replace(given, name="imagenet2012") if given.name == "auto" else given
+    if data.name not in EMBEDDED and not data.name.endswith(SUFFIX):
+        # Such a data set needs a size, but each network resizes the original images.
+        data = replace(data, storage="stream", image_size=data.image_size or 64)
+    dataset = load_dataset(data, default=data.name)
+    return dataset, choose_split(dataset, asked, ("validation", "test", "train")), ""
+
+
+def _data_of_run(directory: str, given: DataConfig) -> tuple[DataConfig, dict[str, Any]]:
+    """The data that a run was trained on, and what its config.json says of them.
+
+    What differs from the defaults in `given` replaces the run's own choice, such as `dir`.
+    """
+    _, member, saved = read_config(directory)
+    recorded = saved["networks"][member]["data"]
+    own = cattrs.structure(saved["config"].get("data", {}), DataConfig)
+    changed = {
+        one.name: value
+        for one in fields(given)
+        if (value := getattr(given, one.name)) != one.default
+    }
+    # "auto" may find another data set today.
+    name = recorded["name"] if own.name == "auto" else own.name
+    return replace(own, **{"name": name} | changed), recorded
+
+
+def choose_split(dataset: Dataset, asked: str, order: Sequence[str]) -> str:
+    """The split that was asked for, or the first in order that is there.
+
+    Raises:
+        ConfigError: the split is not there, or its examples are no images with labels.
+    """
+    splits = dataset.splits
+    name = asked or next(name for name in order if name in splits)
+    if name not in splits:
+        raise ConfigError(f"--split {name}: there are {', '.join(splits)}")
+    spec = splits[name].spec
+    image = spec.get("image")
+    if image is None or image.dtype != np.uint8 or "label" not in spec:
+        raise ConfigError(f"{dataset.title}, {name}: expected images of bytes with labels")
+    return name
+
+
+def as_seen_by(split: Split, preprocessing: Preprocessing) -> StreamSplit:
+    """The split with images resized and cropped for a network, not yet normalized."""
+    stream = (
+        split
+        if isinstance(split, StreamSplit)
+        else StreamSplit(split, np.arange(len(split), dtype=np.int32))
+    )
+    shape = preprocessing.image_shape
+    if isinstance(stream.examples, EncodedExamples):
+        whole: Any = stream.examples
+        crop = partial(_crop, preprocessing)
+        return replace(stream, examples=replace(whole, crop=crop, image_shape=shape))
+    if stream.spec["image"].shape == shape:
+        return stream
+    return replace(stream, examples=Resized(stream.examples, preprocessing))
+
+
+def _crop(preprocessing: Preprocessing, image: PillowImage.Image) -> PillowImage.Image:
+    pixels = preprocessing.resize_and_crop(np.asarray(image.convert("RGB")))
+    return PillowImage.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+@dataclass(frozen=True)
+class Resized:
+    """Decoded examples, resized and cropped for a network."""
+
+    examples: Examples
+    preprocessing: Preprocessing
+
+    @property
+    def spec(self) -> Spec:
+        return image_and_label(self.preprocessing.image_shape)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> HostExample:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[HostExample]:
+        return [
+            {"image": self._resized(example["image"]), "label": example["label"]}
+            for example in self.examples.__getitems__(indices)
+        ]
+
+    def _resized(self, image: Any) -> np.ndarray:
+        channels = image.shape[-1]
+        if channels not in (1, 3):
+            raise ConfigError(
+                f"images with {channels} channels cannot be resized for the network: expected 1 "
+                f"or 3, or images of its shape {self.preprocessing.image_shape}"
+            )
+        return self.preprocessing.resize_and_crop(np.repeat(image, 3 // channels, axis=-1))

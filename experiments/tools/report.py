@@ -1,0 +1,91 @@
+"""What a run shows at its end: its figures and its final table."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cnn_jax.training import Result, is_primary
+from cnn_jax.visual import NothingToDraw, save_figure
+
+Compare = Callable[[Mapping[str, Result]], Mapping[str, Any]]
+
+
+def draw_figures(result: Result, folder: Path, console: Console, *, heading: str) -> None:
+    """Draw the figures of a result; those for which it has nothing to show are named."""
+    for name, draw in result.experiment.figures.items():
+        # Every process draws, because all of them compute the outputs that a figure may ask for.
+        try:
+            figure = draw(result)
+        except NothingToDraw as reason:
+            note(console, f"no figure {name}: {reason}")
+            continue
+        if is_primary():
+            save_figure(figure, folder / f"{name}.png", heading=heading)
+
+
+def draw_comparison(
+    compare: Compare,
+    results: Mapping[str, Result],
+    folder: Path,
+    console: Console,
+    *,
+    heading: str,
+) -> None:
+    """Draw the figures that compare the members of a study."""
+    try:
+        figures = compare(results)
+    except NothingToDraw as reason:
+        note(console, f"no comparison: {reason}")
+        return
+    if is_primary():
+        for name, figure in figures.items():
+            save_figure(figure, folder / f"{name}.png", heading=heading)
+
+
+def note(console: Console, text: str) -> None:
+    """Tell the user something that is no error."""
+    if is_primary():
+        console.print(f"[yellow]note:[/] {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def final_table(title: str, results: Mapping[str, Result]) -> Table:
+    """The final table: a row a run and split."""
+    table = Table(title=escape(title), title_justify="left")
+    # The runs of a study may have different tasks.
+    metrics = list(
+        dict.fromkeys(metric for result in results.values() for metric in result.metrics)
+    )
+    table.add_column("run", overflow="fold")
+    table.add_column("split", overflow="fold")
+    for metric in metrics:
+        table.add_column(metric, justify="right", overflow="fold")
+    restored = any(result.summary["weights"] == "best" for result in results.values())
+    for heading in (*(["weights"] if restored else []), "steps", "parameters", "minutes"):
+        table.add_column(heading, justify="right", overflow="fold")
+    for name, result in results.items():
+        summary = result.summary
+        for split in ("validation", "test"):
+            if split not in summary:
+                continue
+            table.add_row(
+                name or "final",
+                split,
+                *(
+                    number(metric, summary[split][metric]) if metric in summary[split] else ""
+                    for metric in metrics
+                ),
+                *([f"{summary['weights']}, step {summary['weights_step']:,}"] if restored else []),
+                f"{summary['step']:,}",
+                f"{summary['parameters']:,}",
+                f"{summary['train_seconds'] / 60:.1f}",
+            )
+    return table
+
+
+def number(metric: str, value: float) -> str:
+    """A metric's value as it is printed."""
+    return f"{100 * value:.2f}%" if metric == "accuracy" else f"{value:.4f}"
