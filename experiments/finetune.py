@@ -5,17 +5,18 @@ features in deep neural networks?". There are two stages: first only the new hea
 everything at a smaller rate. A random start is trained for the same number of steps in one stage.
 
     python -m experiments.finetune --data.name ./folder --data.image-size 224 --model resnet50
-    … --checkpoint resnet18.pth --checkpoint-classes 1000       a file of your own
+    … --checkpoint resnet18.pth                                 a file of your own
     … --init compare                                            compared with a random start
     python -m experiments.finetune --init run --from-run runs/resnet_cifar/1234abcd
     python -m experiments.finetune --init run --from-run runs/autoencoder/1234abcd/code-30
     python -m experiments.finetune --init compare --from-run … --labels 100 1000
 
 Images are normalized with the mean and standard deviation that the body was trained with; a random
-start uses those of the new data. For a body trained on colour images, gray images become three
-equal channels; for one trained on gray images, colours become their brightness. BatchNorm uses the
-source's statistics in both stages, unless --norm batch changes the second one. The data set's
-augmentation is used: crops and, where they make sense, mirror images.
+start uses those of the new data. For images with another number of channels the body's first kernel
+is adapted: summed over the channels for gray images, repeated and scaled for more. The head is
+drawn anew, so that a checkpoint may have another one or none. BatchNorm uses the source's
+statistics in both stages, unless --norm batch changes the second one. The data set's augmentation
+is used: crops and, where they make sense, mirror images.
 """
 
 from collections.abc import Mapping
@@ -23,12 +24,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
-from cnn_jax.data import DataConfig, Dataset, load_dataset, random_crop, random_flip
+from cnn_jax.data import DataConfig, Dataset, load_dataset
 from cnn_jax.errors import ConfigError
 from cnn_jax.models import create_model
 from cnn_jax.pretrained import Network
 from cnn_jax.pretrained.preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from cnn_jax.tasks import Classification
 from cnn_jax.training import (
     ControlConfig,
     Experiment,
@@ -42,10 +42,18 @@ from cnn_jax.training import (
 from cnn_jax.training.experiment import Variables
 from cnn_jax.visual import compared_curves, grouped_bars, learning_curve
 from experiments.autoencoder import with_labels
+from experiments.tools.classifier import LossConfig, classification
 from experiments.tools.figures import classification_figures
 from experiments.tools.networks import NetworkConfig, load_any_network
 from experiments.tools.run import run
-from experiments.tools.sources import transplanted, with_channels, with_classes, with_norm
+from experiments.tools.sources import (
+    from_checkpoint,
+    transplanted,
+    with_channels,
+    with_classes,
+    with_norm,
+)
+from experiments.train import augmentations
 
 NAMES = {"random": "random start", "head": "pretrained, head alone", "all": "pretrained, then all"}
 
@@ -65,20 +73,22 @@ class Config:
     weights: str = "DEFAULT"
     """Public weights of the model; DEFAULT is the best of them."""
     checkpoint: str = ""
-    """State dict of your own instead of public weights: .safetensors, or PyTorch's .pth. With
-    --from-run: best, last or a step; by default the one that the run's final table is about."""
-    checkpoint_classes: int = 1000
-    """Number of classes of the checkpoint; its last layer is left out."""
-    checkpoint_image_size: int = 224
-    """Height and width of the checkpoint's images, for models without global pooling."""
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    """Mean of each channel in [0, 1] that the checkpoint was trained with; 0.5 for torchvision's
-    GoogLeNet and Inception v3."""
-    std: tuple[float, float, float] = IMAGENET_STD
-    """Standard deviation of each channel that the checkpoint was trained with; 0.5 for
-    torchvision's GoogLeNet and Inception v3."""
+    """File of your own instead of public weights: .safetensors, or PyTorch's .pth, .pt, .th, .ckpt,
+    .bin or .tar, a state dict or a training script's checkpoint. With --from-run: best, last or a
+    step; by default the one that the run's final table is about."""
+    averaged: bool = True
+    """Of a checkpoint that has both, take the moving average of the weights, not the last ones."""
+    prefix: str = ""
+    """Take only the checkpoint's names that begin with it, such as encoder_q., without it."""
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    """Mean of each channel in [0, 1] that the checkpoint was trained with; 0.5 0.5 0.5 for
+    torchvision's GoogLeNet and Inception v3, one number for gray images."""
+    std: tuple[float, ...] = IMAGENET_STD
+    """Standard deviation of each channel that the checkpoint was trained with; 0.5 0.5 0.5 for
+    torchvision's GoogLeNet and Inception v3, one number for gray images."""
     norm: Literal["frozen", "batch"] = "frozen"
     """Statistics of BatchNorm in the second stage: the source's, or those of each batch."""
+    loss: LossConfig = field(default_factory=LossConfig)
     labels: tuple[int, ...] = ()
     """Numbers of training examples to compare; by default all examples are used."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -124,15 +134,14 @@ def build(config: Config) -> dict[str, Experiment]:
         raise ConfigError("--init run needs the run's directory: --from-run runs/…")
     if config.init == "weights" and config.from_run:
         raise ConfigError("--from-run needs --init run, compare or random, got weights")
-    padding = max(1, (config.data.image_size or 32) // 8)
-    dataset = load_dataset(
-        config.data, default="fashion_mnist", augment=[random_crop(padding=padding), random_flip()]
-    )
+    augment = partial(augmentations, "crop")
+    dataset = load_dataset(config.data, default="fashion_mnist", augment=augment)
     # A named network with random parameters needs no weights.
     named = config.init == "random" and not config.from_run
-    source = None if named else _source(config, dataset.num_classes)
+    source = None if named else _source(config, dataset)
     if source is not None:
-        dataset = with_channels(dataset, len(source.preprocessing.mean))
+        source, notes = with_channels(source, dataset.image_shape[-1])
+        dataset = replace(dataset, notes=(*dataset.notes, *notes))
     model: Any = (
         create_model(config.model, num_classes=dataset.num_classes)
         if source is None
@@ -151,19 +160,23 @@ def build(config: Config) -> dict[str, Experiment]:
     return study
 
 
-def _source(config: Config, num_classes: int) -> Network:
+def _source(config: Config, dataset: Dataset) -> Network:
     network = NetworkConfig(
         model=config.model,
         weights=config.weights,
         checkpoint=config.checkpoint,
-        num_classes=config.checkpoint_classes,
-        image_size=config.checkpoint_image_size,
+        averaged=config.averaged,
+        prefix=config.prefix,
         mean=config.mean,
         std=config.std,
     )
     if config.from_run:
-        network = NetworkConfig(run=config.from_run, checkpoint=config.checkpoint)
-    return with_classes(load_any_network(network), num_classes)
+        found = load_any_network(NetworkConfig(run=config.from_run, checkpoint=config.checkpoint))
+    elif config.checkpoint:
+        found = from_checkpoint(network, dataset.image_shape)
+    else:
+        found = load_any_network(network)
+    return with_classes(found, dataset.num_classes)
 
 
 def _random(config: Config, model: Any, dataset: Dataset) -> Experiment:
@@ -174,7 +187,7 @@ def _random(config: Config, model: Any, dataset: Dataset) -> Experiment:
     # A random start has no measured statistics to keep.
     return Experiment(
         dataset=dataset,
-        task=Classification(with_norm(model, "batch")),
+        task=classification(with_norm(model, "batch"), config.loss, dataset),
         optimizer=config.random_optimizer,
         training=replace(config.training, duration=f"{total} steps"),
         control=config.control,
@@ -197,7 +210,7 @@ def _stages(
 
     head = Experiment(
         dataset=dataset,
-        task=Classification(with_norm(model, "frozen")),
+        task=classification(with_norm(model, "frozen"), config.loss, dataset),
         optimizer=config.head_optimizer,
         training=replace(config.training, duration=config.head_duration),
         control=config.control,
@@ -207,7 +220,7 @@ def _stages(
     )
     everything = replace(
         head,
-        task=Classification(with_norm(model, config.norm)),
+        task=classification(with_norm(model, config.norm), config.loss, dataset),
         optimizer=config.optimizer,
         training=config.training,
         initialize=from_head,

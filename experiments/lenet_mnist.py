@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 
 from cnn_jax.data import DataConfig, load_dataset, random_flip
 from cnn_jax.models import create_model
-from cnn_jax.tasks import Classification
 from cnn_jax.training import (
     ControlConfig,
     Experiment,
@@ -21,6 +20,7 @@ from cnn_jax.training import (
     TrainingConfig,
     compute_dtype,
 )
+from experiments.tools.classifier import LossConfig, classification
 from experiments.tools.figures import classification_figures
 from experiments.tools.run import run
 
@@ -29,6 +29,7 @@ from experiments.tools.run import run
 class Config:
     """LeNet-5 on MNIST."""
 
+    loss: LossConfig = field(default_factory=LossConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
@@ -60,7 +61,7 @@ def build(config: Config) -> Experiment:
     )
     return Experiment(
         dataset=dataset,
-        task=Classification(model),
+        task=classification(model, config.loss, dataset),
         optimizer=config.optimizer,
         training=config.training,
         control=config.control,

@@ -11,7 +11,6 @@ from typing import Literal
 
 from cnn_jax.data import DataConfig, Dataset, load_dataset, random_crop, random_flip
 from cnn_jax.models import cifar_resnet
-from cnn_jax.tasks import Classification
 from cnn_jax.training import (
     ControlConfig,
     Experiment,
@@ -19,6 +18,7 @@ from cnn_jax.training import (
     TrainingConfig,
     compute_dtype,
 )
+from experiments.tools.classifier import LossConfig, classification
 from experiments.tools.figures import classification_figures
 from experiments.tools.run import run
 
@@ -37,8 +37,7 @@ class Config:
     """Shortcut where the shape changes: A pads with zeros, B uses a 1x1 convolution."""
     zero_init_residual: bool = False
     """Initialize every residual branch to zero (Goyal et al. 2017)."""
-    label_smoothing: float = 0.0
-    """Probability moved from the label to all classes."""
+    loss: LossConfig = field(default_factory=LossConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
@@ -92,7 +91,7 @@ def build(config: Config, dataset: Dataset | None = None) -> Experiment:
     )
     return Experiment(
         dataset=dataset,
-        task=Classification(model, label_smoothing=config.label_smoothing),
+        task=classification(model, config.loss, dataset),
         optimizer=config.optimizer,
         training=config.training,
         control=config.control,

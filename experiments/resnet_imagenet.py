@@ -20,7 +20,6 @@ from typing import Literal
 from cnn_jax.data import DataConfig, Dataset, load_dataset, random_flip, random_resized_crop
 from cnn_jax.data.prepare import IMAGENET_MEAN, IMAGENET_STD
 from cnn_jax.models import create_model
-from cnn_jax.tasks import Classification
 from cnn_jax.training import (
     ControlConfig,
     Experiment,
@@ -28,6 +27,7 @@ from cnn_jax.training import (
     TrainingConfig,
     compute_dtype,
 )
+from experiments.tools.classifier import LossConfig, classification
 from experiments.tools.figures import classification_figures
 from experiments.tools.run import run
 
@@ -43,8 +43,7 @@ class Config:
     """Any ResNet, ResNeXt or Wide ResNet for ImageNet; see `cnn_jax.models.list_models`."""
     zero_init_residual: bool = False
     """Initialize every residual branch to zero (Goyal et al. 2017)."""
-    label_smoothing: float = 0.0
-    """Probability moved from the label to all classes."""
+    loss: LossConfig = field(default_factory=LossConfig)
     data: DataConfig = field(
         default_factory=lambda: DataConfig(
             name="imagenet2012", image_size=224, resize=256, storage="stream", workers=8
@@ -70,7 +69,7 @@ STEP = Config()
 COSINE = Config(
     recipe="cosine",
     zero_init_residual=True,
-    label_smoothing=0.1,
+    loss=LossConfig(label_smoothing=0.1),
     optimizer=OptimizerConfig(learning_rate=0.4, schedule="cosine", warmup="5 epochs", l2=1e-4),
     training=replace(STEP.training, duration="120 epochs", batch_size=1024),
 )
@@ -105,7 +104,7 @@ def build(config: Config) -> Experiment:
     )
     return Experiment(
         dataset=dataset,
-        task=Classification(model, label_smoothing=config.label_smoothing),
+        task=classification(model, config.loss, dataset),
         optimizer=config.optimizer,
         training=config.training,
         control=config.control,

@@ -12,7 +12,6 @@ from typing import Literal
 
 from cnn_jax.data import DataConfig, load_dataset, random_crop, random_flip
 from cnn_jax.models import create_model
-from cnn_jax.tasks import Classification
 from cnn_jax.training import (
     ControlConfig,
     Experiment,
@@ -20,6 +19,7 @@ from cnn_jax.training import (
     TrainingConfig,
     compute_dtype,
 )
+from experiments.tools.classifier import LossConfig, classification
 from experiments.tools.figures import classification_figures
 from experiments.tools.run import run
 
@@ -30,8 +30,7 @@ class Config:
 
     depth: Literal[11, 13, 16, 19] = 16
     """Number of layers with weights, counted as in the ImageNet networks."""
-    label_smoothing: float = 0.0
-    """Probability moved from the label to all classes."""
+    loss: LossConfig = field(default_factory=LossConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
@@ -64,7 +63,7 @@ def build(config: Config) -> Experiment:
     )
     return Experiment(
         dataset=dataset,
-        task=Classification(model, label_smoothing=config.label_smoothing),
+        task=classification(model, config.loss, dataset),
         optimizer=config.optimizer,
         training=config.training,
         control=config.control,

@@ -37,7 +37,7 @@ from cnn_jax.data.load import DataConfig, load_dataset
 from cnn_jax.data.numpy_arrays import from_arrays
 from cnn_jax.data.order import epoch_order
 from cnn_jax.data.padding import on_canvas, pad_boxes
-from cnn_jax.data.splits import ArraySplit, Split, StreamSplit, WindowSplit
+from cnn_jax.data.splits import ArraySplit, Split, StreamSplit, WindowSplit, labels_of
 from cnn_jax.data.stream import HostBatch, stream_batches
 
 __all__ = [
@@ -66,6 +66,7 @@ __all__ = [
     "cutout",
     "epoch_order",
     "from_arrays",
+    "labels_of",
     "load_dataset",
     "mixup",
     "normalize",

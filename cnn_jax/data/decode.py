@@ -76,7 +76,7 @@ def decode_image(
             pixels = decode(pixels_only)
         except ValueError:
             raise error from None
-        warn_of_metadata(name, error)
+        warn_of_metadata(name)
         return pixels
 
 
@@ -138,8 +138,8 @@ def _webp_size(encoded: bytes) -> tuple[int, int]:
 def _orientation(image: PillowImage.Image, name: str) -> PillowImage.Transpose | None:
     try:
         return _ORIENTATIONS.get(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception as error:  # Pillow's parsers raise many kinds of exceptions
-        warn_of_metadata(name, error)
+    except Exception:  # Pillow's parsers raise many kinds of exceptions
+        warn_of_metadata(name)
         return None
 
 

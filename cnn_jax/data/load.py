@@ -14,7 +14,7 @@ from cnn_jax.data.embedded import open_digits
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.folders import is_folder_name, open_folder
 from cnn_jax.data.names import TITLES
-from cnn_jax.data.prepare import prepare
+from cnn_jax.data.prepare import AugmentOf, prepare
 from cnn_jax.data.scenes import open_shapes
 from cnn_jax.data.tfds_reader import find_prepared, open_tfds, prepared_names, tfds_directory
 from cnn_jax.data.tfds_writer import within_reach, write_tfds
@@ -50,17 +50,22 @@ class DataConfig:
 
 
 def load_dataset(
-    config: DataConfig, *, default: str, augment: Sequence[Augment] = (), only: str = ""
+    config: DataConfig,
+    *,
+    default: str,
+    augment: Sequence[Augment] | AugmentOf = (),
+    only: Sequence[str] = (),
 ) -> Dataset:
     """Loads the data set that `config` names.
 
     "auto" loads `default`, the lecture's data set, if it is prepared or can be downloaded, and
-    scikit-learn's digits otherwise. Augmentations in `augment` that make no sense for the images
-    are left out, with a note. If the images are streamed, a random resized crop that comes first
-    is applied to the whole images, otherwise to the central squares.
+    scikit-learn's digits otherwise. `augment` may be a function of the images' height, width and
+    channels. Augmentations that make no sense for the images are left out, with a note. If the
+    images are streamed, a random resized crop that comes first is applied to the whole images,
+    otherwise to the central squares.
 
-    `only` loads "train", "validation" or "test" alone, for an evaluation. What is missing or wrong
-    with the others is then no error, so that a folder with `val/` alone will do.
+    For an evaluation, `only=("validation", "test")` loads the first of these splits that there is,
+    alone. What is missing or wrong with the others is then no error: a folder with `val/` will do.
 
     Raises:
         DataError: a problem that the user can fix.

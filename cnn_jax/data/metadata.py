@@ -12,10 +12,10 @@ class MetadataWarning(UserWarning):
     """An image is read without its metadata, such as its EXIF orientation, which is broken."""
 
 
-def warn_of_metadata(name: str, error: Exception) -> None:
+def warn_of_metadata(name: str) -> None:
     """Names an image whose metadata cannot be read. Python shows each such warning once."""
     warnings.warn(
-        f"the metadata of {name} cannot be read ({error}): its pixels are used as they are stored",
+        f"the metadata of {name} is broken: its pixels are used as they are stored",
         MetadataWarning,
         stacklevel=2,
     )

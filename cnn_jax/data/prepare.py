@@ -1,6 +1,6 @@
 """Makes a stored data set ready for training: splits, decoding or streaming, statistics."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -13,12 +13,14 @@ from cnn_jax.data.dataset import Dataset, Stored, channel_statistics
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.examples import EncodedExamples, Examples, LabelledExamples, Spec
 from cnn_jax.data.folders import FolderExamples
-from cnn_jax.data.split_expressions import Parts, choose_splits, holds_out
+from cnn_jax.data.roles import Parts, choose_splits, holds_out
 from cnn_jax.data.splits import ArraySplit, Split, StreamSplit
 from cnn_jax.imagenet import readable_classes
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+AugmentOf = Callable[[tuple[int, int, int]], Sequence[Augment]]
+"""Augmentations for images of a height, width and number of channels."""
 DEVICE_BYTES = 1 << 30
 """Decoded data sets of at least this size are streamed, smaller ones live on the device."""
 
@@ -31,8 +33,8 @@ def prepare(
     test: str = "",
     storage: Literal["auto", "device", "stream"] = "auto",
     workers: int = 0,
-    augment: Sequence[Augment] = (),
-    only: str = "",
+    augment: Sequence[Augment] | AugmentOf = (),
+    only: Sequence[str] = (),
 ) -> Dataset:
     """The data set that the fields of `DataConfig` and the arguments of `load_dataset` describe.
 
@@ -45,7 +47,9 @@ def prepare(
         and sum(stored.sizes.values()) * _size(stored.spec) >= DEVICE_BYTES
     )
     labels = None
-    if only != "test" and holds_out(stored.sizes, validation, stored.defaults, stored.unusable):
+    if tuple(only) != ("test",) and holds_out(
+        stored.sizes, validation, stored.defaults, stored.unusable
+    ):
         if not streamed:  # Decoded once, because the labels of some readers are not known before.
             whole = _decoded(stored.splits["train"], np.arange(stored.sizes["train"]))
             stored = replace(stored, splits={**stored.splits, "train": whole})
@@ -66,7 +70,8 @@ def prepare(
     }
 
     height, width, channels = stored.spec["image"].shape
-    kept, augment_notes = suited_to(augment, stored.name, (height, width, channels))
+    chosen = augment((height, width, channels)) if callable(augment) else augment
+    kept, augment_notes = suited_to(chosen, stored.name, (height, width, channels))
     match splits.get("train"), kept:
         case StreamSplit(EncodedExamples()) as stream, (RandomResizedCrop() as crop, *rest):
             crop = replace(crop, size=(height, width))

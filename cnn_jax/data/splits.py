@@ -10,7 +10,7 @@ from jaxtyping import Array, Int, Int32, Integer
 
 from cnn_jax.data.augment import RandomResizedCrop
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.examples import Examples, HostExample, Spec
+from cnn_jax.data.examples import Examples, HostExample, LabelledExamples, Spec
 from cnn_jax.data.order import contiguous_order, epoch_order, padded_order
 
 
@@ -189,3 +189,19 @@ class StreamSplit(_Shuffled):
 
 
 Split = ArraySplit | WindowSplit | StreamSplit
+
+
+def labels_of(split: Split) -> Int[np.ndarray, "examples"]:
+    """The class of every example, in order. Images are decoded only if there is no other way.
+
+    Raises:
+        DataError: examples without a label.
+    """
+    if "label" not in split.spec:
+        raise DataError(f"the examples have no label, only {', '.join(split.spec)}")
+    match split:
+        case ArraySplit(arrays):
+            return arrays["label"]
+        case StreamSplit(LabelledExamples() as examples, indices):
+            return examples.class_of_each()[indices]
+    return np.array([split[index]["label"] for index in range(len(split))])

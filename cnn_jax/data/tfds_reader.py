@@ -1,8 +1,9 @@
 """Reads prepared TFDS directories (array_record) with random access and without TensorFlow."""
 
+import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from cnn_jax.data.decode import centre_square, check_shape, decode_image
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.examples import Crop, HostExample, Spec, image_and_label
 from cnn_jax.data.names import CLASS_NAMES, TITLES
+from cnn_jax.extras import extra
 
 CIFAR10_45K_5K = {"train": 45_000, "test": 5_000}
 """Copies of CIFAR-10 with these splits: He et al. 2015, section 4.2, validates on 5k of train."""
 RECORDS = 1024
 """Records that are read at once for their labels."""
+OWN_FEATURES = "tensorflow_datasets.core.features."
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
@@ -58,9 +61,53 @@ def open_tfds(name: str, path: Path, image_size: int = 0, resize: int = 0) -> St
 
     With `image_size`, images of any size become squares: the shorter side is resized to
     `image_size` (or to `resize`) and the centre is kept.
+
+    Raises:
+        DataError: the directory is broken, or names features that are not TFDS's own; the data set
+            has no images of bytes or no class label.
     """
     tfds = import_tfds(name)
-    name = name.partition(":")[0]
+    try:
+        _check_features(path)
+        return _open(tfds, name.partition(":")[0], path, image_size, resize)
+    except DataError:
+        raise
+    except Exception as error:  # TFDS, protobuf and array_record raise many kinds of exceptions
+        raise DataError(_broken(path, error)) from error
+
+
+def _broken(path: Path, error: Exception) -> str:
+    return (
+        f"the TFDS directory {path} cannot be read ({type(error).__name__}: {error}): remove it,"
+        " and prepare the data set again"
+    )
+
+
+def _check_features(path: Path) -> None:
+    """Raises DataError if features.json names foreign classes, whose modules TFDS would import."""
+    for name in _class_names(json.loads((path / "features.json").read_text("utf-8"))):
+        if not name.startswith(OWN_FEATURES):
+            raise DataError(
+                f"{path / 'features.json'} names the class {name!r}, which is not one of TFDS's own"
+                f" features ({OWN_FEATURES}…): its code is not run"
+            )
+
+
+def _class_names(value: Any) -> Iterator[str]:
+    """All classes that a features.json names, also in the JSON that its strings hold."""
+    if isinstance(value, list):
+        for one in value:
+            yield from _class_names(one)
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+        yield from _class_names(json.loads(value))
+    if isinstance(value, dict):
+        for key, one in value.items():
+            if key in ("pythonClassName", "python_class_name", "type") and isinstance(one, str):
+                yield one
+            yield from _class_names(one)
+
+
+def _open(tfds: Any, name: str, path: Path, image_size: int, resize: int) -> Stored:
     builder = tfds.builder_from_directory(path)
     features = builder.info.features
     image_key, label_key = _image_and_label(name, tfds, builder.info)
@@ -91,6 +138,7 @@ def open_tfds(name: str, path: Path, image_size: int = 0, resize: int = 0) -> St
     splits = {
         split: TfdsExamples(
             f"{name} {split}",
+            path,
             builder.as_data_source(split=split, decoders=skip),
             image_key,
             label_key,
@@ -106,13 +154,9 @@ def open_tfds(name: str, path: Path, image_size: int = 0, resize: int = 0) -> St
 
 def import_tfds(name: str) -> Any:
     """The module tensorflow_datasets, imported only when needed because it takes a second."""
-    try:
+    with extra("data", f"the data set {name}"):
+        import array_record  # noqa: F401 (which TFDS imports when it reads)
         import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise DataError(
-            f"the data set {name} needs the package tensorflow-datasets, which cannot be imported"
-            f" ({error}): pip install tensorflow-datasets importlib-resources"
-        ) from error
     return tfds
 
 
@@ -146,6 +190,7 @@ class TfdsExamples:
     """Random access to the examples of one stored split. Pillow decodes the images."""
 
     title: str
+    path: Path
     source: Any
     image_key: str
     label_key: str
@@ -165,7 +210,7 @@ class TfdsExamples:
         labels = np.empty(len(self), np.int32)
         for start in range(0, len(self), RECORDS):
             places = range(start, min(start + RECORDS, len(self)))
-            for place, record in zip(places, self.source.__getitems__(list(places)), strict=True):
+            for place, record in zip(places, self._records(places), strict=True):
                 labels[place] = record[self.label_key]
         return labels
 
@@ -182,8 +227,17 @@ class TfdsExamples:
     def _decode_all(
         self, indices: Sequence[int], crops: Sequence[Crop | None]
     ) -> list[HostExample]:
-        records = self.source.__getitems__(list(indices))
+        records = self._records(indices)
         return [self._decode(*parts) for parts in zip(indices, records, crops, strict=True)]
+
+    def _records(self, indices: Sequence[int]) -> list[Any]:
+        try:
+            records = self.source.__getitems__(list(indices))
+            if any(one[key] is None for one in records for key in (self.image_key, self.label_key)):
+                raise ValueError("a record has no image or no label")
+            return records
+        except Exception as error:  # array_record and protobuf raise many kinds of exceptions
+            raise DataError(_broken(self.path, error)) from error
 
     def _decode(self, index: int, record: Any, crop: Crop | None) -> HostExample:
         what = f"example {index} of {self.title}"

@@ -14,10 +14,11 @@ from flax.typing import Dtype, PRNGKey, Shape
 from jaxtyping import Array, Float
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.layers import Conv, Linear, conv2d, gelu, max_pool
+from cnn_jax.layers import Conv, conv2d, gelu, max_pool
 from cnn_jax.layers.initializers import dirac_init, torch_bias_init, torch_kernel_init
 from cnn_jax.models.arrays import Feature, Images, Logits, at_least_float32
-from cnn_jax.models.checks import check_choice, check_images
+from cnn_jax.models.checks import as_num_classes, check_choice, check_images
+from cnn_jax.models.classifier import make_classifier
 from cnn_jax.models.conv_norm import MakeConv, MakeNorm, Norm, make_norm
 from cnn_jax.models.registry import CIFAR, register
 
@@ -82,7 +83,7 @@ class Airbench(nn.Module):
 
     Attributes:
         widths: number of channels of each pair of convolutions.
-        num_classes: number of outputs.
+        num_classes: number of outputs; 0 or None gives the features before the last layer.
         norm: "frozen" normalizes with the running statistics, also in training.
         dtype: dtype of the body's computation, such as bfloat16; parameters, statistics and
             the classifier stay float32. None is that of input and parameters.
@@ -93,11 +94,12 @@ class Airbench(nn.Module):
     """
 
     widths: tuple[int, ...] = (64, 256, 256)
-    num_classes: int = 10
+    num_classes: int | None = 10
     norm: Norm = "batch"
     dtype: Dtype | None = None
 
     def __post_init__(self) -> None:
+        self.num_classes = as_num_classes(self.num_classes)
         check_choice("norm", self.norm, ("batch", "frozen"))
         if not self.widths:
             raise ConfigError("widths must name the channels of at least one stage, got ()")
@@ -107,7 +109,8 @@ class Airbench(nn.Module):
         conv = partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=dirac_init)
         norm = make_norm(self.norm, use_scale=False, momentum=0.4, eps=1e-12, dtype=self.dtype)
         self.body = AirbenchBody(self.widths, conv, norm, self.dtype)
-        self.head = Linear(self.num_classes, use_bias=False, kernel_init=unit_deviation_init)
+        head = {"use_bias": False, "kernel_init": unit_deviation_init}
+        self.head = make_classifier(self.num_classes, **head)
 
     def features(self, x: Images, *, train: bool = False) -> dict[str, Feature]:
         """The feature maps, in forward order."""
@@ -117,7 +120,8 @@ class Airbench(nn.Module):
         *_, last = self.body(x, train=train).values()
         _, height, width, features = last.shape
         last = max_pool(last, (height, width))[:, 0, 0]
-        return self.head(at_least_float32(last)) / features
+        logits = self.head(at_least_float32(last))
+        return logits / features if self.num_classes else logits
 
     @nn.nowrap
     def feature_strides(self) -> dict[str, int]:

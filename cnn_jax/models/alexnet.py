@@ -18,7 +18,8 @@ from jaxtyping import Array, Float
 from cnn_jax.layers import Conv, Dropout, Linear, adaptive_avg_pool, flatten, max_pool, relu
 from cnn_jax.models import torch_names
 from cnn_jax.models.arrays import Feature, Images, Logits, at_least_float32
-from cnn_jax.models.checks import check_images
+from cnn_jax.models.checks import as_num_classes, check_images
+from cnn_jax.models.classifier import classifier_names
 from cnn_jax.models.conv_norm import MakeConv
 from cnn_jax.models.registry import IMAGENET, register
 
@@ -58,7 +59,7 @@ class AlexNetHead(nn.Module):
         for name, width in zip(("fc6", "fc7"), self.hidden, strict=True):
             x = Dropout(self.dropout)(x, train=train)
             x = relu(Linear(width, name=name)(x))
-        return Linear(self.num_classes, name="fc8")(x)
+        return Linear(self.num_classes, name="fc8")(x) if self.num_classes else x
 
 
 class AlexNet(nn.Module):
@@ -70,7 +71,7 @@ class AlexNet(nn.Module):
     Attributes:
         hidden: number of neurons of the classifier's two hidden layers.
         dropout: dropout rate before each hidden layer (rng "dropout").
-        num_classes: number of outputs.
+        num_classes: number of outputs; 0 or None gives the features before the last layer.
         dtype: dtype of the body's computation, such as bfloat16; parameters and the classifier
             stay float32. None is that of input and parameters.
 
@@ -81,8 +82,12 @@ class AlexNet(nn.Module):
 
     hidden: tuple[int, int] = (4096, 4096)
     dropout: float = 0.5
-    num_classes: int = 1000
+    num_classes: int | None = 1000
     dtype: Dtype | None = None
+
+    def __post_init__(self) -> None:
+        self.num_classes = as_num_classes(self.num_classes)
+        super().__post_init__()
 
     def setup(self) -> None:
         self.body = AlexNetBody(partial(Conv, dtype=self.dtype))
@@ -108,9 +113,9 @@ class AlexNet(nn.Module):
         names: dict[str, str] = {}
         for number, position in enumerate((0, 3, 6, 8, 10), start=1):
             names |= torch_names.conv(f"features.{position}", f"body/conv{number}", bias=True)
-        for number, position in ((6, 1), (7, 4), (8, 6)):
+        for number, position in ((6, 1), (7, 4)):
             names |= torch_names.linear(f"classifier.{position}", f"head/fc{number}")
-        return names
+        return names | classifier_names(self.num_classes, "classifier.6", "head/fc8")
 
 
 register("alexnet", AlexNet, IMAGENET)

@@ -17,8 +17,11 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.layers import Linear, activation
+from cnn_jax.layers import activation
+from cnn_jax.layers.channels import add_per_channel
 from cnn_jax.models.arrays import Images, Logits, at_least_float32
+from cnn_jax.models.checks import as_num_classes
+from cnn_jax.models.classifier import make_classifier
 from cnn_jax.models.mlp import KernelInit, as_vectors, initialized_linear
 from cnn_jax.models.registry import MNIST, register
 
@@ -33,7 +36,7 @@ class Bias(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*batch features"]) -> Float[Array, "*batch features"]:
         bias = self.param("bias", nn.initializers.zeros_init(), x.shape[-1:])
-        return x + jnp.expand_dims(bias, tuple(range(x.ndim - 1))).astype(x.dtype)
+        return add_per_channel(x, bias.astype(x.dtype))
 
 
 class DenseEncoder(nn.Module):
@@ -182,15 +185,19 @@ class EncoderClassifier(nn.Module):
 
     Attributes:
         autoencoder: the model whose encoder is the body.
-        num_classes: number of outputs.
+        num_classes: number of outputs; 0 or None gives the features before the last layer.
     """
 
     autoencoder: AutoencoderBase
-    num_classes: int = 10
+    num_classes: int | None = 10
+
+    def __post_init__(self) -> None:
+        self.num_classes = as_num_classes(self.num_classes)
+        super().__post_init__()
 
     def setup(self) -> None:
         self.body = self.autoencoder.make_encoder()
-        self.head = Linear(self.num_classes)
+        self.head = make_classifier(self.num_classes)
 
     def features(self, x: Images, *, train: bool = False) -> dict[str, Feature]:
         """The encoder's layers, in forward order."""

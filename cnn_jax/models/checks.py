@@ -1,6 +1,8 @@
 """Checks of a model's input and attributes."""
 
+import operator
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jax import Array
@@ -27,8 +29,27 @@ def check_images(images: Array | np.ndarray, smallest: int) -> None:
     if min(height, width) < smallest:
         raise ConfigError(
             f"images of {height}x{width} pixels are too small for this model, which needs at "
-            f"least {smallest}x{smallest}; resize them or take a model with a smaller stride"
+            f"least {smallest}x{smallest}; resize them (--data.image-size {smallest}) or take a "
+            "model with a smaller stride"
         )
+
+
+def as_num_classes(num_classes: Any) -> int:
+    """The number of classes, where None is 0: features in place of logits.
+
+    Raises:
+        ConfigError: unless it is None or an integer of at least 0.
+    """
+    try:
+        number = 0 if num_classes is None else operator.index(num_classes)
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise ConfigError(
+            "num_classes must be a number of classes, or 0 for the features before the last layer, "
+            f"got {num_classes!r}"
+        )
+    return number
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:

@@ -12,10 +12,11 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array
 
-from cnn_jax.layers import Conv, Linear, avg_pool, global_avg_pool, max_pool, relu
+from cnn_jax.layers import Conv, avg_pool, global_avg_pool, max_pool, relu
 from cnn_jax.models import torch_names
 from cnn_jax.models.arrays import Feature, Images, Logits, at_least_float32
-from cnn_jax.models.checks import check_choice, check_images
+from cnn_jax.models.checks import as_num_classes, check_choice, check_images
+from cnn_jax.models.classifier import classifier_names, make_classifier
 from cnn_jax.models.conv_norm import MakeConv, MakeNorm, Norm, make_norm
 from cnn_jax.models.registry import IMAGENET, register
 
@@ -82,7 +83,7 @@ class DenseNet(nn.Module):
         growth_rate: number of maps that each layer adds, k in the paper.
         stage_sizes: number of layers of each block.
         width: number of channels of the stem.
-        num_classes: number of outputs.
+        num_classes: number of outputs; 0 or None gives the features before the last layer.
         norm: "frozen" normalizes with the running statistics, also in training.
         dtype: dtype of the body's computation, such as bfloat16; parameters, statistics and
             the classifier stay float32. None is that of input and parameters.
@@ -95,11 +96,12 @@ class DenseNet(nn.Module):
     growth_rate: int
     stage_sizes: tuple[int, ...]
     width: int
-    num_classes: int = 1000
+    num_classes: int | None = 1000
     norm: Norm = "batch"
     dtype: Dtype | None = None
 
     def __post_init__(self) -> None:
+        self.num_classes = as_num_classes(self.num_classes)
         check_choice("norm", self.norm, ("batch", "frozen"))
         super().__post_init__()
 
@@ -107,7 +109,7 @@ class DenseNet(nn.Module):
         conv = partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=he_normal)
         norm = make_norm(self.norm, dtype=self.dtype)
         self.body = DenseNetBody(self.growth_rate, self.stage_sizes, self.width, conv, norm)
-        self.head = Linear(self.num_classes, bias_init=nn.initializers.zeros_init())
+        self.head = make_classifier(self.num_classes, bias_init=nn.initializers.zeros_init())
 
     def features(self, x: Images, *, train: bool = False) -> dict[str, Feature]:
         """The feature maps, in forward order."""
@@ -140,7 +142,7 @@ class DenseNet(nn.Module):
                     names |= torch_names.norm(f"{torch}.norm{i}", f"{path}/norm{i}")
                     names |= torch_names.conv(f"{torch}.conv{i}", f"{path}/conv{i}")
         names |= torch_names.norm("features.norm5", "body/last_norm")
-        return names | torch_names.linear("classifier", "head")
+        return names | classifier_names(self.num_classes, "classifier", "head")
 
 
 register("densenet121", DenseNet, IMAGENET, growth_rate=32, stage_sizes=(6, 12, 24, 16), width=64)

@@ -36,7 +36,8 @@ from cnn_jax.layers import (
 )
 from cnn_jax.models import torch_names
 from cnn_jax.models.arrays import Feature, Images, Logits, at_least_float32
-from cnn_jax.models.checks import check_choice, check_images
+from cnn_jax.models.checks import as_num_classes, check_choice, check_images
+from cnn_jax.models.classifier import classifier_names, make_classifier
 from cnn_jax.models.conv_norm import ConvNormReLU, MakeConv, Norm, conv_norm_names, make_norm
 from cnn_jax.models.registry import CIFAR, IMAGENET, register
 
@@ -162,7 +163,7 @@ class GoogLeNet(nn.Module):
     Attributes:
         stem: "imagenet" divides height and width by 8 before the first block; "cifar" is its last
             convolution only, 3x3 to 192 channels.
-        num_classes: number of outputs.
+        num_classes: number of outputs; 0 or None gives the features before the last layer.
         aux_logits: add classifiers at `inception4a` and `inception4d`. In training the output is
             then `(logits, aux1, aux2)`, whose losses `tasks.Classification` adds up with
             `auxiliary_weight`. In evaluation they are not computed. torchvision's order is
@@ -181,7 +182,7 @@ class GoogLeNet(nn.Module):
     """
 
     stem: Literal["cifar", "imagenet"]
-    num_classes: int = 1000
+    num_classes: int | None = 1000
     aux_logits: bool = False
     transform_input: bool = False
     dropout: float = 0.2
@@ -190,6 +191,11 @@ class GoogLeNet(nn.Module):
     dtype: Dtype | None = None
 
     def __post_init__(self) -> None:
+        self.num_classes = as_num_classes(self.num_classes)
+        if self.aux_logits and not self.num_classes:
+            raise ConfigError(
+                f"aux_logits={self.aux_logits} needs classes: set num_classes, or aux_logits=False"
+            )
         check_choice("stem", self.stem, ("cifar", "imagenet"))
         check_choice("norm", self.norm, ("batch", "frozen"))
         super().__post_init__()
@@ -205,7 +211,7 @@ class GoogLeNet(nn.Module):
             self.aux1 = AuxiliaryHead(self.num_classes, self.dropout_aux, conv_block)
             self.aux2 = AuxiliaryHead(self.num_classes, self.dropout_aux, conv_block)
         self.drop = Dropout(self.dropout)
-        self.head = Linear(self.num_classes, kernel_init=normal_init)
+        self.head = make_classifier(self.num_classes, kernel_init=normal_init)
 
     def features(self, x: Images, *, train: bool = False) -> dict[str, Feature]:
         """The feature maps, in forward order."""
@@ -246,7 +252,7 @@ class GoogLeNet(nn.Module):
             names |= conv_norm_names(f"{head}.conv", f"{head}/conv")
             names |= torch_names.linear(f"{head}.fc1", f"{head}/fc1")
             names |= torch_names.linear(f"{head}.fc2", f"{head}/fc2")
-        return names | torch_names.linear("fc", "head")
+        return names | classifier_names(self.num_classes, "fc", "head")
 
 
 register("googlenet", GoogLeNet, IMAGENET, stem="imagenet")

@@ -14,10 +14,12 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array
 
+from cnn_jax.errors import ConfigError
 from cnn_jax.layers import Conv, Dropout, Linear, avg_pool, global_avg_pool, max_pool
 from cnn_jax.models import torch_names
 from cnn_jax.models.arrays import Feature, Images, Logits, at_least_float32
-from cnn_jax.models.checks import check_choice, check_images
+from cnn_jax.models.checks import as_num_classes, check_choice, check_images
+from cnn_jax.models.classifier import classifier_names, make_classifier
 from cnn_jax.models.conv_norm import ConvNormReLU, MakeConv, Norm, conv_norm_names, make_norm
 from cnn_jax.models.googlenet import from_imagenet_normalization
 from cnn_jax.models.inception_blocks import (
@@ -103,7 +105,7 @@ class InceptionV3(nn.Module):
     before pooling) and the map of each block, `mixed_5b` to `mixed_7c`.
 
     Attributes:
-        num_classes: number of outputs.
+        num_classes: number of outputs; 0 or None gives the features before the last layer.
         aux_logits: add a classifier at `mixed_6e`. In training the output is then
             `(logits, aux)`, whose losses `tasks.Classification` adds up with `auxiliary_weight`
             (0.4 in TensorFlow-Slim). In evaluation it is not computed.
@@ -119,7 +121,7 @@ class InceptionV3(nn.Module):
             75x75 (299x299 in training with `aux_logits`).
     """
 
-    num_classes: int = 1000
+    num_classes: int | None = 1000
     aux_logits: bool = False
     transform_input: bool = False
     dropout: float = 0.5
@@ -127,6 +129,11 @@ class InceptionV3(nn.Module):
     dtype: Dtype | None = None
 
     def __post_init__(self) -> None:
+        self.num_classes = as_num_classes(self.num_classes)
+        if self.aux_logits and not self.num_classes:
+            raise ConfigError(
+                f"aux_logits={self.aux_logits} needs classes: set num_classes, or aux_logits=False"
+            )
         check_choice("norm", self.norm, ("batch", "frozen"))
         super().__post_init__()
 
@@ -140,7 +147,7 @@ class InceptionV3(nn.Module):
         if self.aux_logits:
             self.aux = AuxiliaryHead(self.num_classes, conv_block)
         self.drop = Dropout(self.dropout)
-        self.head = Linear(self.num_classes, kernel_init=normal_init)
+        self.head = make_classifier(self.num_classes, kernel_init=normal_init)
 
     def features(self, x: Images, *, train: bool = False) -> dict[str, Feature]:
         """The feature maps, in forward order."""
@@ -182,7 +189,7 @@ class InceptionV3(nn.Module):
             names |= conv_norm_names("AuxLogits.conv0", "aux/conv0")
             names |= conv_norm_names("AuxLogits.conv1", "aux/conv1")
             names |= torch_names.linear("AuxLogits.fc", "aux/fc")
-        return names | torch_names.linear("fc", "head")
+        return names | classifier_names(self.num_classes, "fc", "head")
 
 
 register("inception_v3", InceptionV3, (299, 299, 3))

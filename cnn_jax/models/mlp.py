@@ -15,7 +15,8 @@ from cnn_jax.errors import ConfigError
 from cnn_jax.layers import Dropout, Linear, activation
 from cnn_jax.layers.initializers import torch_kernel_init
 from cnn_jax.models.arrays import at_least_float32
-from cnn_jax.models.checks import check_choice
+from cnn_jax.models.checks import as_num_classes, check_choice
+from cnn_jax.models.classifier import make_classifier
 from cnn_jax.models.conv_norm import MakeNorm, OptionalNorm, make_norm
 from cnn_jax.models.registry import MNIST, register
 
@@ -81,7 +82,8 @@ class MLP(nn.Module):
 
     Attributes:
         hidden: number of neurons of each hidden layer; () is a linear model.
-        num_classes: number of outputs: classes, or targets of a regression.
+        num_classes: number of outputs: classes, or targets of a regression; 0 or None gives the
+            features before the last layer.
         activation: name of the hidden layers' activation, see `cnn_jax.layers.activation`.
         dropout: dropout rate after each hidden layer (rng "dropout").
         kernel_init: "torch", "he" or "glorot", see `initialized_linear`.
@@ -95,7 +97,7 @@ class MLP(nn.Module):
     """
 
     hidden: tuple[int, ...] = (256, 128, 100)
-    num_classes: int = 10
+    num_classes: int | None = 10
     activation: str = "relu"
     dropout: float = 0.0
     kernel_init: KernelInit = "torch"
@@ -103,6 +105,7 @@ class MLP(nn.Module):
     dtype: Dtype | None = None
 
     def __post_init__(self) -> None:
+        self.num_classes = as_num_classes(self.num_classes)
         if min(self.hidden, default=1) < 1:
             raise ConfigError(
                 f"every hidden layer needs at least one neuron, got hidden={self.hidden}"
@@ -117,7 +120,7 @@ class MLP(nn.Module):
         hidden = partial(linear, use_bias=self.norm == "none", dtype=self.dtype)
         norm = make_norm(self.norm, dtype=self.dtype)
         self.body = MLPBody(self.hidden, self.activation, self.dropout, hidden, norm)
-        self.head = linear(self.num_classes)
+        self.head = make_classifier(self.num_classes, linear)
 
     def features(self, x: Inputs, *, train: bool = False) -> dict[str, Hidden]:
         """The hidden layers' outputs, in forward order."""

@@ -17,11 +17,12 @@ from flax.typing import Dtype
 from jaxtyping import Array
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.layers import Conv, Linear, global_avg_pool, max_pool, relu
+from cnn_jax.layers import Conv, global_avg_pool, max_pool, relu
 from cnn_jax.layers.initializers import he_kernel_init
 from cnn_jax.models import torch_names
 from cnn_jax.models.arrays import Feature, Images, Logits, at_least_float32
-from cnn_jax.models.checks import check_choice, check_images
+from cnn_jax.models.checks import as_num_classes, check_choice, check_images
+from cnn_jax.models.classifier import classifier_names, make_classifier
 from cnn_jax.models.conv_norm import MakeConv, MakeNorm, Norm, make_norm
 from cnn_jax.models.registry import CIFAR, IMAGENET, register
 
@@ -124,8 +125,9 @@ class ResNetBody(nn.Module):
 
     @nn.compact
     def __call__(self, images: Images, *, train: bool) -> dict[str, Feature]:
+        # As in torchvision, where a map of one pixel is halved to one pixel.
+        check_images(images, 1)
         undilated = len(self.stage_sizes) - self.dilated_stages
-        check_images(images, STEM_STRIDES[self.stem] * 2 ** (undilated - 1))
         if self.stem == "cifar":
             stem_conv = self.conv(self.widths[0], 3, padding=1, name="stem_conv")
         else:
@@ -162,6 +164,7 @@ class ResNet(nn.Module):
 
     Attributes:
         stem: "cifar" is a 3x3 convolution, "imagenet" a strided 7x7 convolution and max pooling.
+            `create_model("resnet18", stem="cifar")` is for small images.
         block: "basic" is two 3x3 convolutions, "bottleneck" a 1x1, a 3x3 and a 1x1 convolution.
         stage_sizes: number of blocks of each stage.
         widths: number of channels of each stage's 3x3 convolutions.
@@ -169,7 +172,7 @@ class ResNet(nn.Module):
         groups: number of groups in a bottleneck's 3x3 convolution, ResNeXt's cardinality.
         width_per_group: a bottleneck's 3x3 convolution has width * width_per_group / 64 * groups
             channels.
-        num_classes: number of outputs.
+        num_classes: number of outputs; 0 or None gives the features before the last layer.
         shortcut: how an identity path changes its shape: "A" takes every second pixel and adds
             channels of zeros, without parameters; "B" is a 1x1 convolution with BatchNorm.
         zero_init_residual: initialize the scale of each residual branch's last BatchNorm with
@@ -184,8 +187,7 @@ class ResNet(nn.Module):
 
     Raises:
         ConfigError: attributes that make no sense; images that are not [batch, height, width,
-            channels] or that are smaller than the stride of the last stage (4 for three CIFAR
-            stages, 32 for four ImageNet stages).
+            channels].
     """
 
     stem: Stem
@@ -195,7 +197,7 @@ class ResNet(nn.Module):
     residual: bool = True
     groups: int = 1
     width_per_group: int = 64
-    num_classes: int = 1000
+    num_classes: int | None = 1000
     shortcut: Shortcut = "B"
     zero_init_residual: bool = False
     dilated_stages: int = 0
@@ -204,6 +206,9 @@ class ResNet(nn.Module):
     dtype: Dtype | None = None
 
     def __post_init__(self) -> None:
+        self.num_classes = as_num_classes(self.num_classes)
+        check_choice("stem", self.stem, tuple(STEM_STRIDES))
+        check_choice("block", self.block, tuple(BLOCKS))
         check_choice("shortcut", self.shortcut, ("A", "B"))
         check_choice("norm", self.norm, ("batch", "frozen"))
         if self.zero_init_residual and not self.residual:
@@ -241,7 +246,7 @@ class ResNet(nn.Module):
         self.body = ResNetBody(
             self.stem, self.stage_sizes, self.widths, self.dilated_stages, block, conv, norm
         )
-        self.head = Linear(self.num_classes)
+        self.head = make_classifier(self.num_classes)
 
     def features(self, x: Images, *, train: bool = False) -> dict[str, Feature]:
         """The feature maps, in forward order."""
@@ -281,7 +286,7 @@ class ResNet(nn.Module):
                     names |= torch_names.conv(f"{torch}.downsample.0", f"{path}/shortcut_conv")
                     names |= torch_names.norm(f"{torch}.downsample.1", f"{path}/shortcut_norm")
                 channels = width * expansion
-        return names | torch_names.linear("fc", "head")
+        return names | classifier_names(self.num_classes, "fc", "head")
 
 
 _CIFAR_DEFAULTS: dict[str, Any] = {"num_classes": 10, "shortcut": "A"}
@@ -320,7 +325,8 @@ for _depth in (20, 32, 44, 56, 110):
 
 def _imagenet(name: str, block: Block, sizes: tuple[int, ...], **attributes: Any) -> None:
     stages: dict[str, Any] = {"stage_sizes": sizes, "widths": (64, 128, 256, 512)}
-    register(name, ResNet, IMAGENET, stem="imagenet", block=block, **stages, **attributes)
+    defaults = {"stem": "imagenet"}
+    register(name, ResNet, IMAGENET, defaults=defaults, block=block, **stages, **attributes)
 
 
 _imagenet("resnet18", "basic", (2, 2, 2, 2))

@@ -13,9 +13,10 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.layers import Conv, Dropout, Linear, max_pool, relu
+from cnn_jax.layers import Conv, Dropout, max_pool, relu
 from cnn_jax.models.arrays import Feature, Images, Logits, at_least_float32
-from cnn_jax.models.checks import check_choice, check_images
+from cnn_jax.models.checks import as_num_classes, check_choice, check_images
+from cnn_jax.models.classifier import make_classifier
 from cnn_jax.models.conv_norm import MakeConv, MakeNorm, OptionalNorm, make_norm
 from cnn_jax.models.registry import MNIST, register
 
@@ -50,7 +51,7 @@ class SimpleCNN(nn.Module):
         widths: number of channels of each convolution.
         kernel_size: height and width of the kernels; odd.
         dropout: dropout rate before the linear layer (rng "dropout").
-        num_classes: number of outputs.
+        num_classes: number of outputs; 0 or None gives the features before the last layer.
         norm: "none" leaves BatchNorm out; "frozen" normalizes with the running statistics,
             also in training.
         dtype: dtype of the body's computation, such as bfloat16; parameters, statistics and
@@ -64,11 +65,12 @@ class SimpleCNN(nn.Module):
     widths: tuple[int, ...] = (32, 64)
     kernel_size: int = 3
     dropout: float = 0.25
-    num_classes: int = 10
+    num_classes: int | None = 10
     norm: OptionalNorm = "batch"
     dtype: Dtype | None = None
 
     def __post_init__(self) -> None:
+        self.num_classes = as_num_classes(self.num_classes)
         check_choice("norm", self.norm, ("none", "batch", "frozen"))
         if not self.widths:
             raise ConfigError("widths must name the channels of at least one convolution, got ()")
@@ -84,7 +86,7 @@ class SimpleCNN(nn.Module):
         norm = make_norm(self.norm, dtype=self.dtype)
         self.body = SimpleCNNBody(self.widths, self.kernel_size, conv, norm)
         self.drop = Dropout(self.dropout)
-        self.head = Linear(self.num_classes)
+        self.head = make_classifier(self.num_classes)
 
     def features(self, x: Images, *, train: bool = False) -> dict[str, Feature]:
         """The pooled feature maps, in forward order."""

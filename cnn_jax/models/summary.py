@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
+from cnn_jax.errors import ConfigError
 from cnn_jax.layers import Conv, ConvTranspose, Linear
 
 
@@ -91,7 +92,16 @@ def feature_shapes(model: nn.Module, image_shape: tuple[int, ...]) -> dict[str, 
     Args:
         model: a model with `features`.
         image_shape: height, width and channels of one image.
+
+    Raises:
+        ConfigError: a model without `features`.
     """
+    if not hasattr(model, "features"):
+        raise ConfigError(
+            f"{type(model).__name__} has no method `features`; add "
+            "features(self, x, *, train=False) that returns a dict of its arrays by name, in "
+            "forward order"
+        )
     shapes: dict[str, tuple[int, ...]] = {}
 
     def record(images: Any) -> None:

@@ -27,7 +27,8 @@ from cnn_jax.layers import (
 from cnn_jax.layers.initializers import he_kernel_init
 from cnn_jax.models import torch_names
 from cnn_jax.models.arrays import Feature, Images, Logits, at_least_float32
-from cnn_jax.models.checks import check_choice, check_images
+from cnn_jax.models.checks import as_num_classes, check_choice, check_images
+from cnn_jax.models.classifier import classifier_names, make_classifier
 from cnn_jax.models.conv_norm import MakeConv, MakeNorm, OptionalNorm, make_norm
 from cnn_jax.models.registry import CIFAR, IMAGENET, register
 
@@ -70,7 +71,7 @@ class VGGHead(nn.Module):
         for name, width in zip(("fc6", "fc7"), self.hidden, strict=True):
             x = relu(linear(width, name=name)(x))
             x = Dropout(self.dropout)(x, train=train)
-        return linear(self.num_classes, name="fc8")(x)
+        return linear(self.num_classes, name="fc8")(x) if self.num_classes else x
 
 
 class VGG(nn.Module):
@@ -85,7 +86,7 @@ class VGG(nn.Module):
         hidden: number of neurons of the classifier's two hidden layers, after pooling to 7x7. None
             is the CIFAR form: global average pooling and one linear layer.
         dropout: dropout rate after each hidden layer (rng "dropout").
-        num_classes: number of outputs.
+        num_classes: number of outputs; 0 or None gives the features before the last layer.
         norm: "none" leaves BatchNorm out; "frozen" normalizes with the running statistics,
             also in training.
         dtype: dtype of the body's computation, such as bfloat16; parameters, statistics and
@@ -100,11 +101,12 @@ class VGG(nn.Module):
     widths: tuple[int, ...]
     hidden: tuple[int, int] | None = (4096, 4096)
     dropout: float = 0.5
-    num_classes: int = 1000
+    num_classes: int | None = 1000
     norm: OptionalNorm = "none"
     dtype: Dtype | None = None
 
     def __post_init__(self) -> None:
+        self.num_classes = as_num_classes(self.num_classes)
         check_choice("norm", self.norm, ("none", "batch", "frozen"))
         super().__post_init__()
 
@@ -112,7 +114,7 @@ class VGG(nn.Module):
         conv = partial(Conv, dtype=self.dtype, kernel_init=he_kernel_init, bias_init=zeros)
         norm = make_norm(self.norm, dtype=self.dtype)
         self.body = VGGBody(self.stage_sizes, self.widths, conv, norm)
-        head: nn.Module = Linear(self.num_classes)
+        head: Any = make_classifier(self.num_classes)
         if self.hidden is not None:
             head = VGGHead(self.hidden, self.dropout, self.num_classes)
         self.head = head
@@ -154,10 +156,10 @@ class VGG(nn.Module):
                 position += 1  # ReLU
             position += 1  # pooling
         if self.hidden is None:
-            return names | torch_names.linear("classifier", "head")
-        for position, path in ((0, "head/fc6"), (3, "head/fc7"), (6, "head/fc8")):
+            return names | classifier_names(self.num_classes, "classifier", "head")
+        for position, path in ((0, "head/fc6"), (3, "head/fc7")):
             names |= torch_names.linear(f"classifier.{position}", path)
-        return names
+        return names | classifier_names(self.num_classes, "classifier.6", "head/fc8")
 
 
 _STAGE_SIZES = {

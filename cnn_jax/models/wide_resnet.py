@@ -15,10 +15,11 @@ from flax.typing import Dtype
 from jaxtyping import Array
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.layers import Conv, Dropout, Linear, global_avg_pool, relu
+from cnn_jax.layers import Conv, Dropout, global_avg_pool, relu
 from cnn_jax.layers.initializers import he_kernel_init
 from cnn_jax.models.arrays import Feature, Images, Logits, at_least_float32
-from cnn_jax.models.checks import check_choice, check_images
+from cnn_jax.models.checks import as_num_classes, check_choice, check_images
+from cnn_jax.models.classifier import make_classifier
 from cnn_jax.models.conv_norm import MakeConv, MakeNorm, Norm, make_norm
 from cnn_jax.models.registry import CIFAR, register
 
@@ -55,7 +56,7 @@ class WideResNetBody(nn.Module):
 
     @nn.compact
     def __call__(self, images: Images, *, train: bool) -> dict[str, Feature]:
-        check_images(images, 4)
+        check_images(images, 1)
         x = self.conv(16, 3, padding=1, name="stem_conv")(jnp.asarray(images))
         features = {"stem": x}
         for stage, width in enumerate((16, 32, 64), start=1):
@@ -85,24 +86,25 @@ class WideResNet(nn.Module):
         widen: factor of the widths 16, 32 and 64 of the three stages.
         dropout: dropout rate before the second convolution of each block (rng "dropout"); 0 in
             the paper, and 0.3 in its section 3.3.
-        num_classes: number of outputs.
+        num_classes: number of outputs; 0 or None gives the features before the last layer.
         norm: "frozen" normalizes with the running statistics, also in training.
         dtype: dtype of the body's computation, such as bfloat16; parameters, statistics and
             the classifier stay float32. None is that of input and parameters.
 
     Raises:
         ConfigError: attributes that make no sense; images that are not [batch, height, width,
-            channels] or that are smaller than 4x4.
+            channels].
     """
 
     depth: int
     widen: int
     dropout: float = 0.0
-    num_classes: int = 10
+    num_classes: int | None = 10
     norm: Norm = "batch"
     dtype: Dtype | None = None
 
     def __post_init__(self) -> None:
+        self.num_classes = as_num_classes(self.num_classes)
         check_choice("norm", self.norm, ("batch", "frozen"))
         if self.depth < 10 or self.depth % 6 != 4:
             nearest = max(1, round((self.depth - 4) / 6)) * 6 + 4
@@ -114,7 +116,7 @@ class WideResNet(nn.Module):
         norm = make_norm(self.norm, dtype=self.dtype)
         blocks = (self.depth - 4) // 6
         self.body = WideResNetBody(blocks, self.widen, self.dropout, conv, norm)
-        self.head = Linear(self.num_classes)
+        self.head = make_classifier(self.num_classes)
 
     def features(self, x: Images, *, train: bool = False) -> dict[str, Feature]:
         """The feature maps, in forward order."""

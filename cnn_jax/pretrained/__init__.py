@@ -2,6 +2,7 @@
 
 from cnn_jax.imagenet import imagenet_classes
 from cnn_jax.pretrained.catalog import Weights, find_weights, list_weights
+from cnn_jax.pretrained.channels import change_channels
 from cnn_jax.pretrained.classes import change_num_classes
 from cnn_jax.pretrained.convert import from_torch, to_torch
 from cnn_jax.pretrained.load import load
@@ -12,6 +13,7 @@ __all__ = [
     "Network",
     "Preprocessing",
     "Weights",
+    "change_channels",
     "change_num_classes",
     "find_weights",
     "from_torch",

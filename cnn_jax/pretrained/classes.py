@@ -25,7 +25,7 @@ def change_num_classes(
     Args:
         model: a module with the attribute `num_classes`.
         variables: its variables.
-        num_classes: the new number.
+        num_classes: the new number; 0 leaves the last layer out.
         key: random key of the initialization.
         image_shape: height, width and channels of the images that the model is made for.
 
@@ -45,5 +45,6 @@ def change_num_classes(
 
     # Compiled, so that only the returned variables are computed, not the whole model.
     fresh = jax.jit(draw)(key) if paths else {}
-    kept = flatten_dict(dict(variables), sep="/")
+    flat = flatten_dict(dict(variables), sep="/")
+    kept = {path: value for path, value in flat.items() if path in after}
     return changed, unflatten_dict({**kept, **fresh}, sep="/"), paths

@@ -67,7 +67,7 @@ def from_torch(
         state_dict: tensors or numpy arrays by PyTorch's names, or a file of them; checkpoints of
             training scripts are unwrapped (see `as_state_dict` and `read_checkpoint`). Counters of
             batches are ignored, and so are auxiliary classifiers if the model has
-            `aux_logits=False`.
+            `aux_logits=False`, and the last layer if it has `num_classes=0`.
         image_shape: height, width and channels of the images that the model is made for; only
             models without global pooling depend on the size. The default is `example_shape` of
             the name, and (224, 224, 3) for a module.
@@ -79,9 +79,9 @@ def from_torch(
             replaced.
 
     Raises:
-        TypeError: a model without a table of PyTorch's names (`torch_names`).
-        ConfigError: entries that are missing, unexpected, of another shape or kind or not finite;
-            no state dict; tensors without ordinary values.
+        ConfigError: a model without a table of PyTorch's names (`torch_names`); entries that are
+            missing, unexpected, of another shape or kind or not finite; no state dict; tensors
+            without ordinary values.
         UserError: a file that cannot be read.
     """
     if isinstance(model, str):
@@ -98,7 +98,7 @@ def from_torch(
 
     head = {name: path for name, path in names.items() if path.startswith("params/head/")}
     modules = {name.partition(".")[0] for name in head}
-    ignored = _auxiliary_names(model)
+    ignored = _names_left_out(model)
     problems, state = [], {}
     for name, path in names.items():
         expected = _torch_shape(shapes[path].shape)
@@ -148,9 +148,8 @@ def to_torch(
             the zero channels lie half before and half after the others.
 
     Raises:
-        TypeError: a model without a table of PyTorch's names (`torch_names`).
-        ConfigError: variables that are missing or unexpected; a model that the layout does not
-            have.
+        ConfigError: a model without a table of PyTorch's names (`torch_names`); variables that
+            are missing or unexpected; a model that the layout does not have.
     """
     if isinstance(model, str):
         model = create_model(model)
@@ -182,18 +181,21 @@ def to_torch(
 
 def _torch_names(model: nn.Module) -> dict[str, str]:
     if not hasattr(model, "torch_names"):
-        raise TypeError(
-            f"{type(model).__name__} has no table of PyTorch's names, so its weights cannot be "
+        raise ConfigError(
+            f"{_title(model)} has no table of PyTorch's names, so its weights cannot be "
             "converted; add a method torch_names to the class"
         )
     return model.torch_names()
 
 
-def _auxiliary_names(model: nn.Module) -> dict[str, str]:
-    """PyTorch's names with auxiliary classifiers, for a model without them."""
-    if getattr(model, "aux_logits", True):
-        return {}
-    return _torch_names(model.clone(aux_logits=True))
+def _names_left_out(model: nn.Module) -> dict[str, str]:
+    """PyTorch's names with auxiliary classifiers and the last layer, for a model without them."""
+    whole: dict[str, Any] = {}
+    if not getattr(model, "aux_logits", True):
+        whole["aux_logits"] = True
+    if not getattr(model, "num_classes", 1):
+        whole["num_classes"] = 1
+    return _torch_names(model.clone(**whole)) if whole else {}
 
 
 def _title(model: nn.Module) -> str:

@@ -37,7 +37,7 @@ def load(
             for the best of them, or a repository of timm on the Hugging Face hub, such as
             "timm/resnet50.a1_in1k".
         num_classes: if it is not that of the weights, the body is kept and the last layer is
-            initialized, see `change_num_classes`.
+            initialized, see `change_num_classes`; 0 gives the features before the last layer.
         directory: directory of the files; by default "cnn_jax/weights" in the user's cache
             directory (`XDG_CACHE_HOME`, or ~/.cache).
         key: random key of the initialization; by default `jax.random.key(0)`.
@@ -71,7 +71,7 @@ def load(
         model, variables, reinitialized = change_num_classes(
             model, variables, num_classes, jax.random.key(0) if key is None else key, image_shape
         )
-    keeps_classes = there == IMAGENET_CLASSES and not reinitialized
+    keeps_classes = there == IMAGENET_CLASSES == model.num_classes
     class_names = imagenet_classes() if keeps_classes else ()
     return Network(
         model=model,

@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image as PillowImage
 
+from cnn_jax.errors import ConfigError
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Of ImageNet's training images in [0, 1], red, green and blue."""
@@ -49,13 +51,18 @@ class Preprocessing:
         return height, width, len(self.mean)
 
     def __call__(self, image: Image) -> Float32[np.ndarray, "out_height out_width channels"]:
-        """The model's input for an RGB image."""
+        """The model's input for an RGB image; raises ConfigError unless it has 1 or 3 channels."""
         pixels = self.resize_and_crop(image).astype(np.float32) / np.float32(255)
         return (pixels - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
 
     def resize_and_crop(self, image: Image) -> Pixels:
         """The model's view of an RGB image, before it is normalized."""
         height, width, channels = self.image_shape
+        if channels not in (1, 3):
+            raise ConfigError(
+                f"the network takes images of {channels} channels; an image file has one (gray) or "
+                "three (RGB)"
+            )
         picture = PillowImage.fromarray(image).convert("L" if channels == 1 else "RGB")
         if self.resize:
             new, old = self.resize, min(picture.size)

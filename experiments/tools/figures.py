@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cnn_jax.data import ArraySplit
+from cnn_jax.data import labels_of
 from cnn_jax.models import registered_name
 from cnn_jax.training import Experiment, Result
 from cnn_jax.visual import (
@@ -80,10 +80,7 @@ def _filters(result: Result) -> Any:
 
 
 def _labels(result: Result) -> np.ndarray:
-    split = result.experiment.dataset.splits[result.held_out]
-    if isinstance(split, ArraySplit):
-        return split.arrays["label"]
-    return np.array([split[index]["label"] for index in range(len(split))])
+    return labels_of(result.experiment.dataset.splits[result.held_out])
 
 
 def _title(result: Result, what: str) -> str:

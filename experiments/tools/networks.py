@@ -5,11 +5,13 @@ from pathlib import Path
 
 from cnn_jax import pretrained
 from cnn_jax.errors import ConfigError, UserError
-from cnn_jax.models import create_model
+from cnn_jax.models import create_model, example_shape
+from cnn_jax.models.registry import IMAGENET
 from cnn_jax.pretrained import Network, Preprocessing
 from cnn_jax.pretrained.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from cnn_jax.saved_run import Checkpoint, load_run
 from cnn_jax.tasks import Classification
+from experiments.tools.own_models import import_own_models
 
 
 @dataclass(frozen=True)
@@ -21,21 +23,30 @@ class NetworkConfig:
     weights: str = "DEFAULT"
     """Public weights of the model, such as IMAGENET1K_V1; DEFAULT is the best of them."""
     checkpoint: str = ""
-    """With --model, instead of public weights: a state dict of your own, .safetensors or PyTorch's
-    .pth. With --run: best (on the validation split), last, or the number of a step; by default the
-    one whose metrics the run's final table shows."""
-    num_classes: int = 1000
-    """Classes of the checkpoint."""
+    """With --model, instead of public weights: a file of your own, .safetensors, or PyTorch's .pth,
+    .pt, .th, .ckpt, .bin or .tar, a state dict or a training script's checkpoint. With --run: best
+    (on the validation split), last, or the number of a step; by default the one whose metrics the
+    run's final table shows."""
+    averaged: bool = True
+    """Of a checkpoint that has both, take the moving average of the weights, not the last ones."""
+    prefix: str = ""
+    """Take only the checkpoint's names that begin with it, such as encoder_q., without it."""
+    num_classes: int = 0
+    """Classes of the checkpoint; 0: as many as the model has by default, such as 1000."""
     classes: str = ""
     """Text file with the name of a class in each line, in the order of the checkpoint's outputs."""
-    image_size: int = 224
-    """Height and width in pixels of the images that the checkpoint was trained on."""
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    """Of each channel in [0, 1], as the checkpoint was trained: 0.5 for torchvision's GoogLeNet and
-    Inception v3."""
-    std: tuple[float, float, float] = IMAGENET_STD
-    """Of each channel in [0, 1], as the checkpoint was trained: 0.5 for torchvision's GoogLeNet and
-    Inception v3."""
+    image_size: int = 0
+    """Height and width in pixels of the images that the checkpoint was trained on; 0: the size that
+    the model is made for, such as 224 or 32."""
+    resize: int = 0
+    """Pixels of the shorter side, from which image_size is cut out; 0: as usual, 8/7 of image_size
+    for models of ImageNet (256 for 224) and image_size for others."""
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    """Of each channel in [0, 1], as the checkpoint was trained: 0.5 0.5 0.5 for torchvision's
+    GoogLeNet and Inception v3; one number for gray images."""
+    std: tuple[float, ...] = IMAGENET_STD
+    """Of each channel in [0, 1], as the checkpoint was trained: 0.5 0.5 0.5 for torchvision's
+    GoogLeNet and Inception v3; one number for gray images."""
     run: str = ""
     """Directory of a run, such as runs/resnet_cifar/1234abcd."""
 
@@ -72,6 +83,7 @@ def load_any_network(config: NetworkConfig) -> Network:
         )
     if config.run:
         return load_run(config.run, _checkpoint_of_run(config.checkpoint))
+    import_own_models()
     if config.checkpoint:
         return _from_checkpoint(config)
     create_model(config.model)  # names similar models if it is unknown
@@ -92,15 +104,26 @@ def _checkpoint_of_run(text: str) -> Checkpoint:
 def _from_checkpoint(config: NetworkConfig) -> Network:
     names = class_names(config)
     model = create_model(config.model, num_classes=len(names))
-    # As usual, the shorter side becomes 8/7 of the image size (224: 256) before the crop.
-    resize = round(config.image_size * 8 / 7)
-    preprocessing = Preprocessing(resize, config.image_size, config.mean, config.std)
+    usual = example_shape(config.model)
+    size = config.image_size or usual[0]
+    resize = config.resize or (round(size * 8 / 7) if usual[0] >= IMAGENET[0] else size)
+    if resize < size:
+        raise ConfigError(f"--resize must be at least the image size of {size}, got {resize}")
+    check_scale(config)
+    preprocessing = Preprocessing(resize, size, config.mean, config.std)
     try:
-        variables = pretrained.from_torch(model, config.checkpoint, preprocessing.image_shape)
+        variables = pretrained.from_torch(
+            model,
+            config.checkpoint,
+            preprocessing.image_shape,
+            averaged=None if config.averaged else False,
+            prefix=config.prefix,
+        )
     except ConfigError as error:
         given = "--classes" if config.classes else "--num-classes"
         raise ConfigError(
-            f"{config.checkpoint} as {config.model} with {len(names)} classes ({given}): {error}"
+            f"{config.checkpoint} as {config.model} with {len(names)} classes ({given}) and "
+            f"{len(config.mean)} channels (--mean): {error}"
         ) from None
     return Network(
         model=model,
@@ -111,10 +134,19 @@ def _from_checkpoint(config: NetworkConfig) -> Network:
     )
 
 
+def check_scale(config: NetworkConfig) -> None:
+    """Raise ConfigError unless --mean and --std have as many numbers."""
+    if len(config.mean) != len(config.std):
+        raise ConfigError(
+            f"--mean and --std need one number per channel, got {config.mean} and {config.std}"
+        )
+
+
 def class_names(config: NetworkConfig) -> tuple[str, ...]:
     """The names of a checkpoint's classes: those of its file, or "class 0" and so on."""
     if not config.classes:
-        return numbered(config.num_classes)
+        default = getattr(create_model(config.model), "num_classes", 1)
+        return numbered(config.num_classes or default)
     try:
         lines = Path(config.classes).expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

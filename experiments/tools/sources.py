@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,14 +11,41 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from cnn_jax.data import ArraySplit, Dataset
-from cnn_jax.data.dataset import channel_statistics
 from cnn_jax.errors import ConfigError
+from cnn_jax.models import create_model
 from cnn_jax.models.autoencoder import AutoencoderBase, EncoderClassifier
-from cnn_jax.pretrained import Network
+from cnn_jax.pretrained import Network, Preprocessing, change_channels, from_torch
+from experiments.tools.networks import NetworkConfig, check_scale
 
-# The brightness of red, green and blue by ITU-R BT.601.
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+def from_checkpoint(config: NetworkConfig, image_shape: tuple[int, ...]) -> Network:
+    """The network of a file, whose head may be for other classes, of another kind, or missing.
+
+    Args:
+        config: its model, checkpoint, averaged, prefix, mean and std are used.
+        image_shape: height, width and channels of the new images.
+
+    Raises:
+        ConfigError: unknown model, or weights that do not fit.
+        UserError: a file that cannot be read.
+    """
+    check_scale(config)
+    model, (height, width, _) = create_model(config.model), image_shape
+    variables = from_torch(
+        model,
+        config.checkpoint,
+        (height, width, len(config.mean)),
+        averaged=None if config.averaged else False,
+        prefix=config.prefix,
+        partial_head=True,
+    )
+    return Network(
+        model=model,
+        variables=variables,
+        preprocessing=Preprocessing(0, (height, width), config.mean, config.std),
+        class_names=(),
+        title=f"{config.model}, {Path(config.checkpoint).name}",
+    )
 
 
 def with_classes(network: Network, num_classes: int) -> Network:
@@ -71,6 +99,26 @@ def transplanted(source: Network, fresh: Mapping[str, Any], image_shape: tuple[i
     return unflatten_dict(new, sep="/")
 
 
+def with_channels(network: Network, channels: int) -> tuple[Network, tuple[str, ...]]:
+    """The network for another number of channels, and what is said of it if it had to change.
+
+    Raises:
+        ConfigError: its first layer is no convolution.
+    """
+    before = len(network.preprocessing.mean)
+    if before == channels:
+        return network, ()
+    if channels == 1:
+        how = "is summed over them; mean and standard deviation are averaged"
+    else:
+        how = f"is repeated and scaled by {before}/{channels}; mean and standard deviation repeat"
+    note = (
+        f"{network.title} was trained on {before} channels and the images have {channels}: its "
+        f"first kernel {how}."
+    )
+    return change_channels(network, channels), (note,)
+
+
 def _check_size(model: nn.Module, image_shape: tuple[int, ...]) -> None:
     if isinstance(model, EncoderClassifier) and model.autoencoder.image_shape != image_shape:
         raise ConfigError(
@@ -98,28 +146,3 @@ def with_norm(model: Any, norm: str) -> Any:
     """The model with BatchNorm as "batch" or "frozen"; unchanged if it has none."""
     has_batch_norm = getattr(model, "norm", None) in ("batch", "frozen")
     return model.clone(norm=norm) if has_batch_norm else model
-
-
-def with_channels(dataset: Dataset, channels: int) -> Dataset:
-    """The data set with another number of channels: gray is repeated, colors become brightness.
-
-    Raises:
-        ConfigError: the images are streamed.
-    """
-    there = dataset.image_shape[-1]
-    if there == channels:
-        return dataset
-    splits = {}
-    for name, split in dataset.splits.items():
-        if not isinstance(split, ArraySplit):
-            raise ConfigError(
-                f"{dataset.title} has {there} channels and the network takes {channels}, which a "
-                "stream cannot convert: use --data.storage device"
-            )
-        if there == 1:
-            images = np.repeat(split.arrays["image"], channels, axis=-1)
-        else:
-            images = np.round(split.arrays["image"] @ _LUMA)[..., None].astype(np.uint8)
-        splits[name] = ArraySplit({**split.arrays, "image": images})
-    mean, std = channel_statistics(splits["train"].arrays["image"])
-    return replace(dataset, splits=splits, mean=mean, std=std)

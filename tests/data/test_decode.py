@@ -208,7 +208,7 @@ PIXELS = noise(1, (6, 5, 3))[0]
 )
 def test_broken_metadata_of_a_png_is_named_and_its_pixels_count(broken):
     whole = png(PIXELS)
-    with pytest.warns(MetadataWarning, match="the metadata of a.png cannot be read") as caught:
+    with pytest.warns(MetadataWarning, match="the metadata of a.png is broken") as caught:
         pixels = decode_image(whole[:33] + broken + whole[33:], 3, name="a.png")
     assert np.array_equal(pixels, PIXELS) and len(caught) == 1
 

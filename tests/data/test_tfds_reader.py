@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -6,6 +7,7 @@ import pytest
 
 from cnn_jax.data import DataConfig, DataError, load_dataset
 from cnn_jax.data.tfds_reader import find_prepared, prepared_names, tfds_directory
+from cnn_jax.errors import UserError
 from tests.data.conftest import claim_fewer_classes, noise, png
 
 
@@ -164,7 +166,7 @@ def test_a_data_set_without_classes(write_tfds):
 def test_tfds_missing(write_tfds, monkeypatch):
     directory = write_tfds("pets", {"train": pairs(noise(3))})
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(DataError, match="pets needs the package tensorflow-datasets"):
+    with pytest.raises(UserError, match=r"pets needs tensorflow_datasets.*cnn-jax\[data\]"):
         load(directory)
 
 
@@ -179,3 +181,62 @@ def test_tensorflow_is_never_imported(write_tfds):
         "assert 'tensorflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("storage", ["device", "stream"])
+def test_a_tenth_of_each_class_validates(write_tfds, storage):
+    labels = np.arange(60) // 30  # TFDS shuffles the records, not the split that we make
+    directory = write_tfds("pets", {"train": pairs(noise(60), labels)})
+    validation = load(directory, storage=storage).splits["validation"]
+    found = [int(validation[index]["label"]) for index in range(len(validation))]
+    assert np.bincount(found).tolist() == [3, 3]
+    other = load(directory, storage="device").splits["validation"]
+    assert found == other.arrays["label"].tolist()
+
+
+@pytest.fixture
+def planted(tmp_path, monkeypatch):
+    """A module that leaves a file behind when it is imported."""
+    (tmp_path / "planted.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path / "ran"
+
+
+LABEL = "tensorflow_datasets.core.features.class_label_feature.ClassLabel"
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        {"pythonClassName": "planted.Feature"},
+        {"python_class_name": "planted.Feature"},
+        {"pythonClassName": LABEL, "jsonFeature": {"json": '{"type": "planted.Feature"}'}},
+    ],
+)
+def test_features_import_no_foreign_module(write_tfds, planted, foreign):
+    directory = write_tfds("pets", {"train": pairs(noise(3))})
+    file = directory / "pets" / "1.0.0" / "features.json"
+    text = json.loads(file.read_text())
+    text["featuresDict"]["features"]["label"] = foreign
+    file.write_text(json.dumps(text))
+    with pytest.raises(DataError, match="names the class 'planted.Feature', .* is not run"):
+        load(directory)
+    assert not planted.exists()
+
+
+@pytest.mark.parametrize("file", ["features.json", "dataset_info.json", "record"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "zeros"])
+def test_a_broken_directory_is_named(write_tfds, file, damage):
+    directory = write_tfds("pets", {"train": pairs(noise(3))}) / "pets" / "1.0.0"
+    path = next(directory.glob("*array_record*")) if file == "record" else directory / file
+    whole = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        size = len(whole) // 2
+        path.write_bytes({"empty": b"", "cut": whole[:size], "zeros": bytes(len(whole))}[damage])
+    expected = r"TFDS directory .*pets/1.0.0 cannot be read \(.*: remove it"
+    if (file, damage) == ("dataset_info.json", "missing"):
+        expected = "there is no data set 'pets'"
+    with pytest.raises(DataError, match=expected):
+        load(directory.parent.parent)

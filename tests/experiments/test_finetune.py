@@ -8,7 +8,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from cnn_jax import load_run, pretrained
-from cnn_jax.data import ArraySplit, DataConfig, StreamSplit
+from cnn_jax.data import DataConfig
 from cnn_jax.errors import ConfigError
 from cnn_jax.models import create_model
 from cnn_jax.pretrained import Network, Preprocessing
@@ -18,7 +18,7 @@ from experiments import autoencoder, finetune, linear_features
 from experiments.finetune import Config, build, compare
 from experiments.tools.describe_run import describe_networks
 from experiments.tools.run_directory import claim, identity
-from experiments.tools.sources import transplanted, with_channels, with_classes, with_norm
+from experiments.tools.sources import transplanted, with_classes, with_norm
 from tests.tasks.specs import image_spec
 from tests.training.small import one_device
 
@@ -151,15 +151,16 @@ def test_a_file_is_a_source(tmp_path):
     config = Config(
         model="lenet5",
         checkpoint=str(tmp_path / "mine.safetensors"),
-        checkpoint_classes=7,
-        checkpoint_image_size=28,
         data=replace(DIGITS, image_size=28),
-        mean=(0.5, 0.5, 0.5),
+        mean=(0.3, 0.4, 0.5),
+        std=(0.1, 0.2, 0.3),
     )
     one = build(config)["head"]
-    # Gray digits are shown to it in three channels, in its own scale.
-    assert one.dataset.image_shape == (28, 28, 3)
-    assert one.dataset.mean == (0.5, 0.5, 0.5) and one.dataset.std == config.std
+    # Gray digits stay gray: the sum of the kernels sees them, in the average of the scales.
+    assert one.dataset.image_shape == (28, 28, 1)
+    assert one.dataset.mean == pytest.approx((0.4,)) and one.dataset.std == pytest.approx((0.2,))
+    (note,) = (note for note in one.dataset.notes if "channels" in note)
+    assert "lenet5, mine.safetensors was trained on 3 channels" in note and "is summed" in note
     fresh, _ = one.task.init(jax.random.key(1), one.dataset.spec)
     begun = one.initialize({"params": fresh}, {})["params"]
     old, new, begun = (flatten_dict(tree, sep="/") for tree in (variables["params"], fresh, begun))
@@ -167,7 +168,58 @@ def test_a_file_is_a_source(tmp_path):
     drawn = {path for path in begun if bits(begun[path]) == bits(new[path])}
     # Of the head, too, only the last layer is new.
     assert drawn == {path for path in begun if path.startswith("head/fc3/")}
-    assert taken == begun.keys() - drawn
+    assert taken == begun.keys() - drawn - {"body/conv1/kernel"}
+    summed = old["body/conv1/kernel"].sum(axis=2, keepdims=True)
+    np.testing.assert_allclose(begun["body/conv1/kernel"], summed, rtol=1e-6)
+
+
+def test_a_body_without_a_head_is_a_source(tmp_path):
+    numpy = pytest.importorskip("safetensors.numpy")
+    model = create_model("cifar_resnet20")
+    variables = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))
+    state = pretrained.to_torch(model, variables)
+    body = {f"encoder_q.{name}": v for name, v in state.items() if not name.startswith("fc.")}
+    body |= {f"encoder_k.{name}": -v for name, v in state.items() if v.ndim}
+    numpy.save_file(body, tmp_path / "moco.safetensors")
+    config = Config(
+        model="cifar_resnet20", checkpoint=str(tmp_path / "moco.safetensors"), data=DIGITS
+    )
+    with pytest.raises(ConfigError, match=r"are with the prefix 'encoder_[qk].'.*--prefix"):
+        build(config)
+    one = build(replace(config, prefix="encoder_q."))["head"]
+    fresh, state = one.task.init(jax.random.key(1), one.dataset.spec)
+    begun = one.initialize({"params": fresh, **state}, {})["params"]
+    assert bits(begun["head"]) == bits(fresh["head"])
+    kernels = (tree["body"]["stage3_block1"]["conv1"] for tree in (begun, variables["params"]))
+    assert bits(next(kernels)) == bits(next(kernels))
+
+
+def test_images_of_four_channels_are_learned(tmp_path):
+    numpy = pytest.importorskip("safetensors.numpy")
+    model = create_model("lenet5", num_classes=7)
+    images = np.zeros((1, 28, 28, 3), np.float32)
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+    numpy.save_file(pretrained.to_torch(model, variables), tmp_path / "mine.safetensors")
+    random = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "data.npz",
+        train_images=random.integers(256, size=(64, 28, 28, 4), dtype=np.uint8),
+        train_labels=random.integers(3, size=64).astype(np.int32),
+    )
+    config = Config(
+        model="lenet5",
+        checkpoint=str(tmp_path / "mine.safetensors"),
+        data=DataConfig(name=str(tmp_path / "data.npz")),
+        head_duration="1 step",
+        training=TrainingConfig(duration="1 step", batch_size=32, log_every="1 step"),
+    )
+    head = build(config)["head"]
+    kernel = trained({"head": head}, tmp_path)["head"].variables["params"]["body"]["conv1"][
+        "kernel"
+    ]
+    old = np.asarray(variables["params"]["body"]["conv1"]["kernel"])
+    expected = old[:, :, [0, 1, 2, 0]] * 3 / 4
+    np.testing.assert_allclose(kernel, expected, rtol=1e-5)
 
 
 def test_a_random_start_needs_no_weights():
@@ -192,29 +244,6 @@ def test_flags_that_contradict_each_other_are_said(classifier):
         build(config_of(classifier[0], init="weights"))
     with pytest.raises(ConfigError, match="did you mean"):
         build(Config(model="resnot18", data=DIGITS))
-
-
-def test_channels_are_mended():
-    dataset = build(finetune.SMOKE)["random"].dataset
-    rgb = with_channels(dataset, 3)
-    images, gray = rgb.splits["train"].arrays["image"], dataset.splits["train"].arrays["image"]
-    assert images.shape[-1] == 3 and np.array_equal(images, np.repeat(gray, 3, axis=-1))
-    assert rgb.mean == pytest.approx(dataset.mean * 3)
-    back = with_channels(rgb, 1)
-    assert np.array_equal(
-        back.splits["test"].arrays["image"], dataset.splits["test"].arrays["image"]
-    )
-    assert with_channels(rgb, 3) is rgb
-    red = np.zeros((2, 4, 4, 3), np.uint8)
-    red[..., 0] = 200
-    coloured = replace(
-        rgb, splits={"train": ArraySplit({"image": red, "label": np.zeros(2, np.int32)})}
-    )
-    assert np.all(with_channels(coloured, 1).splits["train"].arrays["image"] == round(200 * 0.299))
-    train = dataset.splits["train"]
-    streamed = replace(dataset, splits={"train": StreamSplit(train, np.arange(len(train)))})
-    with pytest.raises(ConfigError, match="--data.storage device"):
-        with_channels(streamed, 3)
 
 
 def test_a_body_that_does_not_fit_is_said():

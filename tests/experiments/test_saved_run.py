@@ -97,6 +97,7 @@ def test_a_checkpoint_can_be_named(trained):
     assert not np.array_equal(kernel(last), kernel(second))
     best = load_run(directory, best_step(result))
     np.testing.assert_array_equal(kernel(load_run(directory, "best")), kernel(best))
+    assert load_run(directory, "best").title.endswith(", the best")
     with pytest.raises(UserError, match=r"has no checkpoint 7; there are 2, 3"):
         load_run(directory, 7)
 
@@ -131,7 +132,6 @@ sys.path = [package] + [path for path in sys.path if not (Path(path) / "experime
 import cnn_jax
 assert not any(name.startswith(("jax", "flax", "orbax")) for name in sys.modules), "not light"
 network = cnn_jax.load_run(run)
-image = network.preprocessing.resize_and_crop
 print(Path(cnn_jax.__file__).parent, network.title, network.class_names, network.model)
 assert not any(name.startswith("experiments") for name in sys.modules)
 """
@@ -146,16 +146,24 @@ def test_the_library_alone_loads_a_run(copied, tmp_path):
     assert loaded.stdout.startswith(f"{package}/cnn_jax linear_features/copy, handwritten digits")
 
 
-def test_a_class_of_an_experiment_needs_the_checkout(copied, monkeypatch):
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("experiments", "experiments.mine.Mine .*add the checkout that holds experiments/ to PYTH"),
+        ("tyro", "experiments.mine.Mine cannot be imported: No module named 'tyro'; install it"),
+        ("experiments.mine", "there is no experiments.mine.Mine: the code has changed since"),
+    ],
+)
+def test_a_class_of_an_experiment_needs_the_checkout(copied, monkeypatch, missing, message):
     networks = json.loads((copied / "config.json").read_text())["networks"]
     networks[""]["task"]["fields"]["model"]["class"] = "experiments.mine.Mine"
     change(copied, networks=networks)
 
-    def missing(name):
-        raise ModuleNotFoundError("No module named 'experiments'", name="experiments")
+    def import_module(name):
+        raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
 
-    monkeypatch.setattr(description.importlib, "import_module", missing)
-    with pytest.raises(DescriptionError, match="add the checkout that holds experiments/ to PYTHO"):
+    monkeypatch.setattr(description.importlib, "import_module", import_module)
+    with pytest.raises(DescriptionError, match=message):
         load_run(copied)
 
 
@@ -217,6 +225,21 @@ def test_nothing_saved_yet(copied):
     with pytest.raises(UserError, match="saved nothing yet: .*is missing"):
         load_run(copied)
     assert not (copied / "checkpoints").exists()
+
+
+def test_a_sweep_that_has_not_ended_is_said(copied):
+    change(copied, sweep=[0.1, 0.2])
+    assert load_run(copied).title.endswith("3 steps")
+    shutil.rmtree(copied / "checkpoints")
+    with pytest.raises(UserError, match="a sweep over learning rates that has not ended"):
+        load_run(copied)
+
+
+@pytest.mark.parametrize("text", ["no json", "[1]", "{}"])
+def test_a_damaged_config_is_said(copied, text):
+    (copied / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"config.json( does not describe|: )"):
+        load_run(copied)
 
 
 def test_a_run_of_an_older_version_is_told_the_way_out_which_works(copied):

@@ -172,9 +172,9 @@ def test_a_head_that_is_replaced_may_be_another(model, state):
 
 
 def test_a_model_without_a_table_is_named():
-    with pytest.raises(TypeError, match="Dense has no table of PyTorch's names"):
+    with pytest.raises(ConfigError, match="Dense has no table of PyTorch's names"):
         from_torch(nn.Dense(3), {})
-    with pytest.raises(TypeError, match="Dense has no table of PyTorch's names"):
+    with pytest.raises(ConfigError, match="Dense has no table of PyTorch's names"):
         to_torch(nn.Dense(3), {})
 
 
