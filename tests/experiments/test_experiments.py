@@ -148,12 +148,12 @@ def test_a_training_of_no_steps_has_a_table_and_figures(start, tmp_path, capsys)
 def test_a_stage_of_no_steps_is_left_out(monkeypatch):
     def stages(head_duration: str):
         config = dataclasses.replace(
-            finetune.SMOKE, init="weights", model="resnet18", head_duration=head_duration
+            finetune.SMOKE, init="weights", model="lenet5", head_duration=head_duration
         )
         return finetune.build(config)
 
-    model = create_model("resnet18", num_classes=1000)
-    source = Network(model, {}, Preprocessing(28, (28, 28), (0.5,) * 3, (0.2,) * 3), (), "")
+    model = create_model("lenet5", num_classes=10)
+    source = Network(model, {}, Preprocessing(28, (28, 28), (0.5,), (0.2,)), (), "")
     monkeypatch.setattr(finetune, "_source", lambda config, num_classes: source)
     assert list(stages("4 steps")) == ["head", "all"]
     assert list(stages("0steps")) == ["all"]
