@@ -98,6 +98,7 @@ def training(**arguments: Any) -> RunSteps:
                 place=place,
                 observer=log,
                 save=lambda *_: None,
+                is_best=lambda metrics: False,
                 stop_requested=lambda step: False,
             )
         assert metrics.path and metrics.path.exists(), directory
