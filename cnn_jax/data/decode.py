@@ -49,8 +49,8 @@ def decode_image(
     """Decodes an image of one of `image_files.FORMATS` to uint8.
 
     The image is as viewers show it: its EXIF orientation is applied, and 16 bits are scaled to 8.
-    Without an alpha channel, transparency is ignored. If the metadata is broken, the pixels are
-    used as they are stored, with a `MetadataWarning`.
+    Without an alpha channel, transparency is ignored. Broken metadata is left out, with a
+    `MetadataWarning`.
 
     Args:
         encoded: the bytes of an image file.
