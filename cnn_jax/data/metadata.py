@@ -1,7 +1,6 @@
 """Images whose metadata is broken: their pixels still count."""
 
 import struct
-import warnings
 import zlib
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -11,15 +10,6 @@ _START_OF_SCAN, _APP0, _EXIF, _ADOBE, _APP15, _COMMENT = 0xDA, 0xE0, 0xE1, 0xEE,
 
 class MetadataWarning(UserWarning):
     """An image is read without a part of its metadata, such as its orientation, which is broken."""
-
-
-def warn_of_metadata(name: str) -> None:
-    """Names an image whose metadata cannot be read. Python shows each such warning once."""
-    warnings.warn(
-        f"metadata of {name} is broken and left out; its pixels are used",
-        MetadataWarning,
-        stacklevel=2,
-    )
 
 
 def without_metadata(encoded: bytes) -> bytes:

@@ -252,8 +252,12 @@ def test_the_orientation_survives_other_broken_metadata():
         assert pixels.shape == turned.shape and np.array_equal(pixels, decode_image(whole, 3))
 
 
+@pytest.mark.filterwarnings("error")
 def test_broken_pixels_stay_an_error():
     whole = png(noise(1, (30, 30, 3))[0])
     broken = whole[:33] + chunk(b"gAMA", b"\0") + whole[33:]
     with pytest.raises(ValueError, match="Truncated gAMA"):
         decode_image(broken[: len(broken) // 2], 3)
+    webp = encoded(Image.fromarray(noise(1, (64, 64, 3))[0]), "webp")
+    with pytest.raises(ValueError):
+        decode_image(webp[: len(webp) // 2], 3)
