@@ -34,8 +34,8 @@ def load_data(given: DataConfig, run: str, asked: Role) -> tuple[Dataset, str, s
             secret.
 
     Raises:
-        ConfigError: the examples are no images with labels.
-        DataError: as `load_dataset`.
+        ConfigError: the split holds no images with labels.
+        DataError: as `load_dataset`, among others if there is no such split.
     """
     if run and given.name == "auto":
         data, recorded = _data_of_run(run, given)
@@ -58,19 +58,13 @@ def load_data(given: DataConfig, run: str, asked: Role) -> tuple[Dataset, str, s
 
 
 def _load(data: DataConfig, roles: Sequence[str]) -> tuple[Dataset, str]:
-    """The first of the splits that is there."""
-    errors = []
-    for role in roles:
-        try:
-            dataset = load_dataset(data, default=data.name, only=role)
-        except DataError as error:
-            errors.append(error)
-            continue
-        spec = dataset.spec
-        if "label" not in spec or "image" not in spec or spec["image"].dtype != np.uint8:
-            raise ConfigError(f"{dataset.title}, {role}: expected images of bytes with labels")
-        return dataset, role
-    raise errors[0]
+    """The first of the splits that is there, alone, and its name."""
+    dataset = load_dataset(data, default=data.name, only=tuple(roles))
+    (name,) = dataset.splits
+    spec = dataset.splits[name].spec
+    if "label" not in spec or "image" not in spec or spec["image"].dtype != np.uint8:
+        raise ConfigError(f"{dataset.title}, {name}: expected images of bytes with labels")
+    return dataset, name
 
 
 def _data_of_run(directory: str, given: DataConfig) -> tuple[DataConfig, dict[str, Any]]:
