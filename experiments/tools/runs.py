@@ -85,9 +85,8 @@ def overview(runs: Sequence[SavedRun], title: str) -> Table:
     """A table with one row per run, the newest last."""
     table = Table(title=escape(title), title_justify="left")
     table.add_column("run", no_wrap=True)  # to be copied
-    for heading in ("model", "data"):
+    for heading in ("model", "data", "not default"):
         table.add_column(heading, overflow="fold")
-    table.add_column("not default", overflow="fold", min_width=36)
     for heading in ("metric", "state", "date"):
         table.add_column(heading)
     for run in sorted(runs, key=lambda run: run.date):
