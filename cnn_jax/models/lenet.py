@@ -54,7 +54,7 @@ class LeNetBody(nn.Module):
 class LeNetHead(nn.Module):
     """Three linear layers; for a 5x5 map the first is the paper's convolution C5."""
 
-    num_classes: int
+    num_classes: int | None
     activation: str
 
     @nn.compact
