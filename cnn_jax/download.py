@@ -8,8 +8,8 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import requests
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -21,6 +21,7 @@ from rich.progress import (
 )
 
 from cnn_jax.errors import UserError
+from cnn_jax.extras import extra
 
 TIMEOUTS = (3.0, 10.0)
 """Seconds to connect, and to wait for the next bytes."""
@@ -53,6 +54,7 @@ def reachable_mirrors(published: PublishedFile, seconds: float = PROBE_SECONDS) 
     Each mirror is asked in its own thread, because a DNS lookup can hang for minutes and has no
     time-out. The function returns at the first good answer.
     """
+    _requests()  # if it is missing, the caller is told, not the threads
     good: list[str] = []
     open_questions = len(published.mirrors)
     answered = threading.Condition()
@@ -63,7 +65,7 @@ def reachable_mirrors(published: PublishedFile, seconds: float = PROBE_SECONDS) 
             answer = _head(mirror + published.filename, seconds)
             length = answer.headers.get("Content-Length", str(published.size))
             there = answer.status_code == 200 and length == str(published.size)
-        except (requests.RequestException, ValueError):
+        except (OSError, ValueError):
             there = False
         with answered:
             open_questions -= 1
@@ -84,6 +86,7 @@ def published_size(url: str, seconds: float = PROBE_SECONDS) -> int:
     Raises:
         DownloadError: the server does not state a size.
     """
+    _requests()  # if it is missing, the caller is told, not the thread
     answers: queue.SimpleQueue[int | str] = queue.SimpleQueue()
 
     def ask() -> None:
@@ -94,7 +97,7 @@ def published_size(url: str, seconds: float = PROBE_SECONDS) -> int:
                 answers.put(f"the server answers {answer.status_code} {answer.reason}")
             else:
                 answers.put(int(length) if length.isdecimal() else "the server gives no size")
-        except (requests.RequestException, ValueError) as error:
+        except (OSError, ValueError) as error:
             answers.put(_reason(error))
 
     # In a thread, because a DNS lookup has no time-out.
@@ -108,8 +111,15 @@ def published_size(url: str, seconds: float = PROBE_SECONDS) -> int:
     return size
 
 
-def _head(url: str, seconds: float) -> requests.Response:
-    return requests.head(
+def _requests() -> Any:
+    """The module requests, imported only when something is downloaded. Its errors are OSErrors."""
+    with extra("download", "a download"):
+        import requests
+    return requests
+
+
+def _head(url: str, seconds: float) -> Any:
+    return _requests().head(
         url,
         timeout=(seconds, seconds),
         allow_redirects=True,
@@ -177,7 +187,7 @@ def _receive(url: str, published: PublishedFile, part: Path) -> str:
     size = _size(part)
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={size}-"} if size else {})
     try:
-        with requests.get(url, headers=headers, timeout=TIMEOUTS, stream=True) as answer:
+        with _requests().get(url, headers=headers, timeout=TIMEOUTS, stream=True) as answer:
             if answer.status_code == 200:
                 size = 0  # the whole file: the server does not support ranges
             elif answer.status_code != 206 or not answer.headers.get(
@@ -192,7 +202,7 @@ def _receive(url: str, published: PublishedFile, part: Path) -> str:
                     progress.update(bar, completed=size)
                     if size > published.size:
                         break
-    except requests.RequestException as error:
+    except _requests().RequestException as error:
         return f"broken off at {_size(part):,} of {published.size:,} bytes: {_reason(error)}"
     return "" if size >= published.size else f"ended at {size:,} of {published.size:,} bytes"
 
@@ -208,9 +218,9 @@ def sha256(path: Path) -> str:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, requests.Timeout):
+    if isinstance(error, _requests().Timeout):
         return "time-out"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+    if isinstance(error, _requests().exceptions.ChunkedEncodingError):
         return "the connection ended"
     # urllib3 wraps the cause several times; the last part of the message names it.
     return re.sub(r"[()'\"]+$", "", str(error).rsplit(": ", 1)[-1]) or type(error).__name__

@@ -1,7 +1,6 @@
 """Export a trained model to a StableHLO program that runs with JAX alone."""
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import jax
@@ -10,7 +9,6 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from cnn_jax.errors import UserError
 from cnn_jax.layers.cpu import onednn
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -40,11 +38,11 @@ def export_stablehlo(
             them.
 
     Raises:
-        UserError: flatbuffers, which JAX uses to write programs, is not installed.
+        MissingExtra: flatbuffers, which JAX uses to write programs, is not installed.
     """
     # jax.export would fail only after tracing the model.
-    if find_spec("flatbuffers") is None:
-        raise UserError("export needs flatbuffers: pip install flatbuffers")
+    with extra("export", "export"):
+        import flatbuffers  # noqa: F401
     constants = jax.tree.map(jnp.asarray, variables)
 
     def logits(images: Float[Array, "batch *image"]) -> Any:

@@ -93,5 +93,5 @@ def test_it_says_where_it_runs():
 
 def test_what_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "flatbuffers", None)
-    with pytest.raises(UserError, match="export needs flatbuffers: pip install flatbuffers"):
+    with pytest.raises(UserError, match=r"export needs flatbuffers.*cnn-jax\[export\]"):
         export_stablehlo(create_model("simple_cnn"), {}, (8, 8, 1))

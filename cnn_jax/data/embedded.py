@@ -7,6 +7,7 @@ from cnn_jax.data.dataset import Stored
 from cnn_jax.data.decode import centre_square
 from cnn_jax.data.names import TITLES
 from cnn_jax.data.splits import ArraySplit
+from cnn_jax.extras import extra
 
 
 def open_digits(image_size: int = 0) -> Stored:
@@ -15,7 +16,8 @@ def open_digits(image_size: int = 0) -> Stored:
     Values 0..16 become 0..255. The examples of each class are shuffled with a fixed seed and
     divided: 70% train, 10% validation, 20% test. Then every split is shuffled.
     """
-    from sklearn.datasets import load_digits  # takes a second to import
+    with extra("data", "the data set digits"):
+        from sklearn.datasets import load_digits  # takes a second to import
 
     bunch = load_digits()
     images = np.round(bunch.images * (255 / 16)).astype(np.uint8)

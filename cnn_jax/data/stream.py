@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Int32
 
-from cnn_jax.data.errors import DataError
 from cnn_jax.data.examples import EncodedExamples, HostExample
 from cnn_jax.data.random_part import random_part
 from cnn_jax.data.splits import StreamSplit
+from cnn_jax.extras import extra
 
 BATCHES_AHEAD = 2
 """Batches that each worker (or the reading thread) keeps ready."""
@@ -55,7 +55,7 @@ def stream_batches(
     Raises:
         ValueError: `batch_size` is not divisible by `process_count`, or is larger than the split
             in training.
-        DataError: the package grain is not installed.
+        MissingExtra: the package grain is not installed.
     """
     if batch_size % process_count:
         raise ValueError(f"batch_size={batch_size} is not divisible by {process_count} processes")
@@ -63,13 +63,8 @@ def stream_batches(
         raise ValueError(
             f"batch_size={batch_size} is larger than the split of {len(split)} examples"
         )
-    try:
+    with extra("data", "streaming (all of --data.storage but device)"):
         import grain
-    except ImportError as error:
-        raise DataError(
-            "streaming a data set needs the package grain, which is not installed: pip install"
-            " grain, or --data.storage device if the data set fits into memory"
-        ) from error
 
     source = _Batches(split, seed, start_step, batch_size, process_index, process_count)
     batches = grain.MapDataset.source(source)

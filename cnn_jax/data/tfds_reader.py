@@ -16,6 +16,7 @@ from cnn_jax.data.decode import centre_square, check_shape, decode_image
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.examples import Crop, HostExample, Spec, image_and_label
 from cnn_jax.data.names import CLASS_NAMES, TITLES
+from cnn_jax.extras import extra
 
 CIFAR10_45K_5K = {"train": 45_000, "test": 5_000}
 """Copies of CIFAR-10 with these splits: He et al. 2015, section 4.2, validates on 5k of train."""
@@ -153,13 +154,9 @@ def _open(tfds: Any, name: str, path: Path, image_size: int, resize: int) -> Sto
 
 def import_tfds(name: str) -> Any:
     """The module tensorflow_datasets, imported only when needed because it takes a second."""
-    try:
+    with extra("data", f"the data set {name}"):
+        import array_record  # noqa: F401 (which TFDS imports when it reads)
         import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise DataError(
-            f"the data set {name} needs the package tensorflow-datasets, which cannot be imported"
-            f" ({error}): pip install tensorflow-datasets importlib-resources"
-        ) from error
     return tfds
 
 

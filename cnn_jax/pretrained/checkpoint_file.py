@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cnn_jax.errors import UserError
+from cnn_jax.extras import extra
 
 TORCH_SUFFIXES = (".pth", ".pt", ".th", ".ckpt", ".bin", ".tar")
 SUFFIXES = (".safetensors", *TORCH_SUFFIXES)
@@ -45,10 +46,8 @@ def read_checkpoint(path: Path) -> Mapping[Any, Any]:
 
 
 def _read_safetensors(path: Path) -> Any:
-    try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError as error:
-        raise UserError(f"{path} needs safetensors: pip install safetensors") from error
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -57,13 +56,8 @@ def _read_safetensors(path: Path) -> Any:
 
 
 def _read_torch(path: Path) -> Any:
-    try:
+    with extra("torch", f"reading {path} (or use weights as .safetensors)"):
         import torch
-    except ImportError as error:
-        raise UserError(
-            f"reading {path} needs torch: pip install 'cnn-jax[torch]', or use weights as "
-            ".safetensors"
-        ) from error
     with torch.serialization.safe_globals(_harmless()), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of formats that PyTorch deprecates
         try:

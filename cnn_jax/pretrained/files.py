@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cnn_jax.download import DownloadError, PublishedFile, download, published_size, sha256
 from cnn_jax.errors import UserError
+from cnn_jax.extras import extra
 from cnn_jax.pretrained.catalog import TORCHVISION, Weights
 from cnn_jax.pretrained.preprocessing import Preprocessing
 
@@ -36,7 +37,9 @@ def weights_file(weights: Weights, directory: Path, server: str = TORCHVISION) -
         except UserError as error:
             failures.append(str(error))
     if not by_hand.is_file() and not find_spec("torch"):
-        failures.append(f"{server}{weights.file} can only be read with torch: pip install torch")
+        failures.append(
+            f"{server}{weights.file} can only be read with torch: pip install 'cnn-jax[torch]'"
+        )
     else:
         try:
             return torchvision_file(weights, directory, server)
@@ -80,12 +83,8 @@ def hub_file(repository: str, filename: str, directory: Path) -> Path:
         DownloadError: the file cannot be reached, does not exist, or has another sha256 (and is
             deleted).
     """
-    try:
+    with extra("download", f"downloading {repository}"):
         import huggingface_hub as hub
-    except ImportError as error:
-        raise DownloadError(
-            f"{repository} needs huggingface_hub: pip install huggingface_hub"
-        ) from error
     folder = directory / "hub"
     expected = ""
     try:

@@ -3,21 +3,17 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from cnn_jax.errors import ConfigError
+from cnn_jax.extras import extra
 
 
 def tensorboard_writer(directory: Path) -> Callable[[int, dict[str, float]], None]:
     """A writer of TensorBoard event files, without TensorFlow.
 
     Raises:
-        ConfigError: the extra is not installed.
+        MissingExtra: the extra is not installed.
     """
-    try:
+    with extra("tensorboard", "--tensorboard"):
         from tensorboardX import SummaryWriter
-    except ImportError:
-        raise ConfigError(
-            "--tensorboard needs the extra: pip install 'cnn-jax[tensorboard]'"
-        ) from None
     writer = SummaryWriter(str(directory))
 
     def write(step: int, values: dict[str, float]) -> None:

@@ -4,31 +4,34 @@ Figures do not use pyplot: there is no global state, no display is needed, and u
 freed. Every function takes a `title`, which should name the data set and the split.
 """
 
-from cnn_jax.visual.bars import grouped_bars
-from cnn_jax.visual.codes import code_scatter
-from cnn_jax.visual.compared import accuracy_gaps, compared_curves
-from cnn_jax.visual.confusion import confusion_matrix
-from cnn_jax.visual.curves import error_curves, training_curves
-from cnn_jax.visual.examples import Picture, example_rows
-from cnn_jax.visual.feature_maps import strongest_maps
-from cnn_jax.visual.filters import filter_mosaic, first_layer_filters
-from cnn_jax.visual.functions import function_fits, function_maps
-from cnn_jax.visual.gradients import gradients_by_layer, gradients_over_training
-from cnn_jax.visual.grid import image_grid, worst_mistakes
-from cnn_jax.visual.kernels import kernel_responses
-from cnn_jax.visual.learning_rates import learning_rate_curves
-from cnn_jax.visual.over_size import (
-    accuracy_over_batch_size,
-    error_over_size,
-    learning_curve,
-)
-from cnn_jax.visual.panels import Panel, panel_sheet, signed_image
-from cnn_jax.visual.predictions import Prediction, prediction_sheet
-from cnn_jax.visual.reconstructions import reconstructions
-from cnn_jax.visual.runs import accuracies_of_runs
-from cnn_jax.visual.save import save_figure
-from cnn_jax.visual.style import NothingToDraw
-from cnn_jax.visual.translations import change_over_shift
+from cnn_jax.extras import extra
+
+with extra("figures", "cnn_jax.visual"):
+    from cnn_jax.visual.bars import grouped_bars
+    from cnn_jax.visual.codes import code_scatter
+    from cnn_jax.visual.compared import accuracy_gaps, compared_curves
+    from cnn_jax.visual.confusion import confusion_matrix
+    from cnn_jax.visual.curves import error_curves, training_curves
+    from cnn_jax.visual.examples import Picture, example_rows
+    from cnn_jax.visual.feature_maps import strongest_maps
+    from cnn_jax.visual.filters import filter_mosaic, first_layer_filters
+    from cnn_jax.visual.functions import function_fits, function_maps
+    from cnn_jax.visual.gradients import gradients_by_layer, gradients_over_training
+    from cnn_jax.visual.grid import image_grid, worst_mistakes
+    from cnn_jax.visual.kernels import kernel_responses
+    from cnn_jax.visual.learning_rates import learning_rate_curves
+    from cnn_jax.visual.over_size import (
+        accuracy_over_batch_size,
+        error_over_size,
+        learning_curve,
+    )
+    from cnn_jax.visual.panels import Panel, panel_sheet, signed_image
+    from cnn_jax.visual.predictions import Prediction, prediction_sheet
+    from cnn_jax.visual.reconstructions import reconstructions
+    from cnn_jax.visual.runs import accuracies_of_runs
+    from cnn_jax.visual.save import save_figure
+    from cnn_jax.visual.style import NothingToDraw
+    from cnn_jax.visual.translations import change_over_shift
 
 __all__ = [
     "NothingToDraw",

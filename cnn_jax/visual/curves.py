@@ -82,11 +82,7 @@ def training_curves(history: Rows, *, title: str) -> Figure:
         if name in ("loss", "grad_norm"):
             _logarithmic_if_wide(axes, [values for _, values in curves[name].values()])
         if len(curves[name]) > 1:
-            axes.legend(
-                loc="lower right" if name == "accuracy" else "upper right",
-                fontsize=TICK_SIZE,
-                frameon=False,
-            )
+            axes.legend(loc="best", fontsize=TICK_SIZE, frameon=False)
     return figure
 
 
@@ -146,7 +142,7 @@ def error_curves(runs: Mapping[str, Rows], *, title: str) -> Figure:
         Line2D([], [], color=GRAY, linewidth=2.2, label="validation"),
         Line2D([], [], color=GRAY, linewidth=0.9, linestyle="--", label="train"),
     ]
-    axes.legend(handles=handles, fontsize=TICK_SIZE, frameon=False, loc="upper right")
+    axes.legend(handles=handles, fontsize=TICK_SIZE, frameon=False, loc="best")
     return figure
 
 

@@ -2,12 +2,14 @@
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from cnn_jax.visual.mosaic import mosaic
 from cnn_jax.visual.style import AnyArray, new_figure
 
 _WIDTH = 6.0
+_BACKGROUND = to_rgb("#cfe3ef")  # white would be the colour of a large weight
 
 
 def first_layer_filters(
@@ -50,7 +52,8 @@ def filter_mosaic(
             "expected a kernel of shape [height, width, in channels, out channels], "
             f"got {kernel.shape}"
         )
-    return mosaic(np.stack([_tile(kernel[..., index]) for index in range(kernel.shape[-1])]))
+    tiles = np.stack([_tile(kernel[..., index]) for index in range(kernel.shape[-1])])
+    return mosaic(tiles, background=_BACKGROUND)
 
 
 def _tile(weights: np.ndarray) -> np.ndarray:

@@ -50,11 +50,10 @@ def function_fits(
     low, high = target.min(), target.max()
     room = 0.25 * (high - low or 1.0)
     grid = shared_panels(figure, len(values), (rows, columns), xlabel="x", ylabel="f(x)")
-    for index, (axes, (name, fit)) in enumerate(zip(grid, values.items(), strict=True)):
+    for axes, (name, fit) in zip(grid, values.items(), strict=True):
         axes.plot(x, target, color=GRAY, linewidth=3.5, label="function")
         axes.plot(x, fit, color=PALETTE[1], linewidth=1.3, label="fit")
         plain_axes(axes)
-        axes.tick_params(labelbottom=index + columns >= len(values))
         # Distant values of a fit would flatten the function.
         axes.set_ylim(low - room, high + room)
         axes.set_title(_with_error(name, fit, target), fontsize=LABEL_SIZE, color=INK)
@@ -89,7 +88,7 @@ def function_maps(
     }
     largest = np.abs(target).max() or 1.0
     grid = shared_panels(figure, len(panels), (rows, columns), xlabel="x", ylabel="y")
-    for index, (axes, (name, image)) in enumerate(zip(grid, panels.items(), strict=True)):
+    for axes, (name, image) in zip(grid, panels.items(), strict=True):
         picture = axes.imshow(
             image,
             origin="lower",
@@ -99,9 +98,7 @@ def function_maps(
             vmax=largest,
             aspect="auto",
         )
-        axes.tick_params(
-            labelsize=TICK_SIZE, colors=INK, labelbottom=index + columns >= len(panels)
-        )
+        axes.tick_params(labelsize=TICK_SIZE, colors=INK)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(4))
         axes.set_title(name, fontsize=LABEL_SIZE, color=INK)

@@ -31,7 +31,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], *, heading: str = 
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    width, height = figure.get_size_inches()
+    width, height = map(float, figure.get_size_inches())
     heading = wrap(heading, width=width - 2 * _MARGIN, size=CAPTION_SIZE)
     room = text_height(heading, size=CAPTION_SIZE) + (_MARGIN if heading else 0.0)
     # Above the figure, whose layout does not know of it.

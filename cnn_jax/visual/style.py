@@ -30,7 +30,7 @@ GRAY = "#888888"
 
 _PAD = 0.09  # around all axes, in inches
 _RIM = 1.2  # of a line below another, in points on each side
-_HIDDEN = 0.01  # lines closer than this share of the axis lie over each other
+_HIDDEN = 0.01  # a line hides one that it follows to this share of its range
 
 
 class NothingToDraw(ValueError):
@@ -64,12 +64,13 @@ def panel_grid(count: int, most_columns: int) -> tuple[int, int]:
 def shared_panels(
     figure: Figure, count: int, shape: tuple[int, int], *, xlabel: str = "", ylabel: str = ""
 ) -> list[Axes]:
-    """Add this many panels with common axes, labelled at the bottom and at the left."""
+    """Add this many panels with common axes, labelled at the left and below the lowest ones."""
     grid = figure.subplots(*shape, squeeze=False, sharex=True, sharey=True)
-    for axes in grid[-1]:
-        axes.set_xlabel(xlabel, fontsize=LABEL_SIZE, color=INK)
     for axes in grid[:, 0]:
         axes.set_ylabel(ylabel, fontsize=LABEL_SIZE, color=INK)
+    for axes in grid.ravel()[:count][-shape[1] :]:
+        axes.set_xlabel(xlabel, fontsize=LABEL_SIZE, color=INK)
+        axes.tick_params(labelbottom=True)
     for axes in grid.ravel()[count:]:
         axes.set_axis_off()
     return list(grid.ravel()[:count])
@@ -92,23 +93,20 @@ def plain_axes(axes: Axes, *, xlabel: str = "", ylabel: str = "") -> None:
 
 
 def _widen_hidden(axes: Axes) -> None:
-    lines = [line for line in axes.get_lines() if line.get_transform() == axes.transData]
-    lines.sort(key=Line2D.get_zorder)
+    lines = sorted(axes.get_lines(), key=Line2D.get_zorder)
     # Logarithms of the values on logarithmic axes.
     points = [axes.transScale.transform(np.asarray(line.get_xydata(), float)) for line in lines]
     points = [place[np.isfinite(place).all(axis=1)] for place in points]
-    shown = [place for place in points if len(place)]
-    if not shown:
-        return
-    near = _HIDDEN * np.ptp(np.concatenate(shown)[:, 1])
     for index in reversed(range(len(lines))):
+        if not len(points[index]):
+            continue
         x, y = points[index].T
+        near = _HIDDEN * np.ptp(y)
         widths = [
             above.get_linewidth() + 2 * _RIM
             for above, other in zip(lines[index + 1 :], points[index + 1 :], strict=True)
-            if len(x) and len(other)
             # Outside of the other line this is NaN, which is not near.
-            if np.all(np.abs(np.interp(x, *other.T, np.nan, np.nan) - y) <= near)
+            if len(other) and np.all(np.abs(np.interp(x, *other.T, np.nan, np.nan) - y) <= near)
         ]
         lines[index].set_linewidth(max([lines[index].get_linewidth(), *widths]))
 

@@ -25,7 +25,7 @@ from cnn_jax.visual import compared_curves, save_figure
 from experiments.tools.command_line import run_tool
 from experiments.tools.messages import printable, say
 from experiments.tools.output import OutputConfig, output_folder, write_csv, writing
-from experiments.tools.rate_sweep import number
+from experiments.tools.report import number
 from experiments.tools.saved_runs import SavedRun, read_runs
 
 DRAWN: tuple[Literal["loss", "accuracy"], ...] = ("loss", "accuracy")
@@ -128,10 +128,8 @@ def differences(runs: Sequence[SavedRun]) -> list[dict[str, str]]:
 
 def _comparison(rows: Sequence[dict[str, str]], title: str) -> Table:
     table = Table(title=escape(title), title_justify="left")
-    for place, name in enumerate(rows[0]):
-        table.add_column(
-            escape(printable(name)), overflow="fold", justify="right" if place else None
-        )
+    for name in rows[0]:
+        table.add_column(escape(printable(name)), overflow="fold")
     for row in rows:
         table.add_row(*(escape(printable(value)) for value in row.values()))
     return table
@@ -180,5 +178,5 @@ def _list(workdir: Path, console: Console) -> None:
         raise UserError(f"there are no runs in {workdir}; name their folder with --workdir")
     if runs:
         console.print(overview(runs, f"runs in {workdir}"))
-    for error in errors:
-        say(console, f"left out: {error}")
+    for left_out in errors:
+        say(console, f"left out: {left_out}")

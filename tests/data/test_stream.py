@@ -19,6 +19,7 @@ from cnn_jax.data import (
 )
 from cnn_jax.data.examples import image_and_label
 from cnn_jax.data.stream import stream_batches
+from cnn_jax.errors import UserError
 from tests.data.conftest import noise, png
 
 
@@ -200,7 +201,7 @@ def test_wrong_arguments_are_named(monkeypatch):
     with pytest.raises(ValueError, match="batch_size=24 is larger than the split of 23 examples"):
         stream_batches(numbers(), seed=0, batch_size=24)
     monkeypatch.setitem(sys.modules, "grain", None)
-    with pytest.raises(DataError, match=r"needs the package grain.*--data.storage device"):
+    with pytest.raises(UserError, match=r"data.storage but device\) needs grain.*cnn-jax\[data\]"):
         stream_batches(numbers(), seed=0, batch_size=8)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from cnn_jax.data import DataConfig, DataError, load_dataset
 from cnn_jax.data.tfds_reader import find_prepared, prepared_names, tfds_directory
+from cnn_jax.errors import UserError
 from tests.data.conftest import claim_fewer_classes, noise, png
 
 
@@ -165,7 +166,7 @@ def test_a_data_set_without_classes(write_tfds):
 def test_tfds_missing(write_tfds, monkeypatch):
     directory = write_tfds("pets", {"train": pairs(noise(3))})
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(DataError, match="pets needs the package tensorflow-datasets"):
+    with pytest.raises(UserError, match=r"pets needs tensorflow_datasets.*cnn-jax\[data\]"):
         load(directory)
 
 

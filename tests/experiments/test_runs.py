@@ -39,7 +39,7 @@ def test_all_runs_are_listed_with_what_they_were(workdir, capsys):
     finished, stopped = sorted(rows)
     date = f"{first.date:%Y-%m-%d %H:%M}"
     assert finished == (
-        "resnet_cifar/aaaa1111", "MLP", "handwritten digits 8x8", "data.name=digits", "3",
+        "resnet_cifar/aaaa1111", "mlp", "handwritten digits 8x8", "data.name=digits", "3",
         "accuracy 75.00% (test)", date, "finished",
     )  # fmt: skip
     assert stopped[3] == (

@@ -82,7 +82,7 @@ def test_without_network_there_is_a_way_out(tmp_path):
 def test_without_torch_its_file_is_not_downloaded(web_server, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "find_spec", lambda name: None)
     web_server.files[ALEXNET.file] = CONTENT
-    with pytest.raises(UserError, match="can only be read with torch: pip install torch"):
+    with pytest.raises(UserError, match=r"can only be read with torch: .*cnn-jax\[torch\]"):
         weights_file(ALEXNET, tmp_path, web_server.address)
     assert web_server.log == []
 

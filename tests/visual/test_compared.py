@@ -113,3 +113,12 @@ def test_accuracy_gaps_are_bars_between_two_points():
     assert axes.get_ylim() == (1.5, -0.5)
     with pytest.raises(ValueError, match="at least one run"):
         accuracy_gaps({}, ("train", "test"), title="")
+
+
+def test_a_curve_below_another_shows_its_rim():
+    runs = {"first": rows(), "same": rows(), "other": rows(0.5)}
+    figure = compared_curves(runs, ["loss"], title="")
+    widths = {line.get_label(): line.get_linewidth() for line in figure.axes[0].get_lines()}
+    assert widths["first validation"] >= widths["same validation"] + 2
+    assert widths["first train"] >= widths["same train"] + 2
+    assert widths["same validation"] == widths["other validation"]

@@ -65,14 +65,20 @@ PROBABILITIES = np.array(
 def test_the_worst_mistake_gives_its_true_class_least_probability():
     figure = worst_mistakes(IMAGES, LABELS, PROBABILITIES, ["cat", "dog", "owl"], title="val")
     assert captions(figure) == [
-        "owl\ntaken for cat (90%)",
-        "cat\ntaken for dog (70%)",
-        "dog\ntaken for cat (50%)",
+        "owl (4%)\ntaken for cat (90%)",
+        "cat (20%)\ntaken for dog (70%)",
+        "dog (30%)\ntaken for cat (50%)",
     ]
     np.testing.assert_array_equal(figure.axes[0].get_images()[0].get_array(), IMAGES[2][..., 0])
-    assert figure.texts[0].get_text() == "val\nworst mistakes first"
+    assert figure.texts[0].get_text() == "val\nmistakes, lowest probability of the true class first"
     one = worst_mistakes(IMAGES, LABELS, PROBABILITIES, ["a", "b", "c"], title="", count=1)
     assert len(one.axes) == 1
+
+
+def test_small_probabilities_are_told_apart():
+    probabilities = np.array([[2e-4, 1 - 2e-4], [3e-7, 1 - 3e-7]], np.float32)
+    figure = worst_mistakes(IMAGES[:2], LABELS[:1].repeat(2), probabilities, ["a", "b"], title="")
+    assert captions(figure) == ["a (3e-05%)\ntaken for b (100%)", "a (0.02%)\ntaken for b (100%)"]
 
 
 def test_no_mistake_is_said(tmp_path):

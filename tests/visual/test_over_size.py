@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import pytest
 
 from cnn_jax.visual import (
@@ -28,6 +30,15 @@ def test_the_best_value_stands_above_and_equal_ones_on_both_sides():
     (axes,) = learning_curve([100, 10000], ACCURACIES, xlabel="", title="").axes
     placed = [(text.get_text(), text.get_va()) for text in axes.texts]
     assert placed == [("50.0", "top"), ("75.0", "bottom"), ("62.5", "bottom"), ("75.0", "top")]
+
+
+def test_values_that_are_close_are_not_printed_over_each_other():
+    accuracies = {name: [0.43 + 0.001 * i, 0.8] for i, name in enumerate(("a", "b", "c", "d"))}
+    figure = learning_curve([100, 10000], accuracies, xlabel="labels", title="")
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == 8
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
 
 
 def test_accuracy_over_batch_size_is_in_percent_and_logarithmic():

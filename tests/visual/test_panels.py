@@ -44,17 +44,31 @@ def test_nothing_lies_over_another(title):
     assert len(figure.axes) == 2 + (2 + 1) + (3 + 1)
 
 
-def test_a_map_lies_on_the_gray_image_with_its_scale():
-    panel = Panel("heat", IMAGE, HEAT, "units", from_zero=False)
+def test_the_colours_of_a_map_are_those_of_its_bar():
+    edge = np.zeros((20, 30, 3), np.uint8)
+    edge[:, 15:] = 255
+    panel = Panel("heat", edge, HEAT, "units", from_zero=False)
     figure = panel_sheet(PREDICTION, [[panel]], title="")
-    below, above = figure.axes[2].get_images()
-    np.testing.assert_array_equal(below.get_array(), IMAGE.mean(axis=-1).astype(np.uint8))
-    np.testing.assert_array_equal(above.get_array(), HEAT)
-    assert above.get_clim() == (0, 2)
-    assert figure.axes[3].get_ylabel() == "units"
+    heat, outlines = figure.axes[2].get_images()
+    np.testing.assert_array_equal(heat.get_array(), HEAT)
+    assert heat.get_clim() == (0, 2) and heat.get_alpha() is None
+    # Only the edge in the middle is drawn over the map, opaque too.
+    drawn = ~np.ma.getmaskarray(outlines.get_array())
+    assert drawn.any(axis=0)[145:155].all() and not drawn[:, :130].any()
+    assert outlines.get_extent() == heat.get_extent() and outlines.get_alpha() is None
+    bar = figure.axes[3]
+    assert bar.get_ylabel() == "units"
+    assert {mesh.get_cmap().name for mesh in bar.collections if mesh.get_array() is not None} == {
+        heat.get_cmap().name
+    }
+    assert all(mesh.get_alpha() is None for mesh in bar.collections)
+
+
+def test_a_map_without_range_or_image_without_edges_is_drawn():
+    plain = np.full_like(IMAGE, 128)
     for heat, limits in ((HEAT + 1, (0, 3)), (np.zeros_like(HEAT), (0, 1))):
-        figure = panel_sheet(PREDICTION, [[Panel("heat", IMAGE, heat)]], title="")
-        assert figure.axes[2].get_images()[1].get_clim() == limits
+        figure = panel_sheet(PREDICTION, [[Panel("heat", plain, heat)]], title="")
+        assert figure.axes[2].get_images()[0].get_clim() == limits
 
 
 def test_zero_is_middle_gray():

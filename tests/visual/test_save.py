@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
@@ -11,6 +12,20 @@ def test_a_figure_is_saved_at_150_dots_an_inch_in_new_folders(tmp_path):
     with Image.open(path) as image:
         assert image.size == (600, 450)
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_heading_is_written_above_and_changes_nothing_else(tmp_path):
+    figure = Figure(figsize=(4, 3), layout="constrained")
+    figure.add_subplot().plot([1, 2])
+    pixels = {}
+    for heading in ("", "a run and its network"):
+        save_figure(figure, tmp_path / "curves.png", heading=heading)
+        with Image.open(tmp_path / "curves.png") as image:
+            pixels[bool(heading)] = np.asarray(image.convert("L"))
+    more = len(pixels[True]) - 450
+    assert more > 20 and pixels[True].shape[1] == 600
+    np.testing.assert_array_equal(pixels[True][more:], pixels[False])
+    assert pixels[True][:more].min() < 200 and not figure.texts
 
 
 def test_a_failed_save_leaves_the_earlier_figure_and_nothing_else(tmp_path, monkeypatch):
