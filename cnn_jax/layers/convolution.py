@@ -1,6 +1,7 @@
 """Two-dimensional convolution, over all channels, in groups of them, or in each by itself."""
 
 import operator
+from typing import SupportsIndex
 
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
@@ -24,7 +25,7 @@ def conv2d(
     stride: Size = 1,
     padding: ConvPadding = 0,
     dilation: Size = 1,
-    groups: int = 1,
+    groups: SupportsIndex = 1,
 ) -> Float[Array, "batch out_height out_width features"]:
     """Convolve images with kernels, as `torch.nn.functional.conv2d`.
 
@@ -55,7 +56,7 @@ def conv2d(
     check_axes(IMAGES, x=x)
     check_axes(KERNEL, kernel=kernel)
     check_axes("features", bias=bias)
-    x, kernel = as_float(x, kernel), as_float(kernel, x)
+    x, kernel, groups = as_float(x, kernel), as_float(kernel, x), operator.index(groups)
     batch, height, width, channels = x.shape
     *window, group_channels, features = kernel.shape
     if channels != group_channels * groups or features % groups:
@@ -66,7 +67,7 @@ def conv2d(
         )
     strides, dilations = pair("stride", stride), pair("dilation", dilation)
     sides = conv_pads(padding, (window[0], window[1]), strides, dilations)
-    geometry = Geometry(strides, sides, dilations, operator.index(groups))
+    geometry = Geometry(strides, sides, dilations, groups)
     size = output_size((height, width), (window[0], window[1]), *geometry[:3])
     y = convolve(x, kernel, (batch, *size, features), geometry)
     return y if bias is None else add_per_channel(y, as_float(bias, y))

@@ -1,6 +1,7 @@
 """Transposed convolution: the adjoint of a convolution, which makes images larger."""
 
 import operator
+from typing import SupportsIndex
 
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
@@ -23,7 +24,7 @@ def conv_transpose2d(
     padding: Padding = 0,
     output_padding: Size = 0,
     dilation: Size = 1,
-    groups: int = 1,
+    groups: SupportsIndex = 1,
 ) -> Float[Array, "batch out_height out_width features"]:
     """Transposed convolution, as `torch.nn.functional.conv_transpose2d`.
 
@@ -53,7 +54,7 @@ def conv_transpose2d(
     check_axes(IMAGES, x=x)
     check_axes("kernel_height kernel_width group_features channels", kernel=kernel)
     check_axes("features", bias=bias)
-    x, kernel = as_float(x, kernel), as_float(kernel, x)
+    x, kernel, groups = as_float(x, kernel), as_float(kernel, x), operator.index(groups)
     batch, *image, channels = x.shape
     *window, group_features, kernel_channels = kernel.shape
     if channels != kernel_channels or channels % groups:
@@ -83,7 +84,7 @@ def conv_transpose2d(
             f"padding {padding} removes everything: the output would have {height}x{width} pixels"
         )
     shape = (batch, height, width, group_features * groups)
-    y = spread(x, kernel, shape, Geometry(strides, less, dilations, operator.index(groups)))
+    y = spread(x, kernel, shape, Geometry(strides, less, dilations, groups))
     return y if bias is None else add_per_channel(y, as_float(bias, y))
 
 

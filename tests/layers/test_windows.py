@@ -22,7 +22,7 @@ def test_numpy_s_integers_are_sizes():
         assert operator(x, two).shape == (1, 2, 2, 2)
     assert layers.bed_of_nails(x, two).shape == (1, 12, 12, 2)
     assert layers.subsample(x, (two, 3)).shape == (1, 3, 2, 2)
-    layer = layers.Conv(two, two)
+    layer = layers.Conv(2, two)
     assert layer.init_with_output(KEY, x)[0].shape == (1, 5, 5, 2)
 
 
@@ -72,6 +72,7 @@ def test_same_padding_is_pytorch_s(window, dilation):
     np.testing.assert_array_equal(valid, layers.conv2d(x, kernel[:1, :1]))
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 def test_same_padding_equals_pytorch():
     torch = pytest.importorskip("torch")
     x = np.random.default_rng(0).standard_normal((2, 7, 8, 3)).astype(np.float32)

@@ -56,7 +56,7 @@ def test_the_features_are_what_the_last_layer_sees():
     features = create_model("simple_cnn", num_classes=0).apply(variables, images)
     head = variables["params"]["head"]
     assert_close(
-        features @ head["kernel"] + head["bias"], model.apply(variables, images), rtol=1e-5
+        features @ head["kernel"] + head["bias"][None], model.apply(variables, images), rtol=1e-5
     )
 
 
