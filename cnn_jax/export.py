@@ -9,6 +9,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cnn_jax.extras import extra
 from cnn_jax.layers.cpu import onednn
 
 PLATFORMS = ("cpu", "cuda", "tpu")

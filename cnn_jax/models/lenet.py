@@ -54,7 +54,7 @@ class LeNetBody(nn.Module):
 class LeNetHead(nn.Module):
     """Three linear layers; for a 5x5 map the first is the paper's convolution C5."""
 
-    num_classes: int
+    num_classes: int | None
     activation: str
 
     @nn.compact
@@ -138,5 +138,4 @@ class LeNet(nn.Module):
 
 
 register("lenet5", LeNet, MNIST)
-_TUTORIAL = {"padding": 0, "activation": "relu", "pooling": "max"}
-register("cifar_lenet5", LeNet, CIFAR, **_TUTORIAL)
+register("cifar_lenet5", LeNet, CIFAR, padding=0, activation="relu", pooling="max")

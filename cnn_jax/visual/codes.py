@@ -99,5 +99,5 @@ def code_scatter(
     ]
     legend_outside(figure, handles, "right")
     for axes in panels:
-        move_apart(figure, axes.texts)
+        move_apart(figure, axes)
     return figure

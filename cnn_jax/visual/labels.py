@@ -1,9 +1,9 @@
 """Labels at points of axes that do not lie over each other."""
 
-from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
@@ -11,21 +11,24 @@ _ROUNDS = 100
 _GAP = 2.0  # between two labels, in pixels
 
 
-def move_apart(figure: Figure, labels: Sequence[Annotation]) -> None:
-    """Move labels up and down until none lies over another.
+def move_apart(figure: Figure, axes: Axes) -> None:
+    """Move the annotations of axes up and down until none lies over another.
 
     Labels below their points (`va="top"`) move down only, and those above (`va="bottom"`) up only,
     so that they do not cover the points.
 
     Args:
         figure: the whole figure; its layout is computed.
-        labels: annotations with `textcoords="offset points"`.
+        axes: their annotations have `textcoords="offset points"`.
     """
+    labels = [text for text in axes.texts if isinstance(text, Annotation)]
+    if not labels:
+        return
     figure.draw_without_rendering()
     boxes = np.array([label.get_window_extent().get_points() for label in labels])
     (left, bottom), (right, top) = np.moveaxis(boxes, 0, -1).reshape(2, 2, -1)
-    ups = np.array([label.get_va() != "top" for label in labels])
-    downs = np.array([label.get_va() != "bottom" for label in labels])
+    ups = np.array([label.get_verticalalignment() != "top" for label in labels])
+    downs = np.array([label.get_verticalalignment() != "bottom" for label in labels])
     shift = np.zeros(len(labels))
     for _ in range(_ROUNDS):
         moved = False

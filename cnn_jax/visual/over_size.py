@@ -57,7 +57,7 @@ def learning_curve(
     axes.margins(x=0.08, y=0.12)
     if len(lines) > 1:
         axes.legend(fontsize=TICK_SIZE, frameon=False, loc="best")
-    move_apart(figure, axes.texts)
+    move_apart(figure, axes)
     return figure
 
 

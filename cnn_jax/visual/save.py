@@ -31,7 +31,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], *, heading: str = 
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    width, height = map(float, figure.get_size_inches())
+    width, height = (float(size) for size in figure.get_size_inches())
     heading = wrap(heading, width=width - 2 * _MARGIN, size=CAPTION_SIZE)
     room = text_height(heading, size=CAPTION_SIZE) + (_MARGIN if heading else 0.0)
     # Above the figure, whose layout does not know of it.
@@ -52,7 +52,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], *, heading: str = 
             partial,
             format=path.suffix.removeprefix(".") or "png",
             dpi=DOTS_PER_INCH,
-            bbox_inches=Bbox([[0, 0], [width, height + room]]),
+            bbox_inches=Bbox.from_bounds(0, 0, width, height + room),
         )
         os.replace(partial, path)
     finally:

@@ -173,6 +173,12 @@ def test_what_is_not_read_is_counted_and_named(folder):
     assert ".hidden" not in note
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root opens every folder")
+def test_a_closed_folder_is_named(folder):
+    (folder / "train" / "red" / "closed").mkdir(mode=0)
+    assert "red/closed" in load(folder).notes[0]
+
+
 def test_a_folder_with_one_split_is_enough_to_evaluate(folder):
     config = DataConfig(name=str(folder), image_size=8)
     whole = load_dataset(config, default="cifar10", only=["validation"])

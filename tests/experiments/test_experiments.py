@@ -153,7 +153,7 @@ def test_a_stage_of_no_steps_is_left_out(monkeypatch):
         return finetune.build(config)
 
     model = create_model("resnet18", num_classes=1000)
-    source = Network(model, {}, Preprocessing(28, (28, 28), (0.5,) * 3, (0.2,) * 3), ())
+    source = Network(model, {}, Preprocessing(28, (28, 28), (0.5,) * 3, (0.2,) * 3), (), "")
     monkeypatch.setattr(finetune, "_source", lambda config, num_classes: source)
     assert list(stages("4 steps")) == ["head", "all"]
     assert list(stages("0steps")) == ["all"]

@@ -165,7 +165,7 @@ def test_accuracy_and_summary() -> None:
         "loss": pytest.approx(float(loss) / 5),
         "accuracy": 0.8,
     }
-    nothing = {"loss": 0.0, "weight": 0.0, "correct": 0.0}
+    nothing = {"loss": 0.0, "weight": 0.0, "labels": 0.0, "correct": 0.0}
     assert task.summarize(nothing) == {"loss": 0.0, "accuracy": 0.0}
 
 
@@ -195,7 +195,7 @@ def test_losses_of_auxiliary_classifiers_are_added_with_their_weight(
     assert_close(total, (main + 0.25 * (first + second)) @ weight, rtol=1e-6)
     correct = np.argmax(outputs[0], axis=-1) == np.asarray(batch["label"])
     assert float(sums["correct"]) == correct @ weight
-    assert set(sums) == {"weight", "correct"}
+    assert set(sums) == {"weight", "labels", "correct"}
 
 
 def test_evaluation_and_predictions_are_of_the_first_classifier_alone() -> None:

@@ -266,7 +266,7 @@ def test_wrong_weights_are_named():
         sigmoid_focal_loss(outputs, jnp.ones((2, 3)), alpha=-1)
 
 
-NUMBERS = {"calibration_error", "rmse", "balanced_class_weights"}
+NUMBERS = {"balanced_class_weights", "calibration_error", "class_scores", "rmse"}
 TASKS = {"Classification", "Reconstruction", "Regression"}
 ANY_SHAPE = {"identity", "sigmoid"}
 OF_OUTPUTS = sorted({*tasks.__all__} - NUMBERS - TASKS - ANY_SHAPE)
