@@ -42,7 +42,7 @@ def test_a_checkpoint_becomes_a_program(checkpoint, tmp_path, capsys):
     about = json.loads((folder / "model.json").read_text())
     assert about["input"]["shape"] == [None, 16, 16, 3]
     assert about["classes"] == ["class 0", "class 1", "class 2"]
-    assert about["preprocessing"]["crop"] == 16 and about["preprocessing"]["resize"] == 18
+    assert about["preprocessing"]["crop"] == 16 and about["preprocessing"]["resize"] == 16
     assert about["platforms"] == ["cpu", "cuda", "tpu"]
     program = jax.export.deserialize(bytearray((folder / "model.stablehlo").read_bytes()))
     assert program.call(np.zeros((5, 16, 16, 3), np.float32)).shape == (5, 3)

@@ -56,7 +56,7 @@ def test_features_are_those_of_each_image_alone(pool, shape, network, images, tm
         ]
         found = written["features"][3]
     model, variables, _ = network
-    preprocessing = pretrained.Preprocessing(32, 28)
+    preprocessing = pretrained.Preprocessing(28, 28)
     inputs = preprocessing(np.asarray(Image.open(images / "3.png")))[None]
     expected = np.asarray(model.apply(variables, inputs, method="features")["conv2"][0])
     expected = expected.mean(axis=(0, 1)) if pool == "mean" else expected
