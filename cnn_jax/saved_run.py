@@ -31,8 +31,8 @@ def load_run(directory: str | Path, checkpoint: Checkpoint = "reported") -> Netw
         The network, as `pretrained.load` returns it, with its task.
 
     Raises:
-        UserError: there is no run or no such checkpoint, or it is a study without a
-            member's name, or a run of an older version.
+        UserError: there is no run or no such checkpoint, or it is a study without a member's name,
+            or a run of an older version.
         DescriptionError: the network's classes are not there, because they are defined in an
             experiment that cannot be imported, or because the code has changed since.
     """
@@ -43,6 +43,11 @@ def load_run(directory: str | Path, checkpoint: Checkpoint = "reported") -> Netw
             f"was written by an older version, at commit {saved.get('git_commit', 'unknown')}. "
             "Start the run's command again, which resumes it and adds the description, or use that "
             "version"
+        )
+    if saved.get("sweep") and not (root / "checkpoints").is_dir():
+        raise UserError(
+            f"{root} is a sweep over learning rates that has not ended: the network of the chosen "
+            "rate is saved at the end; start the run's command again, which goes on with it"
         )
     network = _member(saved["networks"], root, member)
     task, data = rebuild(network["task"]), network["data"]
@@ -76,10 +81,10 @@ def read_config(directory: str | Path) -> tuple[Path, str, dict[str, Any]]:
     return root, member, _read_json(root / "config.json")
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f"cannot read {path}: {error}") from None
 
 
@@ -127,5 +132,5 @@ def _variables(directory: Path, task: Any, checkpoint: Checkpoint) -> tuple[Vari
 def _reported(directory: Path, steps: Sequence[int]) -> int:
     """The step whose metrics the run's final table shows; the last one of an unfinished run."""
     summary = directory / "summary.json"
-    step = _read_json(summary).get("weights_step") if summary.exists() else None
-    return step if step in steps else steps[-1]
+    reported = _read_json(summary).get("weights_step") if summary.exists() else None
+    return next((step for step in steps if step == reported), steps[-1])

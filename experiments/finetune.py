@@ -24,12 +24,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
-from cnn_jax.data import DataConfig, Dataset, load_dataset, random_crop, random_flip
+from cnn_jax.data import DataConfig, Dataset, load_dataset
 from cnn_jax.errors import ConfigError
 from cnn_jax.models import create_model
 from cnn_jax.pretrained import Network
 from cnn_jax.pretrained.preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from cnn_jax.tasks import Classification
 from cnn_jax.training import (
     ControlConfig,
     Experiment,
@@ -43,6 +42,7 @@ from cnn_jax.training import (
 from cnn_jax.training.experiment import Variables
 from cnn_jax.visual import compared_curves, grouped_bars, learning_curve
 from experiments.autoencoder import with_labels
+from experiments.tools.classifier import LossConfig, classification
 from experiments.tools.figures import classification_figures
 from experiments.tools.networks import NetworkConfig, load_any_network
 from experiments.tools.run import run
@@ -53,6 +53,7 @@ from experiments.tools.sources import (
     with_classes,
     with_norm,
 )
+from experiments.train import augmentations
 
 NAMES = {"random": "random start", "head": "pretrained, head alone", "all": "pretrained, then all"}
 
@@ -87,6 +88,7 @@ class Config:
     torchvision's GoogLeNet and Inception v3, one number for gray images."""
     norm: Literal["frozen", "batch"] = "frozen"
     """Statistics of BatchNorm in the second stage: the source's, or those of each batch."""
+    loss: LossConfig = field(default_factory=LossConfig)
     labels: tuple[int, ...] = ()
     """Numbers of training examples to compare; by default all examples are used."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -132,10 +134,8 @@ def build(config: Config) -> dict[str, Experiment]:
         raise ConfigError("--init run needs the run's directory: --from-run runs/…")
     if config.init == "weights" and config.from_run:
         raise ConfigError("--from-run needs --init run, compare or random, got weights")
-    padding = max(1, (config.data.image_size or 32) // 8)
-    dataset = load_dataset(
-        config.data, default="fashion_mnist", augment=[random_crop(padding=padding), random_flip()]
-    )
+    augment = partial(augmentations, "crop")
+    dataset = load_dataset(config.data, default="fashion_mnist", augment=augment)
     # A named network with random parameters needs no weights.
     named = config.init == "random" and not config.from_run
     source = None if named else _source(config, dataset)
@@ -187,7 +187,7 @@ def _random(config: Config, model: Any, dataset: Dataset) -> Experiment:
     # A random start has no measured statistics to keep.
     return Experiment(
         dataset=dataset,
-        task=Classification(with_norm(model, "batch")),
+        task=classification(with_norm(model, "batch"), config.loss, dataset),
         optimizer=config.random_optimizer,
         training=replace(config.training, duration=f"{total} steps"),
         control=config.control,
@@ -210,7 +210,7 @@ def _stages(
 
     head = Experiment(
         dataset=dataset,
-        task=Classification(with_norm(model, "frozen")),
+        task=classification(with_norm(model, "frozen"), config.loss, dataset),
         optimizer=config.head_optimizer,
         training=replace(config.training, duration=config.head_duration),
         control=config.control,
@@ -220,7 +220,7 @@ def _stages(
     )
     everything = replace(
         head,
-        task=Classification(with_norm(model, config.norm)),
+        task=classification(with_norm(model, config.norm), config.loss, dataset),
         optimizer=config.optimizer,
         training=config.training,
         initialize=from_head,

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import warnings
 from collections.abc import Sequence
 from functools import partial
 
@@ -12,7 +13,7 @@ from PIL import Image as PillowImage
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.examples import Crop
 from cnn_jax.data.image_files import FORMATS
-from cnn_jax.data.metadata import warn_of_metadata, without_metadata
+from cnn_jax.data.metadata import MetadataWarning, without_metadata
 
 MOST_PIXELS = 1 << 27
 """The largest width times height of an image that is decoded."""
@@ -49,8 +50,8 @@ def decode_image(
     """Decodes an image of one of `image_files.FORMATS` to uint8.
 
     The image is as viewers show it: its EXIF orientation is applied, and 16 bits are scaled to 8.
-    Without an alpha channel, transparency is ignored. If the metadata is broken, the pixels are
-    used as they are stored, with a `MetadataWarning`.
+    Without an alpha channel, transparency is ignored. Broken metadata is left out, with a
+    `MetadataWarning`.
 
     Args:
         encoded: the bytes of an image file.
@@ -65,24 +66,27 @@ def decode_image(
     """
     if not encoded:
         raise ValueError("it is empty")
-    decode = partial(_decode, channels=channels, crop=crop, at_most=at_most, name=name)
+    decode = partial(_decode, channels=channels, crop=crop, at_most=at_most)
     try:
-        return decode(encoded)
+        pixels, whole = decode(encoded)
     except ValueError as error:
         pixels_only = without_metadata(encoded)
         if pixels_only == encoded:
             raise
         try:
-            pixels = decode(pixels_only)
+            pixels, whole = decode(pixels_only)[0], False
         except ValueError:
             raise error from None
-        warn_of_metadata(name)
-        return pixels
+    if not whole:  # Python shows the warning of each image once.
+        message = f"metadata of {name} is broken and left out; its pixels are used"
+        warnings.warn(message, MetadataWarning, stacklevel=2)
+    return pixels
 
 
 def _decode(
-    encoded: bytes, *, channels: int, crop: Crop | None, at_most: int, name: str
-) -> UInt8[np.ndarray, "height width {channels}"]:
+    encoded: bytes, *, channels: int, crop: Crop | None, at_most: int
+) -> tuple[UInt8[np.ndarray, "height width {channels}"], bool]:
+    """The image, and whether its orientation could be read."""
     if encoded.startswith(b"RIFF"):
         _check_size(_webp_size(encoded))
     # Pillow tries all formats in turn, which takes longer than decoding a small image.
@@ -92,14 +96,17 @@ def _decode(
             _check_size(opened.size)
             # Before the draft, which changes the image's size.
             size = _within(opened.size, at_most) if at_most else opened.size
-            orientation = _orientation(opened, name)
+            try:
+                orientation, whole = opened.getexif().get(_ORIENTATION_TAG, 1), True
+            except Exception:  # Pillow's parsers raise many kinds of exceptions
+                orientation, whole = 1, False
             if size != opened.size:
                 opened.draft(None, size)
             image = as_mode(opened, _MODES[channels])
             if size != image.size:
                 image = image.resize(size, PillowImage.Resampling.BILINEAR)
-            if orientation is not None:
-                image = image.transpose(orientation)
+            if orientation in _ORIENTATIONS:
+                image = image.transpose(_ORIENTATIONS[orientation])
             if crop is not None:
                 image = crop(image)
             pixels = np.asarray(image)
@@ -111,7 +118,7 @@ def _decode(
         ) from error
     except _NOT_AN_IMAGE as error:
         raise ValueError(str(error)) from error
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+    return (pixels[..., None] if pixels.ndim == 2 else pixels), whole
 
 
 def _check_size(size: tuple[int, int]) -> None:
@@ -133,14 +140,6 @@ def _webp_size(encoded: bytes) -> tuple[int, int]:
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     width, height = struct.unpack_from("<HH", header, 6)
     return width & 0x3FFF, height & 0x3FFF
-
-
-def _orientation(image: PillowImage.Image, name: str) -> PillowImage.Transpose | None:
-    try:
-        return _ORIENTATIONS.get(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # Pillow's parsers raise many kinds of exceptions
-        warn_of_metadata(name)
-        return None
 
 
 def as_mode(image: PillowImage.Image, mode: str) -> PillowImage.Image:

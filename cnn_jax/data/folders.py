@@ -89,7 +89,12 @@ def _splits(root: Path) -> dict[str, Path]:
     A folder such as "test" is a split if it holds folders, or if it lies beside one that does.
     """
     found = {name: root / name for name in SPLIT_NAMES if (root / name).is_dir()}
-    return found if any(map(_folders_in, found.values())) else {"train": root}
+    if any(map(_folders_in, found.values())):
+        return found
+    match _folders_in(root):
+        case (only,) if _folders_in(root / only) and not _images_in(root / only):
+            raise DataError(f"{root} has the folder {only!r} alone: give the path {root / only}")
+    return {"train": root}
 
 
 def _folders_in(folder: Path) -> tuple[str, ...]:
@@ -102,6 +107,11 @@ def _folders_in(folder: Path) -> tuple[str, ...]:
     )
 
 
+def _images_in(folder: Path) -> list[Path]:
+    """The images that lie in a folder itself."""
+    return [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
+
+
 def _not_read(others: Sequence[Path]) -> tuple[str, ...]:
     """A note that counts files by their suffix and names the first ones."""
     if not others:
@@ -109,10 +119,7 @@ def _not_read(others: Sequence[Path]) -> tuple[str, ...]:
     counts = Counter(path.suffix.lower() or "no suffix" for path in others)
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in counts.most_common(LISTED))
     names = some_of([str(path) for path in others])
-    return (
-        f"{len(others):,} files in folders of images are not read ({kinds}); images are"
-        f" {listed_suffixes()}:\n  {names}",
-    )
+    return (f"files in class folders that are not read: {len(others):,} ({kinds})\n  {names}",)
 
 
 def _readable(files: Files) -> tuple[Files, tuple[str, ...]]:
@@ -152,7 +159,7 @@ def _files(
         DataError: there are no images, no classes or other classes.
     """
     there = _folders_in(folder)
-    beside = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
+    beside = _images_in(folder)
     if not there and beside:
         raise DataError(f"{folder} has {len(beside):,} images without a folder of their class")
     unknown = [name for name in there if name not in class_names]

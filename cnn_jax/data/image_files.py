@@ -35,17 +35,20 @@ SUFFIXES = frozenset(
 def images_below(folder: Path) -> tuple[list[Path], list[Path]]:
     """All image files below a folder at any depth, and all other files. Hidden ones are left out.
 
-    Images are told by their suffix. A link to a folder is not followed; it is one of the others.
+    Images are told by their suffix. A link to a folder is not followed; it is one of the others,
+    and so is a folder that cannot be opened.
     """
     images: list[Path] = []
     others: list[Path] = []
-    for parent, folders, files in os.walk(folder):
+    errors: list[OSError] = []
+    for parent, folders, files in os.walk(folder, onerror=errors.append):
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in (*files, *links):
             if not name.startswith("."):
                 image = os.path.splitext(name)[1].lower() in SUFFIXES and name not in links
                 (images if image else others).append(Path(parent, name))
+    others.extend(Path(error.filename) for error in errors)
     return sorted(images), sorted(others)
 
 

@@ -54,7 +54,7 @@ def load_dataset(
     *,
     default: str,
     augment: Sequence[Augment] | AugmentOf = (),
-    only: str = "",
+    only: Sequence[str] = (),
 ) -> Dataset:
     """Loads the data set that `config` names.
 
@@ -64,8 +64,8 @@ def load_dataset(
     images are streamed, a random resized crop that comes first is applied to the whole images,
     otherwise to the central squares.
 
-    `only` loads "train", "validation" or "test" alone, for an evaluation. What is missing or wrong
-    with the others is then no error, so that a folder with `val/` alone will do.
+    For an evaluation, `only=("validation", "test")` loads the first of these splits that there is,
+    alone. What is missing or wrong with the others is then no error: a folder with `val/` will do.
 
     Raises:
         DataError: a problem that the user can fix.

@@ -1,28 +1,19 @@
 """Images whose metadata is broken: their pixels still count."""
 
 import struct
-import warnings
+import zlib
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-_START_OF_SCAN, _APP0, _ADOBE, _APP15, _COMMENT = 0xDA, 0xE0, 0xEE, 0xEF, 0xFE
+_START_OF_SCAN, _APP0, _EXIF, _ADOBE, _APP15, _COMMENT = 0xDA, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
 
 
 class MetadataWarning(UserWarning):
-    """An image is read without its metadata, such as its EXIF orientation, which is broken."""
-
-
-def warn_of_metadata(name: str) -> None:
-    """Names an image whose metadata cannot be read. Python shows each such warning once."""
-    warnings.warn(
-        f"the metadata of {name} is broken: its pixels are used as they are stored",
-        MetadataWarning,
-        stacklevel=2,
-    )
+    """An image is read without a part of its metadata, such as its orientation, which is broken."""
 
 
 def without_metadata(encoded: bytes) -> bytes:
-    """A PNG or JPEG without the parts that do not change its pixels; others as they are."""
+    """A PNG or JPEG of its pixels and orientation (EXIF) alone; other files as they are."""
     if encoded.startswith(_PNG):
         return _png_pixels(encoded)
     if encoded.startswith(b"\xff\xd8"):
@@ -36,7 +27,9 @@ def _png_pixels(encoded: bytes) -> bytes:
     while start + 12 <= len(encoded):
         (length,) = struct.unpack_from(">I", encoded, start)
         end = start + 12 + length
-        if encoded[start + 4 : start + 8] in _PIXEL_CHUNKS:
+        kind, checksum = encoded[start + 4 : start + 8], encoded[end - 4 : end]
+        exif = kind == b"eXIf" and zlib.crc32(encoded[start + 4 : end - 4]).to_bytes(4) == checksum
+        if exif or kind in _PIXEL_CHUNKS:
             kept.append(encoded[start:end])
         start = end
     return b"".join(kept)
@@ -51,8 +44,8 @@ def _jpeg_pixels(encoded: bytes) -> bytes:
             break
         end = start + 2 + length
         # Adobe's segment of 12 bytes tells the colour space.
-        colours = marker == _ADOBE and length >= 14
-        if colours or not (_APP0 <= marker <= _APP15 or marker == _COMMENT):
+        needed = marker == _EXIF or (marker == _ADOBE and length >= 14)
+        if needed or not (_APP0 <= marker <= _APP15 or marker == _COMMENT):
             kept.append(encoded[start:end])
         start = end
     return b"".join([*kept, encoded[start:]])

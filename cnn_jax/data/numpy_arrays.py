@@ -127,7 +127,7 @@ def _checked(what: str, entry: str, given: Any) -> np.ndarray:
 def _images(what: str, images: np.ndarray) -> np.ndarray:
     way = ""
     if images.dtype.kind == "f" and images.size:
-        scale = "255 * " if np.nanmax(images) <= 1 else ""
+        scale = "255 * " if images.max() <= 1 else ""
         way = f": for bytes, take ({scale}images).round().astype(np.uint8)"
     elif images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] > 4:
         way = ": the channels come last, so take images.transpose(0, 2, 3, 1)"

@@ -13,7 +13,7 @@ from cnn_jax.data.dataset import Dataset, Stored, channel_statistics
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.examples import EncodedExamples, Examples, LabelledExamples, Spec
 from cnn_jax.data.folders import FolderExamples
-from cnn_jax.data.split_expressions import Parts, choose_splits, holds_out
+from cnn_jax.data.roles import Parts, choose_splits, holds_out
 from cnn_jax.data.splits import ArraySplit, Split, StreamSplit
 from cnn_jax.imagenet import readable_classes
 
@@ -34,7 +34,7 @@ def prepare(
     storage: Literal["auto", "device", "stream"] = "auto",
     workers: int = 0,
     augment: Sequence[Augment] | AugmentOf = (),
-    only: str = "",
+    only: Sequence[str] = (),
 ) -> Dataset:
     """The data set that the fields of `DataConfig` and the arguments of `load_dataset` describe.
 
@@ -47,7 +47,9 @@ def prepare(
         and sum(stored.sizes.values()) * _size(stored.spec) >= DEVICE_BYTES
     )
     labels = None
-    if only != "test" and holds_out(stored.sizes, validation, stored.defaults, stored.unusable):
+    if tuple(only) != ("test",) and holds_out(
+        stored.sizes, validation, stored.defaults, stored.unusable
+    ):
         if not streamed:  # Decoded once, because the labels of some readers are not known before.
             whole = _decoded(stored.splits["train"], np.arange(stored.sizes["train"]))
             stored = replace(stored, splits={**stored.splits, "train": whole})

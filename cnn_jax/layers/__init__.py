@@ -1,4 +1,9 @@
-"""The lecture's operators: pure functions, and a module where parameters are owned."""
+"""The lecture's operators: pure functions, and a module where parameters are owned.
+
+Sums are computed in float32 or wider, and outputs have the dtype of the input. Integers and
+booleans are taken as floats, except where values are only moved and keep their dtype. What is not
+finite is handed on. Arrays with other axes than annotated are a `ConfigError`.
+"""
 
 from cnn_jax.layers.activations import (
     Activation,

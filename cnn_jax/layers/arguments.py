@@ -20,7 +20,9 @@ def check_axes(axes: str, **arrays: Array | None) -> None:
     names = axes.split()
     required = [name for name in names if not name.startswith("*")]
     for name, array in arrays.items():
-        rank = len(required) if array is None else jnp.ndim(array)
+        if array is None:
+            continue
+        rank = jnp.ndim(array)
         if rank == len(required) or (rank > len(required) < len(names)):
             continue
         expected = ", ".join(f"{axis[1:]}…" if axis.startswith("*") else axis for axis in names)

@@ -82,7 +82,8 @@ def normalize_batch(
     """
     check_axes("*batch channels", x=x)
     check_axes("channels", scale=scale, bias=bias)
-    x, dtype = as_float(x), scale.dtype
+    x, scale = as_float(x), as_float(scale)
+    dtype = scale.dtype
     scale, bias = scale.astype(wide(scale)), bias.astype(wide(scale))
     alike = (varying_like(array, x, scale, bias) for array in (x, scale, bias))
     y, mean, variance = _normalize_batch(*alike, eps, axis_name or ())

@@ -109,8 +109,9 @@ class Airbench(nn.Module):
         conv = partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=dirac_init)
         norm = make_norm(self.norm, use_scale=False, momentum=0.4, eps=1e-12, dtype=self.dtype)
         self.body = AirbenchBody(self.widths, conv, norm, self.dtype)
-        head = {"use_bias": False, "kernel_init": unit_deviation_init}
-        self.head = make_classifier(self.num_classes, **head)
+        self.head = make_classifier(
+            self.num_classes, use_bias=False, kernel_init=unit_deviation_init
+        )
 
     def features(self, x: Images, *, train: bool = False) -> dict[str, Feature]:
         """The feature maps, in forward order."""

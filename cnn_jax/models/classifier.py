@@ -10,7 +10,7 @@ from cnn_jax.models import torch_names
 
 
 def make_classifier(
-    num_classes: int, linear: Callable[..., Any] = Linear, **options: Any
+    num_classes: int | None, linear: Callable[..., Any] = Linear, **options: Any
 ) -> Callable[[Array], Array]:
     """The linear layer that gives the logits, or the identity for 0 classes.
 
@@ -26,6 +26,6 @@ def _features(x: Array) -> Array:
     return x
 
 
-def classifier_names(num_classes: int, torch: str, path: str) -> dict[str, str]:
+def classifier_names(num_classes: int | None, torch: str, path: str) -> dict[str, str]:
     """The entries of `make_classifier` (see `torch_names`)."""
     return torch_names.linear(torch, path) if num_classes else {}

@@ -208,8 +208,8 @@ class GoogLeNet(nn.Module):
         )
         self.body = GoogLeNetBody(self.stem, self.transform_input, conv_block)
         if self.aux_logits:
-            self.aux1 = AuxiliaryHead(self.num_classes, self.dropout_aux, conv_block)
-            self.aux2 = AuxiliaryHead(self.num_classes, self.dropout_aux, conv_block)
+            self.aux1 = AuxiliaryHead(self.num_classes or 0, self.dropout_aux, conv_block)
+            self.aux2 = AuxiliaryHead(self.num_classes or 0, self.dropout_aux, conv_block)
         self.drop = Dropout(self.dropout)
         self.head = make_classifier(self.num_classes, kernel_init=normal_init)
 

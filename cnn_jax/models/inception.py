@@ -145,7 +145,7 @@ class InceptionV3(nn.Module):
         )
         self.body = InceptionBody(self.transform_input, conv_block)
         if self.aux_logits:
-            self.aux = AuxiliaryHead(self.num_classes, conv_block)
+            self.aux = AuxiliaryHead(self.num_classes or 0, conv_block)
         self.drop = Dropout(self.dropout)
         self.head = make_classifier(self.num_classes, kernel_init=normal_init)
 

@@ -20,7 +20,8 @@ from jaxtyping import Array, Float
 from cnn_jax.layers import Conv, Linear, activation, avg_pool, flatten, max_pool
 from cnn_jax.models import torch_names
 from cnn_jax.models.arrays import Feature, Images, Logits, at_least_float32
-from cnn_jax.models.checks import check_choice, check_images
+from cnn_jax.models.checks import as_num_classes, check_choice, check_images
+from cnn_jax.models.classifier import classifier_names
 from cnn_jax.models.conv_norm import MakeConv
 from cnn_jax.models.registry import CIFAR, MNIST, register
 
@@ -53,7 +54,7 @@ class LeNetBody(nn.Module):
 class LeNetHead(nn.Module):
     """Three linear layers; for a 5x5 map the first is the paper's convolution C5."""
 
-    num_classes: int
+    num_classes: int | None
     activation: str
 
     @nn.compact
@@ -61,7 +62,7 @@ class LeNetHead(nn.Module):
         activate = activation(self.activation)
         x = activate(Linear(120, name="fc1")(x))
         x = activate(Linear(84, name="fc2")(x))
-        return Linear(self.num_classes, name="fc3")(x)
+        return Linear(self.num_classes, name="fc3")(x) if self.num_classes else x
 
 
 class LeNet(nn.Module):
@@ -73,7 +74,7 @@ class LeNet(nn.Module):
 
     Attributes:
         padding: width of the border of zeros. 2 extends 28x28 pixels to the paper's 32x32.
-        num_classes: number of outputs.
+        num_classes: number of outputs; 0 or None gives the features before the last layer.
         activation: after all layers but the last; the paper's is "tanh" (see `activation`).
         pooling: "average", as in the paper, or "max".
         dtype: dtype of the body's computation, such as bfloat16; parameters and the classifier
@@ -85,12 +86,13 @@ class LeNet(nn.Module):
     """
 
     padding: int = 2
-    num_classes: int = 10
+    num_classes: int | None = 10
     activation: str = "tanh"
     pooling: Pooling = "average"
     dtype: Dtype | None = None
 
     def __post_init__(self) -> None:
+        self.num_classes = as_num_classes(self.num_classes)
         activation(self.activation)
         check_choice("pooling", self.pooling, tuple(POOLINGS))
         super().__post_init__()
@@ -119,9 +121,9 @@ class LeNet(nn.Module):
         names: dict[str, str] = {}
         for number in (1, 2):
             names |= torch_names.conv(f"conv{number}", f"body/conv{number}", bias=True)
-        for number in (1, 2, 3):
+        for number in (1, 2):
             names |= torch_names.linear(f"fc{number}", f"head/fc{number}")
-        return names
+        return names | classifier_names(self.num_classes, "fc3", "head/fc3")
 
     @property
     def torch_note(self) -> str:
@@ -136,5 +138,4 @@ class LeNet(nn.Module):
 
 
 register("lenet5", LeNet, MNIST)
-_TUTORIAL = {"padding": 0, "activation": "relu", "pooling": "max"}
-register("cifar_lenet5", LeNet, CIFAR, **_TUTORIAL)
+register("cifar_lenet5", LeNet, CIFAR, padding=0, activation="relu", pooling="max")

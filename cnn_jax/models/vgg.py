@@ -63,7 +63,7 @@ class VGGHead(nn.Module):
 
     hidden: tuple[int, int]
     dropout: float
-    num_classes: int
+    num_classes: int | None
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch features"], *, train: bool) -> Logits:

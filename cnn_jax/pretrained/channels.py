@@ -39,11 +39,12 @@ def change_channels(network: Network, channels: int) -> Network:
     model, mean, std = network.model, np.asarray(scale.mean), np.asarray(scale.std)
     if getattr(model, "transform_input", False):
         model, mean, std = model.clone(transform_input=False), np.full(3, 0.5), np.full(3, 0.5)
+    height, width, before = scale.image_shape
     variables = flatten_dict(network.variables, sep="/")
-    for path in _depend_on_channels(model, *scale.image_shape[:2], len(mean), channels):
+    for path in _depend_on_channels(model, height, width, before, channels):
         if jnp.ndim(variables[path]) != 4:
             raise ConfigError(
-                f"{network.title} takes images of {len(mean)} channels, got {channels}; only a "
+                f"{network.title} takes images of {before} channels, got {channels}; only a "
                 f"convolution can be adapted, and {path} has shape {jnp.shape(variables[path])}"
             )
         variables[path] = change_kernel_channels(variables[path], channels)

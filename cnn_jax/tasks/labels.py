@@ -143,8 +143,8 @@ def label_weights(
     Raises:
         ConfigError: labels or weights that do not belong to the outputs.
     """
-    weights = per_class(outputs, class_weights)
     targets = class_targets(outputs, labels, ignore_index)
+    weights = per_class(outputs, class_weights)
     if is_soft(labels):
         return jnp.ones(labels.shape[:-1], outputs.dtype)
     return jnp.sum(targets * weights.reshape(*[1] * (targets.ndim - 1), -1), axis=-1)

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from cnn_jax.errors import check_range
+
 
 @dataclass(frozen=True)
 class ControlConfig:
@@ -29,6 +31,12 @@ class ControlConfig:
     restore_best: Literal["auto", "yes", "no"] = "auto"
     """Use the weights of the best evaluation, not the last ones, for the results, the figures and
     later members of a study; auto: with early stopping."""
+
+    def __post_init__(self) -> None:
+        check_range(self, 0, plateau_patience=self.plateau_patience)
+        check_range(self, 0, stop_patience=self.stop_patience)
+        check_range(self, 0, min_improvement=self.min_improvement)
+        check_range(self, 0, 1, plateau_factor=self.plateau_factor)
 
     @property
     def restores_best(self) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cnn_jax.errors import ConfigError
+from cnn_jax.imagenet import readable_classes
 
 LISTED = 10
 """At most this many names are listed in a message."""
@@ -36,6 +37,7 @@ def match_classes(
     """
     if not asked:
         raise ConfigError(f"{data} has no classes: expected images with labels")
+    known = readable_classes(known)  # as those of the data set are
     extra = [name for name in asked if name not in known]
     missing = [name for name in known if name not in asked]
     if len(extra) == len(asked) == len(known) and (_says_nothing(known) or _says_nothing(asked)):
@@ -57,7 +59,7 @@ def match_classes(
             f"not know: {_some(extra)}; its classes that the data set lacks: "
             f"{_some(missing) or 'none'}. Rename the folders of the classes, or leave them out"
         )
-    if twice := [name for name in asked if list(known).count(name) > 1]:
+    if twice := [name for name in asked if known.count(name) > 1]:
         raise ConfigError(f"several classes of {network} have the name {_some(twice)}")
     note = (
         f"evaluated over the {len(asked)} of {len(known)} classes of {network} that {data} has: "
@@ -68,8 +70,8 @@ def match_classes(
 
 
 def _says_nothing(names: Sequence[str]) -> bool:
-    """Whether the names are numbers, such as "class 7" and "7", or WordNet's, such as n01440764."""
-    return all(re.fullmatch(r"(class )?\d+|n\d{8}", name) for name in names)
+    """Whether the names are numbers, such as "class 7" and "7"."""
+    return all(re.fullmatch(r"(class )?\d+", name) for name in names)
 
 
 def _some(names: Sequence[str]) -> str:

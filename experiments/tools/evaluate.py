@@ -33,7 +33,7 @@ from cnn_jax.tasks import confusion_counts, softmax_cross_entropy, top_k_accurac
 from cnn_jax.tasks.metrics import mean, weighted_sums
 from experiments.tools.class_matching import Matching, match_classes
 from experiments.tools.command_line import at_least_one, run_tool
-from experiments.tools.evaluation_data import as_seen_by, load_data
+from experiments.tools.evaluation_data import Role, as_seen_by, load_data
 from experiments.tools.evaluation_report import Row, class_table, network_table, write
 from experiments.tools.messages import say
 from experiments.tools.networks import NetworkConfig, load_network
@@ -52,9 +52,9 @@ class Options:
     network: OmitArgPrefixes[NetworkConfig] = field(default_factory=NetworkConfig)
     data: DataConfig = field(default_factory=DataConfig)
     """The name auto is the run's own data with --run, else imagenet2012."""
-    split: str = ""
-    """Examples to evaluate: train, validation or test; see --data.validation. By default those that
-    a run's final table ends with (test, else validation), and validation of data that is named."""
+    split: Role = "auto"
+    """Examples to evaluate, see --data.validation. auto: those that a run's final table ends with
+    (test, else validation), and validation, else test, of data that is named."""
     batch_size: int = 64
     """Images per call of the network."""
     output: OmitArgPrefixes[OutputConfig] = field(default_factory=OutputConfig)

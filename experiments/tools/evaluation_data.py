@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import cattrs
 import numpy as np
@@ -11,6 +11,7 @@ from PIL import Image as PillowImage
 
 from cnn_jax.data import DataConfig, Dataset, Spec, StreamSplit, load_dataset
 from cnn_jax.data.array_file import SUFFIX
+from cnn_jax.data.errors import DataError
 from cnn_jax.data.examples import EncodedExamples, Examples, HostExample, image_and_label
 from cnn_jax.data.load import EMBEDDED
 from cnn_jax.data.splits import Split
@@ -18,26 +19,34 @@ from cnn_jax.errors import ConfigError
 from cnn_jax.pretrained import Preprocessing
 from cnn_jax.saved_run import read_config
 
+Role = Literal["auto", "train", "validation", "test"]
 
-def load_data(given: DataConfig, run: str, asked: str) -> tuple[Dataset, str, str]:
+
+def load_data(given: DataConfig, run: str, asked: Role) -> tuple[Dataset, str, str]:
     """The data set to evaluate on, the name of the split, and a note if the data have changed.
 
     Args:
         given: the user's choice. The name "auto" is the run's own data, or imagenet2012 without a
             run.
         run: directory of a run, or "".
-        asked: name of the split. By default it is that of the run's last figures for its own data
-            (test, else validation), and for other data validation, else test: ImageNet's test
-            labels are secret.
+        asked: name of the split. "auto" is that of the run's last figures for its own data (test,
+            else validation), and validation, else test, for other data: ImageNet's test labels are
+            secret.
 
     Raises:
-        ConfigError: there is no such split, or it holds no images with labels.
-        DataError: as `load_dataset`.
+        ConfigError: the split holds no images with labels.
+        DataError: as `load_dataset`, among others if there is no such split.
     """
     if run and given.name == "auto":
-        own, recorded = _data_of_run(run, given)
-        dataset = load_dataset(own, default=own.name)
-        split = choose_split(dataset, asked, ("test", "validation", "train"))
+        data, recorded = _data_of_run(run, given)
+        there = [role for role in ("test", "validation", "train") if role in recorded["examples"]]
+        try:
+            dataset, split = _load(data, there[:1] if asked == "auto" else [asked])
+        except DataError as error:
+            raise DataError(
+                f"{error}\nThis is the data set that the run was trained on; name another one with "
+                "--data.name"
+            ) from None
         now, then = len(dataset.splits[split]), recorded["examples"].get(split)
         changed = f"{split} has {now:,} examples, and had {then:,} when the run was made"
         return dataset, split, "" if then in (None, now) else changed
@@ -45,8 +54,17 @@ def load_data(given: DataConfig, run: str, asked: str) -> tuple[Dataset, str, st
     if data.name not in EMBEDDED and not data.name.endswith(SUFFIX):
         # Such a data set needs a size, but each network resizes the original images.
         data = replace(data, storage="stream", image_size=data.image_size or 64)
-    dataset = load_dataset(data, default=data.name)
-    return dataset, choose_split(dataset, asked, ("validation", "test", "train")), ""
+    return *_load(data, ["validation", "test"] if asked == "auto" else [asked]), ""
+
+
+def _load(data: DataConfig, roles: Sequence[str]) -> tuple[Dataset, str]:
+    """The first of the splits that is there, alone, and its name."""
+    dataset = load_dataset(data, default=data.name, only=tuple(roles))
+    (name,) = dataset.splits
+    spec = dataset.splits[name].spec
+    if "label" not in spec or "image" not in spec or spec["image"].dtype != np.uint8:
+        raise ConfigError(f"{dataset.title}, {name}: expected images of bytes with labels")
+    return dataset, name
 
 
 def _data_of_run(directory: str, given: DataConfig) -> tuple[DataConfig, dict[str, Any]]:
@@ -57,39 +75,23 @@ def _data_of_run(directory: str, given: DataConfig) -> tuple[DataConfig, dict[st
     _, member, saved = read_config(directory)
     recorded = saved["networks"][member]["data"]
     own = cattrs.structure(saved["config"].get("data", {}), DataConfig)
-    changed = {
+    changed: dict[str, Any] = {
         one.name: value
         for one in fields(given)
         if (value := getattr(given, one.name)) != one.default
     }
     # "auto" may find another data set today.
     name = recorded["name"] if own.name == "auto" else own.name
-    return replace(own, **{"name": name} | changed), recorded
-
-
-def choose_split(dataset: Dataset, asked: str, order: Sequence[str]) -> str:
-    """The split that was asked for, or the first in order that is there.
-
-    Raises:
-        ConfigError: the split is not there, or its examples are no images with labels.
-    """
-    splits = dataset.splits
-    name = asked or next(name for name in order if name in splits)
-    if name not in splits:
-        raise ConfigError(f"--split {name}: there are {', '.join(splits)}")
-    spec = splits[name].spec
-    image = spec.get("image")
-    if image is None or image.dtype != np.uint8 or "label" not in spec:
-        raise ConfigError(f"{dataset.title}, {name}: expected images of bytes with labels")
-    return name
+    return replace(own, **{"name": name, **changed}), recorded
 
 
 def as_seen_by(split: Split, preprocessing: Preprocessing) -> StreamSplit:
     """The split with images resized and cropped for a network, not yet normalized."""
+    examples: Any = split
     stream = (
         split
         if isinstance(split, StreamSplit)
-        else StreamSplit(split, np.arange(len(split), dtype=np.int32))
+        else StreamSplit(examples, np.arange(len(split), dtype=np.int32))
     )
     shape = preprocessing.image_shape
     if isinstance(stream.examples, EncodedExamples):

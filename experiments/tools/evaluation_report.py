@@ -123,8 +123,8 @@ def write(folder: Path, rows: Sequence[Row], *, data: str, split: str) -> list[s
     figures = []
     for row in rows:
         name = "confusion.png" if len(rows) == 1 else f"confusion-{slug(row.title)}.png"
-        title = printable(f"{row.title}\non {data}, {split}")
         names = [printable(name) for name in row.class_names]
-        save_figure(confusion_matrix(row.counts, names, title=title), folder / name)
+        figure = confusion_matrix(row.counts, names, title=printable(f"{data}, {split}"))
+        save_figure(figure, folder / name, heading=printable(row.title))
         figures.append(name)
     return ["networks.csv", "classes.csv", "evaluation.json", *figures]

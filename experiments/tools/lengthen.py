@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.training import Experiment, make_plan, make_schedule
+from cnn_jax.training import Experiment, OptimizerConfig, make_plan, make_schedule
 from experiments.tools import run_directory
 from experiments.tools.command_line import RunOptions
 from experiments.tools.run_directory import RunDirectoryError
@@ -73,7 +73,7 @@ def check(directory: Path, study: Mapping[str, Experiment]) -> list[str]:
 
 def _schedule(experiment: Experiment, duration: str, at: int) -> str:
     """What becomes of a schedule that depends on the length; "" for one that does not."""
-    if experiment.program is not None:
+    if experiment.program is not None or not isinstance(experiment.optimizer, OptimizerConfig):
         return ""
     before = replace(experiment, training=replace(experiment.training, duration=duration))
     plans = [make_plan(one) for one in (before, experiment)]

@@ -11,6 +11,7 @@ from cnn_jax.pretrained import Network, Preprocessing
 from cnn_jax.pretrained.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from cnn_jax.saved_run import Checkpoint, load_run
 from cnn_jax.tasks import Classification
+from experiments.tools.own_models import import_own_models
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def load_any_network(config: NetworkConfig) -> Network:
         )
     if config.run:
         return load_run(config.run, _checkpoint_of_run(config.checkpoint))
+    import_own_models()
     if config.checkpoint:
         return _from_checkpoint(config)
     create_model(config.model)  # names similar models if it is unknown

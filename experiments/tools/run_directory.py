@@ -17,7 +17,7 @@ import jax
 
 from cnn_jax.errors import UserError
 from cnn_jax.layers.cpu import onednn
-from cnn_jax.training import Experiment
+from cnn_jax.training import Experiment, OptimizerConfig
 from cnn_jax.training.sweep import JOINT
 
 LISTED = 20
@@ -230,11 +230,9 @@ def last_step(directory: Path) -> int | None:
 
 def settings(experiment: Experiment) -> dict[str, Any]:
     """What an experiment really trains with, as JSON: a configuration may leave it open."""
-    parts = {
-        "training": experiment.training,
-        "optimizer": experiment.optimizer,
-        "control": experiment.control,
-    }
+    parts = {"training": experiment.training, "control": experiment.control}
+    if isinstance(experiment.optimizer, OptimizerConfig):
+        parts["optimizer"] = experiment.optimizer
     return plain(parts)
 
 

@@ -25,7 +25,7 @@ from cnn_jax.visual import compared_curves, save_figure
 from experiments.tools.command_line import run_tool
 from experiments.tools.messages import printable, say
 from experiments.tools.output import OutputConfig, output_folder, write_csv, writing
-from experiments.tools.rate_sweep import number
+from experiments.tools.report import number
 from experiments.tools.saved_runs import SavedRun, read_runs
 
 DRAWN: tuple[Literal["loss", "accuracy"], ...] = ("loss", "accuracy")
@@ -85,25 +85,25 @@ def overview(runs: Sequence[SavedRun], title: str) -> Table:
     """A table with one row per run, the newest last."""
     table = Table(title=escape(title), title_justify="left")
     table.add_column("run", no_wrap=True)  # to be copied
-    for heading in ("model", "data", "not default", "steps", "metric", "date", "state"):
-        table.add_column(
-            heading, overflow="fold", justify="right" if heading == "steps" else "left"
-        )
+    for heading in ("model", "data", "not default"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("metric", "state", "date"):
+        table.add_column(heading)
     for run in sorted(runs, key=lambda run: run.date):
-        changed = ", ".join(f"{name}={value}" for name, value in run.changed.items())
         split = "test" if "test" in run.metrics else "validation"
         value, metric = run.metrics.get(split, {}).get(run.best_metric), run.best_metric
+        state = "finished" if run.finished else "interrupted" if run.step else "not started"
         cells = (
             run.name,
             run.model,
             run.data,
-            changed,
-            f"{run.step:,}",
-            "" if value is None else f"{metric} {number(metric, value)} ({split})",
+            "\n".join(f"{name}={value}" for name, value in run.changed.items()),
+            "" if value is None else f"{split} {metric} {number(metric, value)}",
+            f"{state}, {run.step:,} steps",
             f"{run.date:%Y-%m-%d %H:%M}",
-            "finished" if run.finished else "interrupted" if run.step else "not started",
         )
-        table.add_row(*(escape(printable(cell)) for cell in cells))
+        lines = (map(printable, cell.split("\n")) for cell in cells)
+        table.add_row(*(escape("\n".join(cell)) for cell in lines))
     return table
 
 
@@ -128,10 +128,8 @@ def differences(runs: Sequence[SavedRun]) -> list[dict[str, str]]:
 
 def _comparison(rows: Sequence[dict[str, str]], title: str) -> Table:
     table = Table(title=escape(title), title_justify="left")
-    for place, name in enumerate(rows[0]):
-        table.add_column(
-            escape(printable(name)), overflow="fold", justify="right" if place else None
-        )
+    for name in rows[0]:
+        table.add_column(escape(printable(name)), overflow="fold")
     for row in rows:
         table.add_row(*(escape(printable(value)) for value in row.values()))
     return table
@@ -180,5 +178,5 @@ def _list(workdir: Path, console: Console) -> None:
         raise UserError(f"there are no runs in {workdir}; name their folder with --workdir")
     if runs:
         console.print(overview(runs, f"runs in {workdir}"))
-    for error in errors:
-        say(console, f"left out: {error}")
+    for left_out in errors:
+        say(console, f"left out: {left_out}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from cnn_jax.description import DescriptionError, rebuild
 from cnn_jax.errors import UserError
+from cnn_jax.models import registered_name
 from cnn_jax.training import Row, read_metrics
 from experiments.tools.run_directory import plain, read_json
 
@@ -20,7 +21,7 @@ class SavedRun:
     Attributes:
         directory: of its metrics and checkpoints.
         name: experiment, name and member, such as "finetune/1234abcd/all".
-        model: class of its model, or of its task if that has several.
+        model: its registered name or class; the class of its task if that has several models.
         data: title of the data set.
         config: values of the configuration by dotted name, and the seed.
         changed: those that are not the defaults of its experiment, as far as it is known today.
@@ -91,10 +92,11 @@ def _read(
     files = [directory.parent / "config.json", directory / "config.json", summary_path, rows_path]
     written = max(path.stat().st_mtime for path in files if path.exists())
     end = summary.get("step", 0)
+    task = _rebuilt(network["task"])
     return SavedRun(
         directory=directory,
         name="/".join(filter(None, (run, member))),
-        model=_class_name(network["task"]["fields"].get("model", network["task"])),
+        model=_model(task, network["task"]),
         data=network["data"]["title"],
         config=config,
         changed=changed,
@@ -102,7 +104,7 @@ def _read(
         # A finished run that is trained for longer has newer checkpoints than its summary.
         finished=bool(summary) and max([0, *steps]) <= end,
         metrics=metrics,
-        best_metric=_best_metric(network["task"], metrics),
+        best_metric=getattr(task, "best_metric", ""),
         date=datetime.fromtimestamp(written),
     )
 
@@ -133,14 +135,18 @@ def _changed(experiment: str, saved: Mapping[str, Any], config: dict[str, Any]) 
     return chosen | {name: value for name, value in config.items() if defaults.get(name) != value}
 
 
-def _best_metric(task: Any, metrics: Mapping[str, Mapping[str, float]]) -> str:
+def _rebuilt(description: Any) -> Any:
+    """The task; None if its classes have changed since."""
     try:
-        return str(rebuild(task).best_metric)
-    except (DescriptionError, AttributeError):
-        return next((name for values in metrics.values() for name in values), "")
+        return rebuild(description)
+    except DescriptionError:
+        return None
 
 
-def _class_name(description: Any) -> str:
+def _model(task: Any, description: Any) -> str:
+    model = getattr(task, "model", None)
+    if model is not None:
+        return registered_name(model)
     return str(description["class"]).rpartition(".")[2]
 
 

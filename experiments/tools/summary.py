@@ -22,6 +22,7 @@ from cnn_jax.errors import ConfigError
 from cnn_jax.models import create_model, example_shape, list_models
 from cnn_jax.models.summary import LayerSummary, tabulate
 from experiments.tools.command_line import run_tool
+from experiments.tools.own_models import import_own_models
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Options:
     channels: int | None = None
     """Channels of an image; by default 1 for models of digits and 3 for the others."""
     num_classes: int | None = None
-    """Number of outputs; by default the model's own."""
+    """Number of outputs; by default the model's own. 0 leaves the last layer out."""
     depth: int | None = None
     """Number of module levels to show; by default all. Inner modules count for the outer ones."""
 
@@ -70,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(options: Options, console: Console) -> None:
+    import_own_models()
     if not options.model:
         console.print(Columns(list_models(), column_first=True, expand=False))
         return

@@ -89,7 +89,7 @@ def test_the_file_is_named(tmp_path):
 def test_one_split_of_a_file_is_enough_to_evaluate(tmp_path):
     np.savez(tmp_path / "held.npz", **{k: v for k, v in ARRAYS.items() if "test" in k})
     config = DataConfig(name=str(tmp_path / "held.npz"))
-    dataset = load_dataset(config, default="digits", only="test")
+    dataset = load_dataset(config, default="digits", only=["test"])
     assert {name: len(split) for name, split in dataset.splits.items()} == {"test": 6}
     assert dataset.image_shape == (5, 4, 3) and dataset.mean == ()
 

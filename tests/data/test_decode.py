@@ -208,7 +208,7 @@ PIXELS = noise(1, (6, 5, 3))[0]
 )
 def test_broken_metadata_of_a_png_is_named_and_its_pixels_count(broken):
     whole = png(PIXELS)
-    with pytest.warns(MetadataWarning, match="the metadata of a.png is broken") as caught:
+    with pytest.warns(MetadataWarning, match="metadata of a.png is broken") as caught:
         pixels = decode_image(whole[:33] + broken + whole[33:], 3, name="a.png")
     assert np.array_equal(pixels, PIXELS) and len(caught) == 1
 
@@ -219,12 +219,12 @@ def test_broken_metadata_of_other_formats_is_named_and_their_pixels_count():
     whole = jpeg.getvalue()
     for marker, content in ((0xE0, b"JFIF"), (0xE2, b"ICC_PROFILE\0"), (0xEE, b"Adobe")):
         segment = struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
-        with pytest.warns(MetadataWarning, match="the metadata of b.jpg"):
+        with pytest.warns(MetadataWarning, match="metadata of b.jpg"):
             pixels = decode_image(whole[:2] + segment + whole[2:], 3, name="b.jpg")
         assert np.array_equal(pixels, decode_image(whole, 3))
     webp = io.BytesIO()
     image.save(webp, "webp", lossless=True, exif=b"Exif\0\0no TIFF at all")
-    with pytest.warns(MetadataWarning, match="the metadata of c.webp"):
+    with pytest.warns(MetadataWarning, match="metadata of c.webp"):
         assert np.array_equal(decode_image(webp.getvalue(), 3, name="c.webp"), PIXELS)
 
 
@@ -237,8 +237,27 @@ def test_the_colours_of_a_cmyk_jpeg_survive_broken_metadata():
     assert np.array_equal(pixels, decode_image(whole, 3))
 
 
+def test_the_orientation_survives_other_broken_metadata():
+    exif, turned = Image.Exif(), np.rot90(PIXELS, -1)
+    exif[274] = 6
+    for kind, at, broken in (
+        ("png", 33, chunk(b"tEXt", b"a\0b", checksum=1)),
+        ("jpeg", 2, b"\xff\xe2\0\x0eICC_PROFILE\0"),
+    ):
+        file = io.BytesIO()
+        Image.fromarray(PIXELS).save(file, kind, exif=exif)
+        whole = file.getvalue()
+        with pytest.warns(MetadataWarning):
+            pixels = decode_image(whole[:at] + broken + whole[at:], 3)
+        assert pixels.shape == turned.shape and np.array_equal(pixels, decode_image(whole, 3))
+
+
+@pytest.mark.filterwarnings("error")
 def test_broken_pixels_stay_an_error():
     whole = png(noise(1, (30, 30, 3))[0])
     broken = whole[:33] + chunk(b"gAMA", b"\0") + whole[33:]
     with pytest.raises(ValueError, match="Truncated gAMA"):
         decode_image(broken[: len(broken) // 2], 3)
+    webp = encoded(Image.fromarray(noise(1, (64, 64, 3))[0]), "webp")
+    with pytest.raises(ValueError):
+        decode_image(webp[: len(webp) // 2], 3)

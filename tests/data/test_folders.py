@@ -131,6 +131,10 @@ def test_layout_errors(folder, tmp_path_factory):
         load(other / "nowhere")
     with pytest.raises(DataError, match=r"has no folders, one for each class: expected train"):
         load(other)
+    (other / "photos" / "cat").mkdir(parents=True)
+    with pytest.raises(DataError, match="has the folder 'photos' alone: give the path .*/photos"):
+        load(other)
+    shutil.rmtree(other / "photos")
     (other / "train").mkdir()
     with pytest.raises(DataError, match=r"class folder .*/train holds no images: expected"):
         load(other)
@@ -163,17 +167,23 @@ def test_what_is_not_read_is_counted_and_named(folder):
     (folder / "train" / "red" / ".hidden").write_text("")
     (folder / "train" / "blue" / "link").symlink_to(folder / "train" / "red")
     (note,) = load(folder).notes
-    assert note.startswith("6 files in folders of images are not read (")
+    assert note.startswith("files in class folders that are not read: 6 (")
     for part in (".txt 2", ".psd 1", "no suffix 2", ".png 1", "more/b.txt", "train/loose.png"):
         assert part in note
     assert ".hidden" not in note
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root opens every folder")
+def test_a_closed_folder_is_named(folder):
+    (folder / "train" / "red" / "closed").mkdir(mode=0)
+    assert "red/closed" in load(folder).notes[0]
+
+
 def test_a_folder_with_one_split_is_enough_to_evaluate(folder):
     config = DataConfig(name=str(folder), image_size=8)
-    whole = load_dataset(config, default="cifar10", only="validation")
+    whole = load_dataset(config, default="cifar10", only=["validation"])
     shutil.rmtree(folder / "train")
-    alone = load_dataset(config, default="cifar10", only="validation")
+    alone = load_dataset(config, default="cifar10", only=["validation"])
     assert alone.splits.keys() == {"validation"} and alone.class_names == whole.class_names
     assert alone.image_shape == (8, 8, 3)
     for name, array in alone.splits["validation"].arrays.items():
@@ -181,7 +191,7 @@ def test_a_folder_with_one_split_is_enough_to_evaluate(folder):
     with pytest.raises(DataError, match=r"no split named 'train', only val \(6\): choose one"):
         load(folder)
     with pytest.raises(DataError, match=r"no split for test, only val \(6\)"):
-        load_dataset(config, default="cifar10", only="test")
+        load_dataset(config, default="cifar10", only=["test"])
 
 
 @pytest.mark.parametrize("storage", ["device", "stream"])

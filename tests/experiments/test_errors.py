@@ -1,6 +1,7 @@
 """What a user can get wrong is told in one clear message, without a traceback, with status 2."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -89,6 +90,38 @@ def test_overwrite_leaves_what_is_no_run_alone(error, tmp_path):
     assert (tmp_path / "resnet_cifar" / "thesis" / "chapter.txt").exists()
 
 
+@pytest.mark.parametrize("config", ["{}", "[]", '{"experiment": "mine"}'])
+def test_overwrite_leaves_a_foreign_config_alone(error, tmp_path, config):
+    foreign = tmp_path / "resnet_cifar" / "thesis"
+    (foreign / "figures").mkdir(parents=True)
+    (foreign / "config.json").write_text(config)
+    assert "holds no run" in error(*SMOKE, "--name", "thesis", "--overwrite")
+    assert sorted(path.name for path in foreign.iterdir()) == ["config.json", "figures"]
+
+
+def test_overwrite_removes_what_the_run_wrote_and_nothing_else(error, tmp_path):
+    outside, run = tmp_path / "resnet_cifar" / "outside", tmp_path / "resnet_cifar" / "mine"
+    error(*SMOKE, *NOT_TO_START, "--name", "mine")
+    saved = json.loads((run / "config.json").read_text())
+    # A member is a name; a path in its place would lead out of the run.
+    saved["networks"] |= {"member": {}, "../outside": {}}
+    (run / "config.json").write_text(json.dumps(saved))
+    for folder in (run, run / "member", run / "rates", outside):
+        (folder / "checkpoints" / "3").mkdir(parents=True)
+        (folder / "metrics.csv").write_text("step")
+    (run / "notes.txt").write_text("mine")
+    error(*SMOKE, *NOT_TO_START, "--name", "mine", "--overwrite")
+    assert sorted(path.name for path in run.iterdir()) == ["config.json", "notes.txt"]
+    assert set(json.loads((run / "config.json").read_text())["networks"]) == {""}
+    assert (outside / "checkpoints" / "3").is_dir() and (outside / "metrics.csv").exists()
+
+
+def test_a_work_directory_that_is_a_pattern(error, tmp_path):
+    message = error(*SMOKE, workdir=tmp_path / "runs[1]")
+    assert "its name has [ and ]" in message and "choose a directory" in message
+    assert not (tmp_path / "runs[1]").exists()
+
+
 def test_resume_of_what_cannot_be_resumed(error, tmp_path):
     assert "there is no run in" in error("--resume", str(tmp_path / "nowhere"))
 
@@ -100,6 +133,13 @@ def test_resume_of_what_cannot_be_resumed(error, tmp_path):
     error(*SMOKE, *NOT_TO_START, "--name", "mine")
     message = error("--resume", str(tmp_path / "resnet_cifar" / "mine"), "--depth", "14")
     assert "depth: there 8, asked 14" in message and "Leave these flags out" in message
+    # Only what was asked for and differs is listed.
+    assert message.count("there") == message.count("asked") == 1
+    message = error("--resume", str(tmp_path / "resnet_cifar" / "mine"), "--seed", "7")
+    assert "seed: there 0, asked 7" in message
+    message = error("--resume", str(tmp_path / "resnet_cifar" / "mine"), "--overwrite")
+    assert "--overwrite would delete it" in message
+    assert (tmp_path / "resnet_cifar" / "mine" / "config.json").exists()
 
 
 def test_a_work_directory_that_cannot_be_written(error, tmp_path):

@@ -72,7 +72,7 @@ def test_accuracy_and_loss_are_those_of_each_image_by_itself(folder):
     ("more", "message"),
     [
         (["--num-classes", "3"], "misshapen"),
-        (["--split", "test"], "--split test: there are train, validation"),
+        (["--split", "test"], "there is no split for test, only"),
         (["--models", "resnet18"], "not both"),
         (["--batch-size", "0"], "--batch-size must be at least 1, got 0"),
         (
@@ -195,7 +195,7 @@ def test_names_that_say_nothing_are_matched_by_their_order():
     assert numbered.outputs == (0, 1) and numbered.class_names == ("a", "b")
     assert "matched by their order" in numbered.note
     assert match(("a", "b"), ("0", "1")).class_names == ("a", "b")
-    assert match(("tench", "goldfish"), ("n01440764", "n01443537")).class_names[0] == "tench"
+    assert match(("n01440764", "n01443537"), ("goldfish",)).outputs == (1,)  # WordNet's names
     assert match(("0", "1", "2"), ("0", "2")).outputs == (0, 2)
     assert match(("a", "b"), ("b", "a")) == Matching((1, 0), ("b", "a"))
     with pytest.raises(ConfigError, match="2 classes without names, and data has 3: give"):
@@ -236,6 +236,21 @@ def test_data_that_have_changed_are_said(colours, tmp_path, capsys):
     evaluate.main(["--run", str(copy), "--output", str(tmp_path / "out")])
     printed = " ".join(capsys.readouterr().out.split())
     assert "validation has 8 examples, and had 9 when the run was made" in printed
+    shutil.rmtree(data)
+    message = said(["--run", str(copy), "--output", str(tmp_path / "other")], capsys)
+    assert "that the run was trained on; name another one with --data.name" in message
+
+
+def test_a_folder_with_one_split_will_do(colours, tmp_path):
+    run, draw = colours
+    data = draw("one", {"black": 0, "gray": 120, "white": 240})
+    shutil.rmtree(data / "train")
+    words = ["--run", str(run), "--output", str(tmp_path / "out"), "--overwrite", "--data.name"]
+    (row,) = evaluate.main([*words, str(data)])
+    assert row.top1 == pytest.approx(accuracy_over(run, row.class_names, data / "val"))
+    (data / "val").rename(data / "test")
+    (again,) = evaluate.main([*words, str(data)])
+    assert again.top1 == row.top1 and again.examples == 9
 
 
 def test_models_without_weights_are_named(capsys):

@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from cnn_jax.data import DataConfig, load_dataset
+from cnn_jax.models import create_model
+from cnn_jax.pretrained import Network, Preprocessing
 from cnn_jax.training import read_metrics
+from experiments import finetune, resnet_cifar
 from experiments.__main__ import experiments, main
 from experiments.tools import run as run_module
 from experiments.tools.command_line import RunOptions, parse
-from experiments.tools.run_directory import load_config
+from experiments.tools.run_directory import load_config, settings
 
 # The others draw something and train nothing.
 NAMES = [
@@ -70,7 +74,8 @@ def test_the_same_command_again_changes_nothing(start, tmp_path, capsys, name):
     before = contents(tmp_path / name / "one")
     capsys.readouterr()
     start(name, *SMOKE)
-    assert "accuracy" in capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "accuracy" in shown and "finished before, at step 12; --overwrite trains anew" in shown
     assert contents(tmp_path / name / "one") == before
 
 
@@ -103,6 +108,79 @@ def test_a_signal_saves_and_the_same_command_goes_on_to_the_same_bits(
     assert (calm / "resnet_cifar/one/checkpoints/4").is_dir()
     lines = differences(calm / "resnet_cifar" / "one", stopped / "resnet_cifar" / "one")
     assert [line for line in lines if not line.startswith("checkpoints:")] == []
+
+
+def test_a_finished_run_is_trained_longer(start, tmp_path, capsys):
+    directory = tmp_path / "linear_features" / "one"
+    start("linear_features", *SHORT)
+    before = json.loads((directory / "config.json").read_text())
+    capsys.readouterr()
+    start("linear_features", "--resume", str(directory), "--training.duration", "6 steps")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "the one_cycle schedule is computed anew for 6 steps instead of 4" in shown
+    assert "goes on from step 4 of 6" in shown
+    assert read_metrics(directory / "metrics.csv")[-1]["step"] == 6
+    after = json.loads((directory / "config.json").read_text())
+    assert after["config"]["training"]["duration"] == "6 steps"
+    assert after["networks"][""]["training"]["duration"] == "6 steps"
+    assert [one["config"] for one in after["earlier"]] == [before["config"]]
+    assert after["earlier"][0]["command"] == before["command"] != after["command"]
+    # Its new length is the run's from now on, and a shorter one is refused unchanged.
+    start("linear_features", "--resume", str(directory))
+    assert "finished before, at step 6" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(SystemExit):
+        start("linear_features", "--resume", str(directory), "--training.duration", "5 steps")
+    assert "gives it only 5" in " ".join(capsys.readouterr().out.split())
+    assert json.loads((directory / "config.json").read_text()) == after
+
+
+def test_a_training_of_no_steps_has_a_table_and_figures(start, tmp_path, capsys):
+    nothing = (*SMOKE, "--training.duration", "0 steps", "--data.validation", "none")
+    start("mlp_fashion_mnist", *nothing, "--loss", "softmax")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "note: no figure curves: nothing to draw" in shown and "final" in shown
+    directory = tmp_path / "mlp_fashion_mnist" / "one"
+    assert {path.stem for path in (directory / "figures").iterdir()} == {"confusion", "mistakes"}
+    assert json.loads((directory / "summary.json").read_text())["step"] == 0
+    assert (directory / "checkpoints" / "0").is_dir()
+
+
+def test_a_stage_of_no_steps_is_left_out(monkeypatch):
+    def stages(head_duration: str):
+        config = dataclasses.replace(
+            finetune.SMOKE, init="weights", model="resnet18", head_duration=head_duration
+        )
+        return finetune.build(config)
+
+    model = create_model("resnet18", num_classes=1000)
+    source = Network(model, {}, Preprocessing(28, (28, 28), (0.5,) * 3, (0.2,) * 3), (), "")
+    monkeypatch.setattr(finetune, "_source", lambda config, num_classes: source)
+    assert list(stages("4 steps")) == ["head", "all"]
+    assert list(stages("0steps")) == ["all"]
+
+
+def test_config_json_says_what_really_ran():
+    dataset = load_dataset(DataConfig(name="digits"), default="digits")
+    config = dataclasses.replace(resnet_cifar.FAST, depth=8)
+    stand_in = dataclasses.replace(dataset, stand_in=True)
+    adapted, _ = resnet_cifar.for_stand_in(config, stand_in)
+    ran = settings(resnet_cifar.build(adapted, dataset))
+    assert ran["training"]["batch_size"] == 32 and ran["optimizer"]["learning_rate"] == 0.1
+    assert ran["control"]["restore_best"] == "auto"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_early_stopping_reaches_every_experiment(name):
+    module = importlib.import_module(f"experiments.{name}")
+    control = dataclasses.replace(module.SMOKE.control, stop_patience=7)
+    built = module.build(dataclasses.replace(module.SMOKE, control=control))
+    members = built.values() if isinstance(built, dict) else [built]
+    patience = [one.control.stop_patience for one in members]
+    if name == "regularization":
+        # It is one of the methods that are compared.
+        assert {0, 7} == set(patience)
+    else:
+        assert set(patience) == {7}
 
 
 def test_a_profile_leaves_a_trace(start, tmp_path):

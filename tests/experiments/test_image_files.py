@@ -1,4 +1,5 @@
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,13 @@ def test_what_is_named_is_read_whatever_it_is_called(odd_files, tmp_path):
     assert len(read_images(find_images([tmp_path / "picture"]))[0]) == 1
     twice = find_images([odd_files / "good.jpg", odd_files, str(odd_files / "good.jpg")])
     assert len(twice) == len(set(twice)) and twice[0].name == "good.jpg"
+
+
+def test_pipes_and_devices_are_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    _, bad = read_images([*find_images([tmp_path]), Path("/dev/zero")])
+    assert [path.name for path, _ in bad] == ["pipe.png", "zero"]
+    assert {reason for _, reason in bad} == {"it is not a regular file"}
 
 
 def test_nothing_to_read(tmp_path):

@@ -44,7 +44,9 @@ def test_gray_weights_have_one_mean(tmp_path):
     file = saved(tmp_path / "mine.pt", "lenet5", (28, 28, 1))
     gray = NetworkConfig("lenet5", checkpoint=file, mean=(0.13,), std=(0.31,))
     assert load_network(gray).preprocessing.image_shape == (28, 28, 1)
-    with pytest.raises(ConfigError, match=r"3 channels \(--mean\).*conv1.weight is \(6, 1, 5, 5\)"):
+    with pytest.raises(
+        ConfigError, match=r"(?s)3 channels \(--mean\).*conv1.weight is \(6, 1, 5, 5\)"
+    ):
         load_network(NetworkConfig("lenet5", checkpoint=file))
     with pytest.raises(ConfigError, match="one number per channel"):
         load_network(NetworkConfig("lenet5", checkpoint=file, mean=(0.13,)))

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from cnn_jax import load_run
 from cnn_jax.training import SweepConfig, read_metrics
 from experiments.tools.command_line import RunOptions, parse
 from experiments.tools.run_directory import load_rates
@@ -24,7 +25,15 @@ def test_an_experiment_of_one_run_trains_with_all_rates(start, tmp_path, capsys)
     assert summary["learning_rate"] == best["learning_rate"]
     assert summary["validation"] == best["validation"]
     assert summary["chosen_by"] == "validation accuracy" and "test" in summary
-    assert {"loss/0.001", "loss/0.1"} <= read_metrics(directory / "metrics.csv")[0].keys()
+    joint = read_metrics(directory / "rates" / "metrics.csv")
+    assert {"loss/0.001", "loss/0.1"} <= joint[0].keys()
+    # Beside the joint training lies what an ordinary run with the chosen rate leaves.
+    rows = read_metrics(directory / "metrics.csv")
+    rate = f"{summary['learning_rate']:g}"
+    assert [row["loss"] for row in rows] == [row[f"loss/{rate}"] for row in joint]
+    network = load_run(directory)
+    assert network.variables["params"]["head"]["kernel"].ndim == 2
+    assert list((directory / "checkpoints").glob("4"))
     assert {path.stem for path in (directory / "figures").iterdir()} >= {"learning_rates", "curves"}
 
     # The directory is a sweep's: other rates, or none, are another run.

@@ -39,13 +39,12 @@ def test_all_runs_are_listed_with_what_they_were(workdir, capsys):
     finished, stopped = sorted(rows)
     date = f"{first.date:%Y-%m-%d %H:%M}"
     assert finished == (
-        "resnet_cifar/aaaa1111", "MLP", "handwritten digits 8x8", "data.name=digits", "3",
-        "accuracy 75.00% (test)", date, "finished",
+        "resnet_cifar/aaaa1111", "mlp", "handwritten digits 8x8", "data.name=digits",
+        "test accuracy 75.00%", "finished, 3 steps", date,
     )  # fmt: skip
-    assert stopped[3] == (
-        "data.name=digits, training.duration=20 epochs, training.batch_size=16, seed=4"
-    )
-    assert stopped[5] == "" and stopped[7] == "interrupted"
+    changed = ["data.name=digits", "training.duration=20 epochs", "training.batch_size=16"]
+    assert stopped[3].split("\n") == [*changed, "seed=4"]
+    assert stopped[4] == "" and stopped[5] == "interrupted, 3 steps"
 
 
 NAMES = ("aaaa1111", "bbbb2222")

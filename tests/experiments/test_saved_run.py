@@ -227,6 +227,21 @@ def test_nothing_saved_yet(copied):
     assert not (copied / "checkpoints").exists()
 
 
+def test_a_sweep_that_has_not_ended_is_said(copied):
+    change(copied, sweep=[0.1, 0.2])
+    assert load_run(copied).title.endswith("3 steps")
+    shutil.rmtree(copied / "checkpoints")
+    with pytest.raises(UserError, match="a sweep over learning rates that has not ended"):
+        load_run(copied)
+
+
+@pytest.mark.parametrize("text", ["no json", "[1]", "{}"])
+def test_a_damaged_config_is_said(copied, text):
+    (copied / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"config.json( does not describe|: )"):
+        load_run(copied)
+
+
 def test_a_run_of_an_older_version_is_told_the_way_out_which_works(copied):
     saved = json.loads((copied / "config.json").read_text())
     change(copied, networks={}, git_commit="1234abc")

@@ -3,7 +3,8 @@ import sys
 
 import pytest
 
-from cnn_jax.models import example_shape, list_models
+import experiments
+from cnn_jax.models import example_shape, list_models, registry
 from experiments.tools.summary import main
 
 
@@ -68,6 +69,25 @@ def test_what_is_wrong_ends_with_its_message(words, message, capsys):
     assert stop.value.code == 2
     printed = capsys.readouterr().out
     assert printed.startswith("error: ") and message in printed
+
+
+def test_a_model_that_an_experiment_registers_is_known(tmp_path, monkeypatch, capsys):
+    (tmp_path / "own_model.py").write_text(
+        "from cnn_jax.models import MLP\n"
+        "from cnn_jax.models.registry import register\n"
+        "register('own_mlp', MLP, (2, 2, 1), hidden=(3,))\n"
+    )
+    (tmp_path / "fails.py").write_text("raise AssertionError('registers nothing')")
+    monkeypatch.setattr(experiments, "__path__", [str(tmp_path)])
+    monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
+    main(["own_mlp"])
+    assert "own_mlp, images of 2 x 2 x 1" in capsys.readouterr().out
+
+
+def test_without_classes_the_last_layer_is_left_out(capsys):
+    main(["lenet5", "--num-classes", "0"])
+    printed = capsys.readouterr().out
+    assert "fc2" in printed and "fc3" not in printed
 
 
 def test_the_door_is_there():

@@ -29,7 +29,7 @@ def test_an_unknown_name_is_answered_with_close_ones():
 def test_an_unknown_attribute_is_answered_with_those_there_are():
     with pytest.raises(
         ValueError,
-        match="unknown attribute 'classes' of model 'resnet50'; there are residual, groups, "
+        match="unknown attribute 'classes' of model 'resnet50'; there are stem, residual, groups, "
         "width_per_group, num_classes, shortcut, zero_init_residual, dilated_stages, norm, "
         "norm_eps, dtype$",
     ):

@@ -24,6 +24,9 @@ IMAGENET = {
 }
 
 
+STAGES = {"stage_sizes": (3, 3, 3), "widths": (16, 32, 64)}
+
+
 def shapes(model):
     return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
 
@@ -236,6 +239,8 @@ def test_a_depth_that_is_not_6n_plus_2_is_refused(depth):
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
+        ({"stem": "mnist"}, "stem must be one of 'cifar', 'imagenet', got 'mnist'"),
+        ({"block": "wide"}, "block must be one of 'basic', 'bottleneck', got 'wide'"),
         ({"shortcut": "C"}, "shortcut must be one of 'A', 'B', got 'C'"),
         ({"norm": "group"}, "norm must be one of 'batch', 'frozen', got 'group'"),
         ({"residual": False, "zero_init_residual": True}, "has no residual branch"),
@@ -246,7 +251,19 @@ def test_a_depth_that_is_not_6n_plus_2_is_refused(depth):
 @pytest.mark.usefixtures("no_shape_hook")
 def test_attributes_that_make_no_sense_are_refused(attributes, message):
     with pytest.raises(ValueError, match=message):
-        ResNet("cifar", "basic", (3, 3, 3), (16, 32, 64), **attributes)
+        ResNet(**{"stem": "cifar", "block": "basic", **STAGES, **attributes})
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d"])
+def test_any_of_them_takes_the_stem_for_small_images(name):
+    """A 3x3 convolution that keeps the size, and no pooling."""
+    model = create_model(name, stem="cifar")
+    strides = {"stem": 1, "stage1": 1, "stage2": 2, "stage3": 4, "stage4": 8}
+    assert model.feature_strides() == strides
+    found = feature_shapes(model, (32, 32, 3))
+    assert {stage: 32 // height for stage, (height, _, _) in found.items()} == strides
+    assert shapes(model)["params"]["body"]["stem_conv"]["kernel"].shape == (3, 3, 3, 64)
+    assert create_model(name).stem == "imagenet"
 
 
 @pytest.mark.parametrize(
@@ -254,8 +271,6 @@ def test_attributes_that_make_no_sense_are_refused(attributes, message):
     [
         ("resnet18", (224, 224, 3), r"expected images as \[batch, height, width, channels\], got"),
         ("resnet18", (1, 3, 224, 224), r"looks like \[batch, channels, height, width\]; transpose"),
-        ("resnet18", (1, 28, 28, 3), "28x28 pixels are too small .* at least 32x32"),
-        ("cifar_resnet20", (1, 3, 32, 3), "3x32 pixels are too small .* at least 4x4"),
     ],
 )
 @pytest.mark.usefixtures("no_shape_hook")

@@ -118,7 +118,7 @@ def test_attributes_that_make_no_sense_are_refused():
     ("shape", "message"),
     [
         ((1, 3, 224, 224), r"looks like \[batch, channels, height, width\]; transpose"),
-        ((1, 31, 40, 3), "31x40 pixels are too small .* at least 32x32"),
+        ((1, 31, 40, 3), "31x40 pixels are too small .* at least 32x32; .*--data.image-size 32"),
     ],
 )
 @pytest.mark.usefixtures("no_shape_hook")

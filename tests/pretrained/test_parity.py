@@ -9,6 +9,7 @@ from tests.pretrained.parity import BATCH, drawn_weights, ours
 from tests.references.classifiers import CLASSIFIERS, RECORDED
 from tests.references.records import assert_equals_record
 from tests.references.torchvision_models import import_torchvision, reference
+from tests.references.weights import digest
 from tests.tolerance import assert_close
 
 
@@ -44,6 +45,20 @@ def test_float32_equals_float64_in_evaluation(name):
         assert_close(value, our_result(name)[f"eval/{key}"], rtol=1e-4)
 
 
+SMALL = {
+    28: [0.0943502092655, -0.401079622621, -0.37466280498, 0.253430347433],
+    1: [-0.110837639472, -0.272514893882, 0.0352283132573, 0.146562280326],
+}
+"""Four of torchvision's logits, at the first indices of a record."""
+
+
+@pytest.mark.parametrize("size", SMALL)
+def test_a_resnet_takes_small_images_as_torchvision_does(size):
+    options = {"train": False, "gradients": False}
+    logits = ours(RECORDED["resnet18"], weights("resnet18"), BATCH, size, **options)["logits"]
+    assert_close(digest(logits)["values"][:4], SMALL[size])
+
+
 @pytest.fixture
 def torchvision():
     pytest.importorskip("torch", reason="torch is not installed")
@@ -51,6 +66,14 @@ def torchvision():
         return import_torchvision()
     except ImportError as error:
         pytest.skip(f"torchvision cannot be imported (set CNN_JAX_TORCHVISION_CPU?): {error}")
+
+
+@pytest.mark.parametrize("size", SMALL)
+@pytest.mark.usefixtures("torchvision")
+def test_small_images_equal_torchvision_itself(size):
+    options = {"train": False, "gradients": False}
+    case = RECORDED["resnet18"], weights("resnet18"), BATCH, size
+    assert_close(ours(*case, **options), reference(*case, **options))
 
 
 @pytest.mark.parametrize("name", ["resnet18"])

@@ -9,7 +9,7 @@ import pytest
 from flax import linen as nn
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.layers import Linear
+from cnn_jax.layers import Conv, Linear
 from cnn_jax.tasks import (
     Classification,
     multiclass_hinge_loss,
@@ -74,7 +74,7 @@ def test_loss_by_name(loss: str, soft: bool) -> None:
 
 
 def test_unknown_loss_and_smoothing_are_told(no_shape_hook: None) -> None:
-    with pytest.raises(ConfigError, match="'softmax', 'hinge', 'logistic', 'squared', got 'l2'"):
+    with pytest.raises(ConfigError, match="'softmax', 'focal', 'hinge', .*, got 'l2'"):
         Classification(ConvNet(), loss="l2")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="0.1 is for the softmax loss, not for 'hinge'"):
         Classification(ConvNet(), loss="hinge", label_smoothing=0.1)
@@ -83,6 +83,61 @@ def test_unknown_loss_and_smoothing_are_told(no_shape_hook: None) -> None:
     for weight in (-0.1, float("inf"), float("nan")):
         with pytest.raises(ConfigError, match=f"not negative, got {weight}"):
             Classification(ConvNet(), auxiliary_weight=weight)
+        with pytest.raises(ConfigError, match=f"focal_gamma must .* not negative, got {weight}"):
+            Classification(ConvNet(), loss="focal", focal_gamma=weight)
+        with pytest.raises(ConfigError, match=r"class_weights must .* not negative, got \(1.0, "):
+            Classification(ConvNet(), class_weights=(1.0, weight))
+    with pytest.raises(ConfigError, match="are for the losses softmax and focal, not for 'hinge'"):
+        Classification(ConvNet(), loss="hinge", class_weights=(1.0, 2.0))
+
+
+class Pixels(nn.Module):
+    """Logits of each pixel."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        return Conv(4, 1)(x)
+
+
+@pytest.mark.parametrize("model", [ConvNet(norm="frozen"), Pixels()])
+@pytest.mark.parametrize("loss", ["softmax", "focal"])
+def test_class_weights_and_ignored_labels(model: nn.Module, loss: str) -> None:
+    """The loss is the weighted mean, the accuracy that of the labels that count."""
+    weights, ignored = (0.5, 2.0, 1.0, 4.0), 255
+    task = Classification(
+        model, loss=loss, class_weights=weights, ignore_index=ignored, focal_gamma=1.0
+    )
+    batch = batch_of(6, np.array([1, 1, 0, 1, 1, 1]))
+    space = (8, 8) if isinstance(model, Pixels) else ()
+    labels = np.random.default_rng(1).integers(4, size=(6, *space))
+    labels[1] = ignored
+    batch["label"] = jnp.asarray(labels, jnp.int32)
+    params, model_state = task.init(jax.random.key(0), image_spec((8, 8, 1)))
+    total, (_, sums) = jax.jit(task.loss_fn, static_argnums=4)(
+        params, model_state, batch, jax.random.key(1), True
+    )
+    outputs = np.asarray(task.predict(params, model_state, batch), np.float64)
+    counts = np.broadcast_to(batch["weight"].reshape(6, *[1] * len(space)), labels.shape) > 0
+    counts &= labels != ignored
+    p = np.exp(outputs) / np.exp(outputs).sum(-1, keepdims=True)
+    p, weight = p[counts, labels[counts]], np.array(weights)[labels[counts]]
+    losses = -weight * (1 - p) ** (loss == "focal") * np.log(p)
+    correct = outputs.argmax(-1)[counts] == labels[counts]
+    assert task.summarize(sums | {"loss": total}) == {
+        "loss": pytest.approx(losses.sum() / weight.sum(), rel=1e-5),
+        "accuracy": pytest.approx(correct.mean()),
+    }
+
+
+def test_a_batch_of_ignored_labels_trains_nothing() -> None:
+    task = Classification(ConvNet(norm="frozen"), ignore_index=-1)
+    batch = batch_of(4, np.ones(4)) | {"label": jnp.full(4, -1)}
+    params, model_state = task.init(jax.random.key(0), image_spec((8, 8, 1)))
+    (total, (_, sums)), gradients = jax.value_and_grad(task.loss_fn, has_aux=True)(
+        params, model_state, batch, jax.random.key(1), True
+    )
+    assert total == sums["weight"] == sums["labels"] == 0
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradients))
 
 
 def test_smoothing_is_for_training_alone() -> None:
@@ -110,7 +165,7 @@ def test_accuracy_and_summary() -> None:
         "loss": pytest.approx(float(loss) / 5),
         "accuracy": 0.8,
     }
-    nothing = {"loss": 0.0, "weight": 0.0, "correct": 0.0}
+    nothing = {"loss": 0.0, "weight": 0.0, "labels": 0.0, "correct": 0.0}
     assert task.summarize(nothing) == {"loss": 0.0, "accuracy": 0.0}
 
 
@@ -140,7 +195,7 @@ def test_losses_of_auxiliary_classifiers_are_added_with_their_weight(
     assert_close(total, (main + 0.25 * (first + second)) @ weight, rtol=1e-6)
     correct = np.argmax(outputs[0], axis=-1) == np.asarray(batch["label"])
     assert float(sums["correct"]) == correct @ weight
-    assert set(sums) == {"weight", "correct"}
+    assert set(sums) == {"weight", "labels", "correct"}
 
 
 def test_evaluation_and_predictions_are_of_the_first_classifier_alone() -> None:

@@ -1,8 +1,10 @@
 """metrics.csv, and what survives a kill of it."""
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from cnn_jax.training import MetricsFile, Plan, RunLog, read_metrics
 
@@ -93,3 +95,27 @@ def test_rows_of_the_loop(tmp_path: Path) -> None:
     assert read_metrics(file.path) == file.rows
     assert written[0] == (2, {f"train/{name}": value for name, value in train.items()})
     assert written[1] == (2, {"validation/loss": 0.75, "validation/accuracy": 0.25})
+
+
+def test_the_progress_fits_80_columns(tmp_path: Path) -> None:
+    terminal = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    log = RunLog(
+        MetricsFile(tmp_path / "metrics.csv", METRICS),
+        terminal,
+        title="resnet_cifar: handwritten digits 8x8 [in place of CIFAR-10]",
+        plan=Plan(total=64_000, log_every=1, evaluate_every=1, save_every=1),
+        first=None,
+        training_metrics=lambda sums: {},
+    )
+    sums = {"loss": 25.0, "weight": 2.0, "examples": 2.0, "steps": 1.0}
+    with log:
+        log.chunk(31_000, sums, 123_456.0)
+        log.validation(31_000, {"loss": 0.75, "accuracy": 0.25})
+        shown = Console(file=io.StringIO(), width=80)
+        shown.print(*log._bar.get_renderables(), sep="\n")
+    title, bar = shown.file.getvalue().splitlines()
+    assert title == "resnet_cifar: handwritten digits 8x8 [in place of CIFAR-10]"
+    for part in ("━", "48%", "123,456 examples/s", "loss 12.500", "left"):
+        assert part in bar and "…" not in bar
+    line = "step 31000/64000  train loss 12.500  validation loss 0.7500  accuracy 0.2500"
+    assert line in terminal.file.getvalue()

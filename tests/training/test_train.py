@@ -1,5 +1,6 @@
 """A whole training run: stopped and resumed to the bit, a function of its seed, told to stop."""
 
+import io
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
@@ -9,12 +10,14 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from rich.console import Console
 
 from cnn_jax.data import random_crop
 from cnn_jax.errors import ConfigError
 from cnn_jax.tasks import Classification
 from cnn_jax.training import (
     CheckpointMismatch,
+    Checkpoints,
     ControlConfig,
     Experiment,
     Interrupted,
@@ -187,3 +190,100 @@ def test_what_does_not_fit_is_told_before_anything_is_written(tmp_path: Path) ->
     with pytest.raises(ConfigError, match="batch size 128 is larger than the 64 training examples"):
         run(tmp_path, with_training(batch_size=128))
     assert list(tmp_path.iterdir()) == []
+
+
+def restoring(**changes: Any) -> Experiment:
+    """With the best weights, and evaluations that are not at the times of the saves."""
+    control = ControlConfig(restore_best="yes")
+    experiment = with_training(save_every="13 steps", evaluate_every="3 steps", **changes)
+    return replace(experiment, control=control, optimizer=OptimizerConfig(learning_rate=2.0))
+
+
+def test_the_result_is_about_the_best_evaluation(tmp_path: Path) -> None:
+    result = run(tmp_path, restoring())
+    rows = {row["step"]: row for row in result.rows if row["split"] == "validation"}
+    best = max(rows, key=lambda step: (rows[step]["accuracy"], -step))
+    assert best < 13, "the example is too easy to tell the best from the last"
+    assert (result.summary["weights"], result.summary["weights_step"]) == ("best", best)
+    assert result.summary["step"] == 13
+    for metric in ("loss", "accuracy"):
+        assert result.summary["validation"][metric] == rows[best][metric]
+    labels = result.experiment.dataset.splits["validation"].arrays["label"]
+    correct = np.argmax(result.outputs("validation"), axis=-1) == labels
+    assert np.mean(correct) == pytest.approx(rows[best]["accuracy"])
+    checkpoints = Checkpoints(tmp_path / "checkpoints", best_metric="accuracy")
+    assert checkpoints.best_step() == best and checkpoints.latest_step() == 13
+    saved, last = checkpoints.variables(best), checkpoints.variables(13)
+    checkpoints.close()
+    jax.tree.map(np.testing.assert_array_equal, saved, result.variables)
+
+    # Without the option nothing else changes, and the last weights are the result.
+    ordinary = run(tmp_path / "last", replace(restoring(), control=ControlConfig()))
+    assert ordinary.summary["weights"] == "last"
+    jax.tree.map(np.testing.assert_array_equal, last, ordinary.variables)
+
+
+def test_what_is_best_does_not_depend_on_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(tmp_path / "whole", restoring())
+    module = sys.modules[train.__module__]
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "stop_signals", lambda: nullcontext(StopAt(10)))
+        patch.setattr(sys.modules["cnn_jax.training.loop"], "CHUNK_SECONDS", 0.0)
+        with pytest.raises(Interrupted):
+            run(tmp_path / "parts", restoring())
+    parts = run(tmp_path / "parts", restoring())
+    assert_same(tmp_path / "parts", parts, tmp_path / "whole", whole)
+    assert parts.summary["weights_step"] == whole.summary["weights_step"]
+
+
+def test_a_run_of_no_steps_evaluates_the_initial_network(tmp_path: Path) -> None:
+    # Its schedule has a warm-up, which has no place in it.
+    for _ in range(2):
+        result = run(tmp_path, with_training(duration="0 steps"))
+        assert result.summary["step"] == result.summary["weights_step"] == 0
+        assert [(row["step"], row["split"]) for row in result.rows] == [(0, "validation")]
+        assert result.rows[0]["accuracy"] == result.summary["validation"]["accuracy"]
+    assert (tmp_path / "checkpoints" / "0").is_dir()
+    # It can be trained longer, as any run.
+    longer = run(tmp_path, with_training(duration="3 steps"))
+    assert longer.summary["step"] == 3 and longer.rows[0] == result.rows[0]
+
+
+def test_a_run_that_is_to_be_shorter_than_it_is_is_refused(tmp_path: Path) -> None:
+    run(tmp_path, with_training(duration="4 steps"))
+    with pytest.raises(ConfigError, match="has been trained for 4 steps, more than the 3 of"):
+        run(tmp_path, with_training(duration="3 steps"))
+
+
+@pytest.mark.parametrize(
+    "control",
+    [
+        ControlConfig(stop_patience=1),
+        ControlConfig(plateau_patience=1),
+        ControlConfig(restore_best="yes"),
+    ],
+)
+def test_without_a_validation_split_there_is_nothing_to_follow(
+    tmp_path: Path, control: ControlConfig
+) -> None:
+    data = replace(EXPERIMENT.dataset, splits={"train": EXPERIMENT.dataset.splits["train"]})
+    with pytest.raises(ConfigError, match="need a validation split, and blobs has only train"):
+        run(tmp_path, replace(EXPERIMENT, dataset=data, control=control))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_said_of_an_earlier_start(tmp_path: Path) -> None:
+    def shown(experiment: Experiment) -> str:
+        console = Console(file=io.StringIO(), width=80)
+        train(experiment, tmp_path, one_device(), seed=5, title="mine [x]", console=console)
+        return console.file.getvalue()
+
+    short = with_training(duration="4 steps")
+    first = shown(short)
+    assert first.startswith("mine [x]\nstep 2/4  train loss")
+    assert max(map(len, first.splitlines())) <= 80
+    assert shown(short) == "mine [x]: finished before, at step 4; --overwrite trains anew\n"
+    again = shown(with_training(duration="6 steps"))
+    assert again.startswith("mine [x]: goes on from step 4 of 6\nstep 6/6  train loss")
