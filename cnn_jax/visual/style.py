@@ -107,7 +107,10 @@ def _widen_hidden(axes: Axes) -> None:
             for above, other in zip(lines[index + 1 :], points[index + 1 :], strict=True)
             # Outside of the other line this is NaN, which is not near.
             if len(other)
-            and np.all(np.abs(np.interp(x, *other.T, left=np.nan, right=np.nan) - y) <= near)
+            and np.all(
+                np.abs(np.interp(x, other[:, 0], other[:, 1], left=np.nan, right=np.nan) - y)
+                <= near
+            )
         ]
         lines[index].set_linewidth(max([lines[index].get_linewidth(), *widths]))
 
