@@ -1,5 +1,7 @@
 """The maximum over windows of images, with a derivative that is fast on CPUs."""
 
+import functools
+import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,6 +17,9 @@ from cnn_jax.layers.mesh_axes import varying_like
 from cnn_jax.layers.primitives import primitive, transpose_each_other
 from cnn_jax.layers.windows import Pads
 
+MOST_TAPS = 256
+"""The largest number of pixels of a window that are compared one after another."""
+
 
 class Windows(NamedTuple):
     """Where the windows lie; padding is -inf."""
@@ -24,20 +29,24 @@ class Windows(NamedTuple):
     padding: Pads
 
 
-def _reduce(x: Array, windows: Windows) -> Array:
-    return lax.reduce_window(x, -jnp.inf, lax.max, *_in_four_axes(windows))
-
-
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def window_maximum(x: Array, windows: Windows) -> Array:
     """The maximum of each window of x [batch, height, width, channels]; NaN if there is one."""
+    on_cpu, elsewhere = (partial(one, windows=windows) for one in (_maximum_on_cpu, _maximum))
+    return lax.platform_dependent(x, cpu=on_cpu, default=elsewhere)
 
-    def larger(a: Array, b: Array) -> Array:
-        return jnp.where(_replaces(b, a), b, a)
 
-    # With lax.max, XLA's programs for CPUs ignore NaN where windows do not overlap.
-    lowest = varying_like(jnp.asarray(-jnp.inf, x.dtype), x)
-    return lax.reduce_window(x, lowest, larger, *_in_four_axes(windows))
+def _maximum(x: Array, windows: Windows) -> Array:
+    return lax.reduce_window(x, -jnp.inf, lax.max, *_in_four_axes(windows))
+
+
+def _maximum_on_cpu(x: Array, windows: Windows) -> Array:
+    # XLA's maximum over windows takes up to seven times as long as selections between shifted
+    # images (`python -m experiments.bench max_pool`), and ignores NaN in some programs.
+    if math.prod(windows.size) > MOST_TAPS:
+        lowest = varying_like(jnp.asarray(-jnp.inf, x.dtype), x)
+        return lax.reduce_window(x, lowest, _larger, *_in_four_axes(windows))
+    return functools.reduce(_larger, _taps(x, windows, -jnp.inf))
 
 
 @window_maximum.defjvp
@@ -52,7 +61,7 @@ def _derivative(
 # selections between shifted images, and their transpose, a sum of images with gaps.
 def _gather_by_jax(x: Array, tangents: Array, *, shape: Any, windows: Windows) -> Array:
     """The tangent of each window's maximum."""
-    return jax.jvp(lambda x: _reduce(x, windows), (x,), (tangents,))[1]
+    return jax.jvp(lambda x: _maximum(x, windows), (x,), (tangents,))[1]
 
 
 def _scatter_by_jax(x: Array, gradient: Array, *, shape: Any, windows: Windows) -> Array:
@@ -72,9 +81,8 @@ def _gather_on_cpu(x: Array, tangents: Array, *, shape: Any, windows: Windows) -
     values_and_tangents = zip(_taps(x, windows, -jnp.inf), _taps(tangents, windows, 0), strict=True)
     largest, gathered = next(values_and_tangents)
     for values, tangents in values_and_tangents:
-        replaces = _replaces(values, largest)
-        largest = jnp.where(replaces, values, largest)
-        gathered = jnp.where(replaces, tangents, gathered)
+        gathered = jnp.where(_replaces(values, largest), tangents, gathered)
+        largest = _larger(largest, values)
     return gathered
 
 
@@ -91,9 +99,8 @@ def _scatter_to_tiles(x: Array, gradient: Array, windows: Windows) -> Array:
     taps = _taps(x, windows, -jnp.inf)
     largest, selected = next(taps), jnp.zeros(gradient.shape, jnp.int32)
     for number, values in enumerate(taps, start=1):
-        replaces = _replaces(values, largest)
-        largest = jnp.where(replaces, values, largest)
-        selected = jnp.where(replaces, number, selected)
+        selected = jnp.where(_replaces(values, largest), number, selected)
+        largest = _larger(largest, values)
 
     height, width = windows.size
     numbers = jnp.arange(height * width).reshape(1, 1, height, 1, width, 1)
@@ -113,6 +120,10 @@ def _taps(x: Array, windows: Windows, padding: float) -> Iterator[Array]:
     number = [(n - k) // s + 1 for n, k, s in zip(padded.shape[1:3], size, stride, strict=True)]
     for tap in np.ndindex(size):
         yield padded[:, *(every(*axis) for axis in zip(tap, stride, number, strict=True))]
+
+
+def _larger(largest: Array, value: Array) -> Array:
+    return jnp.where(_replaces(value, largest), value, largest)
 
 
 def _replaces(value: Array, largest: Array) -> Array:

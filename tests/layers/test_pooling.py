@@ -238,3 +238,14 @@ def test_the_gradient_on_a_cpu_is_that_of_the_windows(window, stride, padding):
         np.testing.assert_array_equal(value, expected)
         gradient = jnp.asarray(rng.standard_normal(value.shape))
         assert_close(pullback(gradient), plain_pullback(gradient))
+
+
+@pytest.mark.parametrize("window", [2, 16, 17])
+def test_the_maximum_of_few_and_of_many_pixels(window):
+    """Windows of up to 256 pixels and larger ones take different ways on CPUs."""
+    largest = jax.jit(lambda x: max_pool(x, window, 3))
+    x = np.random.default_rng(0).normal(size=(2, 40, 40, 3)).astype(np.float32)
+    for value in (0, np.nan):
+        x[0, 20, 20, 1] = value
+        under = windows(x, (window, window), (3, 3), ((0, 0), (0, 0)), fill=0)
+        np.testing.assert_array_equal(largest(x), under.max(-1))
