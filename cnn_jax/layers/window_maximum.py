@@ -17,8 +17,9 @@ from cnn_jax.layers.mesh_axes import varying_like
 from cnn_jax.layers.primitives import primitive, transpose_each_other
 from cnn_jax.layers.windows import Pads
 
-MOST_TAPS = 256
-"""The largest number of pixels of a window that are compared one after another."""
+MOST_TAPS = 64
+"""The largest number of pixels of a window that are compared one after another. The programs grow
+with it: the gradient of 20x20 windows would take minutes to compile."""
 
 
 class Windows(NamedTuple):
@@ -43,7 +44,7 @@ def _maximum(x: Array, windows: Windows) -> Array:
 def _maximum_on_cpu(x: Array, windows: Windows) -> Array:
     # XLA's maximum over windows takes up to seven times as long as selections between shifted
     # images (`python -m experiments.bench max_pool`), and ignores NaN in some programs.
-    if math.prod(windows.size) > MOST_TAPS:
+    if _many(windows):
         lowest = varying_like(jnp.asarray(-jnp.inf, x.dtype), x)
         return lax.reduce_window(x, lowest, _larger, *_in_four_axes(windows))
     return functools.reduce(_larger, _taps(x, windows, -jnp.inf))
@@ -78,6 +79,8 @@ def _scatter_by_jax(x: Array, gradient: Array, *, shape: Any, windows: Windows) 
 
 
 def _gather_on_cpu(x: Array, tangents: Array, *, shape: Any, windows: Windows) -> Array:
+    if _many(windows):
+        return _gather_by_jax(x, tangents, shape=shape, windows=windows)
     values_and_tangents = zip(_taps(x, windows, -jnp.inf), _taps(tangents, windows, 0), strict=True)
     largest, gathered = next(values_and_tangents)
     for values, tangents in values_and_tangents:
@@ -87,6 +90,8 @@ def _gather_on_cpu(x: Array, tangents: Array, *, shape: Any, windows: Windows) -
 
 
 def _scatter_on_cpu(x: Array, gradient: Array, *, shape: Any, windows: Windows) -> Array:
+    if _many(windows):
+        return _scatter_by_jax(x, gradient, shape=shape, windows=windows)
     if windows.stride == windows.size:
         return _scatter_to_tiles(x, gradient, windows)
     gather = partial(_gather_on_cpu, x, shape=gradient.shape, windows=windows)
@@ -111,6 +116,10 @@ def _scatter_to_tiles(x: Array, gradient: Array, windows: Windows) -> Array:
     after = (x.shape[1] + top - spread.shape[1], x.shape[2] + left - spread.shape[2])
     edges = ((-top, after[0], 0), (-left, after[1], 0))
     return lax.pad(spread, jnp.zeros((), x.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
+
+
+def _many(windows: Windows) -> bool:
+    return math.prod(windows.size) > MOST_TAPS
 
 
 def _taps(x: Array, windows: Windows, padding: float) -> Iterator[Array]:
