@@ -64,6 +64,7 @@ def train(
         ConfigError: the configuration does not fit the data or the devices, or the directory's
             checkpoint is of a later step than the run's end.
         CheckpointMismatch: the directory's checkpoint is of another model.
+        DamagedFile: the directory has checkpoints, and none is whole.
         TrainingDiverged: the loss is no longer finite.
         Interrupted: the run was asked to stop, and has saved its state.
     """
@@ -79,7 +80,7 @@ def train(
         )
     columns = dict.fromkeys(["loss", *program.metrics, *saved.sums["per_step"]])
     metrics_file = MetricsFile(
-        directory / "metrics.csv", list(columns), resume_step=saved.first, writes=is_primary()
+        directory / "metrics.csv", list(columns), record=saved.record, writes=is_primary()
     )
     validated = "validation" in experiment.dataset.splits
     log = RunLog(
@@ -91,6 +92,7 @@ def train(
         stopped=bool(saved.state.control.stopped),
         training_metrics=partial(training_metrics, program),
         writer=writer,
+        notes=[*saved.notes, *metrics_file.notes],
     )
 
     def decide(state: TrainState, metrics: Metrics) -> TrainState:
@@ -110,7 +112,7 @@ def train(
                 draw=draw,
                 place=parallel.place,
                 observer=log,
-                save=saved.save,
+                save=partial(saved.save, metrics_file=metrics_file),
                 is_best=saved.checkpoints.is_best,
                 stop_requested=stop_requested,
                 resumed=saved.first is not None,

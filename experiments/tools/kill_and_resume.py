@@ -219,7 +219,7 @@ def differences(calm: Path, killed: Path) -> list[str]:
 def _arrays(checkpoint: Path) -> dict[str, tuple]:
     """Dtype, shape and bytes of each array of a checkpoint, by name."""
     with ocp.StandardCheckpointer() as checkpointer:
-        tree = checkpointer.restore(checkpoint.resolve() / "default")
+        tree = checkpointer.restore(checkpoint.resolve() / "arrays")
     tree.pop("seconds")
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): _bits(leaf) for path, leaf in leaves}

@@ -51,7 +51,7 @@ def check(directory: Path, study: Mapping[str, Experiment]) -> list[str]:
     Raises:
         ConfigError: a member has made more steps than the new length has.
     """
-    networks = run_directory.read_json(directory / "config.json").get("networks", {})
+    networks = run_directory.read_config(directory).get("networks", {})
     notes, longer = [], False
     for member, one in study.items():
         plan, at = make_plan(one), run_directory.last_step(directory / member)

@@ -72,8 +72,8 @@ def run_sweep(
         save_figure(_figure(swept, title), path, heading=heading)
         columns = dict.fromkeys(name for row in result.rows for name in row)
         write_metrics(directory / "metrics.csv", list(columns), result.rows)
-        run_directory.write_json(
-            directory / "summary.json",
+        run_directory.write_summary(
+            directory,
             {
                 "title": title,
                 "seed": seed,

@@ -1,7 +1,6 @@
 """From an experiment file to a finished run: command line, training, table, figures."""
 
 import errno
-import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -151,10 +150,11 @@ def _run(
     _check_agreement(identity | {"networks": networks})
     notes = lengthen.check(directory, study) if lengthens else []
     if is_primary():
-        run_directory.claim(
+        notes += run_directory.claim(
             directory,
             identity,
             networks,
+            config_class=type(config),
             notes=dataset.notes,
             overwrite=options.overwrite,
             lengthens=lengthens,
@@ -263,9 +263,7 @@ def _run_one(
     )
     draw_figures(result, directory / "figures", console, heading=heading)
     if is_primary():
-        run_directory.write_json(
-            directory / "summary.json", {"title": title, "seed": seed, **result.summary}
-        )
+        run_directory.write_summary(directory, {"title": title, "seed": seed, **result.summary})
     return result
 
 
@@ -296,8 +294,6 @@ class _Choice:
 def set_up_jax(*, deterministic: bool = False) -> None:
     """Keep compiled programs in the user's cache directory, and a CPU step's memory in hand."""
     keep_freed_memory()
-    # Orbax and TFDS warn through absl of what is meant, such as a save between evaluations.
-    logging.getLogger("absl").setLevel(logging.ERROR)
     if deterministic:
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
