@@ -42,22 +42,6 @@ class Observer(Protocol):
         ...
 
 
-class Save(Protocol):
-    """Writes a checkpoint."""
-
-    def __call__(
-        self,
-        step: int,
-        state: TrainState,
-        sums: Sums,
-        metrics: Metrics | None,
-        *,
-        unfinished: bool = False,
-    ) -> None:
-        """Start to write; ``unfinished``: the state is not evaluated yet, though it is due."""
-        ...
-
-
 def fit(
     state: TrainState,
     sums: Sums,
@@ -69,7 +53,7 @@ def fit(
     draw: Callable[[int, TrainState], None],
     place: Callable[[Any], Any],
     observer: Observer,
-    save: Save,
+    save: Callable[[int, TrainState, Sums, Metrics | None], None],
     is_best: Callable[[Metrics], bool],
     stop_requested: Callable[[int], bool],
     resumed: bool = False,
@@ -96,7 +80,7 @@ def fit(
         is_best: whether an evaluation is the best so far.
         stop_requested: whether somebody (the user, the scheduler) wants the run to end.
         resumed: whether ``state`` has been saved before.
-        unfinished: whether it was saved before its evaluation.
+        unfinished: whether it was saved before an evaluation that is due.
 
     Raises:
         TrainingDiverged: the loss is not finite; nothing of it has been saved.
@@ -104,21 +88,20 @@ def fit(
     """
     step = int(state.step)
     unfinished = unfinished or (plan.total == 0 and not resumed)
-    saved, looked = step, -1 if unfinished else step
+    saved = step
     metrics: Metrics | None = None
 
     def conclude() -> None:
         """Do what is due after a step: evaluate, adapt, draw and save."""
-        nonlocal state, metrics, saved, looked
+        nonlocal state, metrics, saved
         metrics = None
         if plan.evaluates(step):
             if evaluate is not None:
                 with reacting("raise"):
                     evaluated = evaluate(state)
+                # The row says that the state has been adapted.
+                state, metrics = adapt(state, evaluated), evaluated
                 observer.validation(step, evaluated)
-                state = adapt(state, evaluated)
-                metrics = evaluated
-            looked = step
             draw(step, state)
         stopping = stop_requested(step)
         best = metrics is not None and is_best(metrics)
@@ -155,8 +138,7 @@ def fit(
     except (Exception, Interrupted) as error:
         alone = jax.process_count() == 1
         if alone and saved != step and _is_whole(state, sums):
-            due = plan.evaluates(step) and looked != step
-            save(step, state, sums, metrics, unfinished=due)
+            save(step, state, sums, metrics)
             saved = step
         if isinstance(error, Interrupted) or (alone and stop_requested(step)):
             raise _interrupted(step, plan) from None

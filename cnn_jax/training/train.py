@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -100,8 +101,11 @@ def train(
         decided = control(state.control, metrics, experiment.control)
         return state.replace(control=parallel.place(decided))
 
+    evaluated = {row["step"] for row in metrics_file.rows if row["split"] == "validation"}
+    first = saved.first
     try:
-        with log, stop_signals() as stop_requested:
+        # Outermost, so that no signal keeps the last checkpoint from being finished.
+        with stop_signals() as stop_requested, closing(saved.checkpoints), log:
             state = fit(
                 saved.state,
                 saved.sums,
@@ -115,19 +119,20 @@ def train(
                 save=partial(saved.save, metrics_file=metrics_file),
                 is_best=saved.checkpoints.is_best,
                 stop_requested=stop_requested,
-                resumed=saved.first is not None,
+                resumed=first is not None,
+                unfinished=validated
+                and first is not None
+                and plan.evaluates(first)
+                and first not in evaluated,
             )
-        reported = saved.best(state) if experiment.control.restores_best else state
+            reported = saved.best(state) if experiment.control.restores_best else state
     except TrainingDiverged as error:
-        saved.checkpoints.wait()
         last = saved.checkpoints.latest_step()
         good = f"the last good checkpoint is step {last}" if last else "nothing was saved before"
         raise TrainingDiverged(
             f"{error}; {good} in {directory}. A lower --optimizer.learning-rate, a warm-up or "
             "--optimizer.clip-norm 1 usually helps"
         ) from None
-    finally:
-        saved.checkpoints.close()
     return _result(experiment, runner, plan, state, reported, metrics_file.rows, saved.seconds)
 
 
