@@ -12,11 +12,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-STOP_SIGNALS = (
-    *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
-    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU),
-)
-"""Signals that a terminal, a scheduler or a time limit sends before it kills."""
+from cnn_jax.data.stream import STOP_SIGNALS
+
 INTERRUPTED = 75
 """Exit status of a process that was asked to stop and saved its state: run it again to go on."""
 GRACE = 5.0
@@ -140,12 +137,6 @@ def stop_signals(
 def _install(numbers: Iterable[int]) -> dict[int, Any]:
     """Take signals; what handled them before, by number."""
     return {number: signal.signal(number, _handle) for number in numbers}
-
-
-def ignore_stop_signals() -> None:
-    """Leave stopping to the parent process: signals to a process group reach its children too."""
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _start_watch(left: threading.Event) -> tuple[int, int]:

@@ -24,10 +24,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from cnn_jax.training import read_metrics
+from experiments.tools.console import standard_console
 
 Moment = Literal["start-up", "step", "evaluation", "save"]
 
@@ -237,7 +237,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = tyro.cli(Options, description=__doc__, args=argv)
     if options.kills < 1 or options.steps <= 4 * SAVE:
         raise SystemExit(f"error: at least 1 kill and more than {4 * SAVE} steps are needed")
-    console = Console()
+    console = standard_console()
     with tempfile.TemporaryDirectory(prefix="kill_and_resume_") as temporary:
         directory = Path(options.workdir or temporary).resolve()
         directory.mkdir(parents=True, exist_ok=True)

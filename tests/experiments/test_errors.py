@@ -192,7 +192,7 @@ def test_a_training_that_diverges(error):
     flags = ("--training.duration", "30 steps", "--optimizer.learning-rate", "1e30")
     message = error(*SMOKE, *flags)
     assert "became non-finite at step" in message
-    assert "nothing was saved before" in message
+    assert "nothing was saved in" in message
     assert "--optimizer.learning-rate" in message and "--optimizer.clip-norm" in message
 
     message = error(*SMOKE, *flags, "--training.save-every", "1 step")
