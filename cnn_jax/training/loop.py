@@ -91,9 +91,17 @@ def fit(
     saved = step
     metrics: Metrics | None = None
 
+    can_save = True
+
+    def keep() -> None:
+        nonlocal saved, can_save
+        can_save = False
+        save(step, state, sums, metrics)
+        saved, can_save = step, True
+
     def conclude() -> None:
         """Do what is due after a step: evaluate, adapt, draw and save."""
-        nonlocal state, metrics, saved
+        nonlocal state, metrics
         metrics = None
         if plan.evaluates(step):
             if evaluate is not None:
@@ -106,8 +114,7 @@ def fit(
         stopping = stop_requested(step)
         best = metrics is not None and is_best(metrics)
         if plan.saves(step) or best or stopping or state.control.stopped:
-            save(step, state, sums, metrics)
-            saved = step
+            keep()
         if stopping and step < plan.total:
             raise Interrupted
 
@@ -137,12 +144,11 @@ def fit(
         raise
     except (Exception, Interrupted) as error:
         alone = jax.process_count() == 1
-        if alone and saved != step and _is_whole(state, sums):
-            save(step, state, sums, metrics)
-            saved = step
+        if alone and can_save and saved != step and _is_whole(state, sums):
+            keep()
         if isinstance(error, Interrupted) or (alone and stop_requested(step)):
             raise _interrupted(step, plan) from None
-        if saved:
+        if saved and can_save:
             error.add_note(f"The state of step {saved:,} is saved.")
         raise
     return state

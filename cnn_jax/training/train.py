@@ -80,7 +80,8 @@ def train(
             saved.checkpoints.close()
             raise ConfigError(
                 f"{directory} has been trained for {saved.first:,} steps, more than the "
-                f"{plan.total:,} of --training.duration {experiment.training.duration!r}; give a longer one"
+                f"{plan.total:,} of --training.duration {experiment.training.duration!r}; give a "
+                "longer one"
             )
         columns = dict.fromkeys(["loss", *program.metrics, *saved.sums["per_step"]])
         metrics_file = MetricsFile(

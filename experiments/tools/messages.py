@@ -2,7 +2,7 @@
 
 import errno
 import os
-import sys
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -40,9 +40,11 @@ def _limit(error: Exception, less_memory: str) -> str:
         if getattr(error, "errno", None) == code or (
             isinstance(error, ValueError) and os.strerror(code) in text
         ):
-            # What the failed writes leave behind complains when Python ends.
-            sys.unraisablehook = lambda _: None
-            return f"{advice}: {text}; what was saved before is intact"
+            path = getattr(error, "filename", None) or next(
+                iter(re.findall('"(/[^"]+)"', text)), ""
+            )
+            what = f"cannot write {path}: {os.strerror(code)}" if path else os.strerror(code)
+            return f"{advice}: {what}; what was saved before is intact"
     if isinstance(error, MemoryError) or "out of memory" in text.lower():
         asked = text.removeprefix("RESOURCE_EXHAUSTED: ") or "the system gives no more"
         return f"out of memory: {asked}; it takes less with {less_memory}"

@@ -41,6 +41,7 @@ from experiments.tools.command_line import RunOptions, parse
 from experiments.tools.compilation_cache import keep_compiled_programs
 from experiments.tools.console import standard_console
 from experiments.tools.describe_run import describe_networks
+from experiments.tools.failed_writes import tell_once
 from experiments.tools.figures import figure_heading
 from experiments.tools.messages import say, user_errors
 from experiments.tools.rate_sweep import only_experiment, run_sweep
@@ -298,6 +299,7 @@ class _Choice:
 def set_up_jax(*, deterministic: bool = False) -> None:
     """Keep compiled programs in the user's cache directory, and a CPU step's memory in hand."""
     keep_freed_memory()
+    tell_once()
     if deterministic:
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
