@@ -1,7 +1,7 @@
 """State, program, parallelism, optimizers, the loop, checkpoints, logs."""
 
 from cnn_jax.training.airbench_muon import airbench_muon, orthogonalize
-from cnn_jax.training.checkpoint import CheckpointMismatch, Checkpoints
+from cnn_jax.training.checkpoint import Checkpoints
 from cnn_jax.training.control import Control, ControlConfig, adapt, init_control
 from cnn_jax.training.duration import to_steps
 from cnn_jax.training.experiment import (
@@ -43,6 +43,7 @@ from cnn_jax.training.program import (
 )
 from cnn_jax.training.run_log import RunLog
 from cnn_jax.training.runner import Runner
+from cnn_jax.training.saved_arrays import CheckpointMismatch
 from cnn_jax.training.state import TrainState, evaluated_params, init_state
 from cnn_jax.training.step import make_train_step
 from cnn_jax.training.supervised import supervised
