@@ -142,8 +142,7 @@ def _go_on(
     had = [saved, *saved.get("resumed", ())]
     if all(any(one.get(name) != value for name, value in now.items()) for one in had):
         saved = saved | {"resumed": [*saved.get("resumed", ()), now]}
-    if saved != before or not copy_of(path).exists():
-        write_kept_record(path, saved)
+    write_kept_record(path, saved)  # also where nothing is new: the copy may be damaged
 
 
 def _remove_partial(directory: Path, networks: Mapping[str, Any]) -> None:
