@@ -39,7 +39,7 @@ def read_listed(directory: Path, name: str) -> str | None:
     if digest is None:
         return None
     _check(directory / name, digest)
-    return (directory / name).read_text(encoding="utf-8")
+    return (directory / name).read_bytes().decode()
 
 
 def _files(directory: Path) -> dict[str, str]:

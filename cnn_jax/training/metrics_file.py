@@ -9,6 +9,8 @@ from typing import Any
 from cnn_jax.durable import DamagedFile, set_aside, write_text
 
 Row = dict[str, Any]
+COLUMNS = ("step", "epoch", "split")
+"""The first columns of every file."""
 
 
 class MetricsFile:
@@ -29,12 +31,13 @@ class MetricsFile:
     def __init__(
         self, path: Path, metrics: Sequence[str], *, record: str = "", writes: bool = True
     ) -> None:
-        self.columns = ["step", "epoch", "split", *metrics]
+        self.columns = [*COLUMNS, *metrics]
         self.path, self._writes = path, writes
-        self.rows = _parse(record, path)
+        self.rows = _parse(record, path) if record else []
         self.notes: list[str] = []
         """What became of a damaged file."""
         if writes:
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._mend(record)
             write_text(path, self.text())
 
@@ -103,6 +106,8 @@ def _text(columns: Sequence[str], rows: Sequence[Row]) -> str:
 
 def _parse(text: str, path: Path) -> list[Row]:
     whole = text[: text.rfind("\n") + 1]
+    if not whole.startswith(",".join(COLUMNS)):
+        raise DamagedFile(f"cannot read {path}: its first line is damaged; a resumed run mends it")
     try:
         return [
             {name: _value(name, entry) for name, entry in row.items()}

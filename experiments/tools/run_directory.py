@@ -1,50 +1,34 @@
-"""The directory of a run: its config.json, and the check that a resumed run is the same."""
+"""The directory of a run and its config.json."""
 
 import hashlib
 import json
-import os
-import platform
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
 import cattrs
-import jax
 
 from cnn_jax.durable import (
+    DamagedFile,
     copy_of,
     read_kept_record,
     set_aside,
     write_kept_record,
     write_text,
 )
-from cnn_jax.errors import UserError
-from cnn_jax.layers.cpu import onednn
 from cnn_jax.saved_run import is_run
 from cnn_jax.training import Experiment, OptimizerConfig
 from cnn_jax.training.sweep import JOINT
+from experiments.tools.environment import MACHINE, environment
+from experiments.tools.same_run import RunDirectoryError, check_same, plain
 
-LISTED = 20
-"""At most this many differences are listed in a message."""
-SHORT_LIST = 8
-"""Lists up to this length are shown whole if they differ; of longer ones the items that differ."""
 WRITTEN = (
     *("metrics.csv", "summary.json", "summary.copy.json"),
     *("checkpoints", "figures", "tensorboard", "profile", "config.copy.json", "config.json"),
 )
 """What a run writes into its directory and those of its members, in the order of its removal."""
-MACHINE = ("versions", "python", "git_commit", "devices", "processes", "operators")
-"""Entries of `environment` that a resume may change."""
-PACKAGES = ("cnn-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 Config = TypeVar("Config")
-
-
-class RunDirectoryError(UserError):
-    """A run directory that cannot be written, or belongs to another run."""
 
 
 def identity(
@@ -53,11 +37,6 @@ def identity(
     """The values that identify a run: experiment, configuration, seed, data, learning rates."""
     same = {"experiment": experiment, "config": plain(config), "seed": seed, "data": data}
     return same | ({"sweep": list(rates)} if rates else {})
-
-
-def plain(config: Any) -> Any:
-    """The configuration as it comes back from JSON."""
-    return json.loads(json.dumps(cattrs.unstructure(config)))
 
 
 def default_name(identity: dict[str, Any]) -> str:
@@ -163,8 +142,7 @@ def _go_on(
     had = [saved, *saved.get("resumed", ())]
     if all(any(one.get(name) != value for name, value in now.items()) for one in had):
         saved = saved | {"resumed": [*saved.get("resumed", ()), now]}
-    if saved != before or not copy_of(path).exists():
-        write_kept_record(path, saved)
+    write_kept_record(path, saved)  # also where nothing is new: the copy may be damaged
 
 
 def _remove_partial(directory: Path, networks: Mapping[str, Any]) -> None:
@@ -180,7 +158,10 @@ def _remove(directory: Path) -> None:
     Raises:
         RunDirectoryError: the directory holds something, but no run.
     """
-    saved = read_config(directory) if is_run(directory) else {}
+    try:
+        saved = read_config(directory)
+    except DamagedFile:
+        saved = {}
     if not {"experiment", "config", "seed"} <= saved.keys():
         if any(directory.iterdir()):
             raise RunDirectoryError(
@@ -198,70 +179,6 @@ def _remove(directory: Path) -> None:
                 path.unlink(missing_ok=True)
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
-
-
-def check_same(
-    directory: Path,
-    saved: Mapping[str, Any],
-    identity: dict[str, Any],
-    networks: Mapping[str, Any],
-    config_class: type | None = None,
-) -> None:
-    """Raise RunDirectoryError, with the differences, if the directory holds another run."""
-    asked = {"sweep": []} | identity
-    there = {"sweep": []} | {name: saved[name] for name in asked if name in saved}
-    if config_class is not None and "config" in there:
-        there["config"] = _completed(there["config"], config_class)
-    _refuse(directory, "is a run with another configuration", differences(there, asked))
-    before = saved.get("networks", {})
-    lines = [
-        line
-        for member in networks
-        if member in before
-        for line in differences(
-            before[member]["data"], networks[member]["data"], f"{member}.data".lstrip(".")
-        )
-    ]
-    _refuse(directory, "was trained on data that have changed since", lines)
-
-
-def _completed(config: Any, config_class: type) -> Any:
-    """A saved configuration with the defaults of fields that it lacks."""
-    try:
-        return plain(cattrs.Converter(forbid_extra_keys=True).structure(config, config_class))
-    except (KeyError, cattrs.BaseValidationError):
-        return config  # its differences are listed
-
-
-def _refuse(directory: Path, reason: str, lines: Sequence[str]) -> None:
-    if lines:
-        more = f"\n  … and {len(lines) - LISTED} more" if len(lines) > LISTED else ""
-        raise RunDirectoryError(
-            f"{directory} {reason}:\n"
-            + "\n".join(f"  {line}" for line in lines[:LISTED])
-            + more
-            + "\nGive another --name, or --overwrite to start it anew"
-        )
-
-
-def differences(saved: Any, asked: Any, path: str = "") -> list[str]:
-    """Lines that name every value in which two trees differ."""
-    lists = isinstance(saved, list) and isinstance(asked, list)
-    if lists and max(len(saved), len(asked)) > SHORT_LIST:
-        saved, asked = dict(enumerate(saved)), dict(enumerate(asked))
-    if isinstance(saved, dict) and isinstance(asked, dict):
-        return [
-            line
-            for name in dict.fromkeys([*saved, *asked])
-            for line in differences(
-                saved.get(name, "not there"),
-                asked.get(name, "not there"),
-                f"{path}.{name}" if path else f"{name}",
-            )
-        ]
-    if saved == asked:
-        return []
-    return [f"{path}: there {saved!r}, asked {asked!r}"]
 
 
 def load_config(config_class: type[Config], directory: Path) -> tuple[Config, int]:
@@ -320,43 +237,6 @@ def settings(experiment: Experiment) -> dict[str, Any]:
     if isinstance(experiment.optimizer, OptimizerConfig):
         parts["optimizer"] = experiment.optimizer
     return plain(parts)
-
-
-def environment() -> dict[str, Any]:
-    """What a run's results may depend on besides its configuration."""
-    devices = jax.devices()
-    return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "versions": {name: _version(name) for name in PACKAGES},
-        "python": platform.python_version(),
-        "git_commit": _git_commit(),
-        "devices": {"kind": devices[0].device_kind, "count": len(devices)},
-        "processes": jax.process_count(),
-        "cpu_cores": os.cpu_count(),
-        "operators": onednn.status(),
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _git_commit() -> str:
-    """The checkout's commit, followed by + if files have been changed since."""
-    root = Path(__file__).resolve().parents[2]
-    try:
-        commit, status = (
-            subprocess.run(
-                ["git", "-C", str(root), *words], capture_output=True, text=True, check=True
-            ).stdout.strip()
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return commit + ("+" if status else "")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -11,7 +11,8 @@ from cnn_jax.description import DescriptionError, rebuild
 from cnn_jax.errors import UserError
 from cnn_jax.models import registered_name
 from cnn_jax.training import Row, read_metrics
-from experiments.tools.run_directory import plain, read_config, read_summary
+from experiments.tools.run_directory import read_config, read_summary
+from experiments.tools.same_run import plain
 
 
 @dataclass(frozen=True)

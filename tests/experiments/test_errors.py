@@ -1,7 +1,6 @@
 """What a user can get wrong is told in one clear message, without a traceback, with status 2."""
 
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -12,6 +11,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from jax.experimental import multihost_utils
+
+from cnn_jax.durable import read_record, write_kept_record
 
 SMOKE = ("--smoke", "--data.name", "digits")
 # Fails when the training begins, so that only the run's directory is made.
@@ -102,17 +103,21 @@ def test_overwrite_leaves_a_foreign_config_alone(error, tmp_path, config):
 def test_overwrite_removes_what_the_run_wrote_and_nothing_else(error, tmp_path):
     outside, run = tmp_path / "resnet_cifar" / "outside", tmp_path / "resnet_cifar" / "mine"
     error(*SMOKE, *NOT_TO_START, "--name", "mine")
-    saved = json.loads((run / "config.json").read_text())
+    saved = read_record(run / "config.json")
     # A member is a name; a path in its place would lead out of the run.
     saved["networks"] |= {"member": {}, "../outside": {}}
-    (run / "config.json").write_text(json.dumps(saved))
+    write_kept_record(run / "config.json", saved)
     for folder in (run, run / "member", run / "rates", outside):
         (folder / "checkpoints" / "3").mkdir(parents=True)
         (folder / "metrics.csv").write_text("step")
     (run / "notes.txt").write_text("mine")
     error(*SMOKE, *NOT_TO_START, "--name", "mine", "--overwrite")
-    assert sorted(path.name for path in run.iterdir()) == ["config.json", "notes.txt"]
-    assert set(json.loads((run / "config.json").read_text())["networks"]) == {""}
+    assert sorted(path.name for path in run.iterdir()) == [
+        "config.copy.json",
+        "config.json",
+        "notes.txt",
+    ]
+    assert set(read_record(run / "config.json")["networks"]) == {""}
     assert (outside / "checkpoints" / "3").is_dir() and (outside / "metrics.csv").exists()
 
 

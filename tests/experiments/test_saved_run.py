@@ -12,13 +12,15 @@ import pytest
 import cnn_jax
 from cnn_jax import description, load_run
 from cnn_jax.description import DescriptionError
+from cnn_jax.durable import read_record, write_kept_record
 from cnn_jax.errors import ConfigError, UserError
 from cnn_jax.tasks import Reconstruction
 from cnn_jax.training import OptimizerConfig, TrainingConfig, train
 from experiments import autoencoder, linear_features, mlp_regression
 from experiments.tools.describe_run import describe_networks
 from experiments.tools.networks import NetworkConfig, load_network
-from experiments.tools.run_directory import RunDirectoryError, claim, identity
+from experiments.tools.run_directory import claim, identity
+from experiments.tools.same_run import RunDirectoryError
 from tests.training.small import one_device
 
 
@@ -59,7 +61,7 @@ def copied(trained, tmp_path):
 
 def change(directory, **entries):
     path = directory / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+    write_kept_record(path, read_record(path) | entries)
 
 
 def test_a_run_comes_back_to_the_bit(trained):
@@ -104,10 +106,10 @@ def test_a_checkpoint_can_be_named(trained):
 
 def test_without_a_name_it_is_the_one_of_the_runs_table(copied):
     assert load_run(copied).title.endswith(", 3 steps")  # an unfinished run has no table
-    (copied / "summary.json").write_text('{"weights_step": 2}')
+    write_kept_record(copied / "summary.json", {"weights_step": 2})
     np.testing.assert_array_equal(kernel(load_run(copied)), kernel(load_run(copied, 2)))
     # Since then the run was trained for longer, but not to its end.
-    (copied / "summary.json").write_text('{"weights_step": 1}')
+    write_kept_record(copied / "summary.json", {"weights_step": 1})
     assert load_run(copied).title.endswith(", 3 steps")
 
 
@@ -238,20 +240,21 @@ def test_a_sweep_that_has_not_ended_is_said(copied):
 @pytest.mark.parametrize("text", ["no json", "[1]", "{}"])
 def test_a_damaged_config_is_said(copied, text):
     (copied / "config.json").write_text(text)
+    (copied / "config.copy.json").unlink()
     with pytest.raises(UserError, match=r"config.json( does not describe|: )"):
         load_run(copied)
 
 
 def test_a_run_of_an_older_version_is_told_the_way_out_which_works(copied):
-    saved = json.loads((copied / "config.json").read_text())
+    saved = read_record(copied / "config.json")
     change(copied, networks={}, git_commit="1234abc")
     with pytest.raises(UserError, match="'networks' is missing.* 1234abc. Start the run's"):
         load_run(copied)
     older = {name: value for name, value in saved.items() if name != "networks"}
-    (copied / "config.json").write_text(json.dumps(older))
+    write_kept_record(copied / "config.json", older)
     same = {name: saved[name] for name in ("experiment", "config", "seed", "data")}
     claim(copied, same, saved["networks"])
-    assert json.loads((copied / "config.json").read_text()) == saved
+    assert read_record(copied / "config.json") == saved
     assert load_run(copied).class_names == tuple("0123456789")
 
 

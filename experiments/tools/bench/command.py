@@ -35,8 +35,9 @@ from experiments.tools.bench import (
 )
 from experiments.tools.bench.comparison import Comparison, show
 from experiments.tools.console import standard_console
+from experiments.tools.environment import environment
 from experiments.tools.messages import user_errors
-from experiments.tools.run_directory import environment, write_json
+from experiments.tools.run_directory import write_json
 
 SUITES: dict[str, ModuleType] = {
     "train_step": train_step,
