@@ -68,7 +68,7 @@ def prepare(
         only=only,
     )
     splits: dict[str, Split] = {
-        role: _stream(stored, parts, workers, skip_unreadable)
+        role: _stream(stored, parts, workers=workers, skip_unreadable=skip_unreadable)
         if streamed
         else _decode(stored, parts)
         for role, parts in roles.items()

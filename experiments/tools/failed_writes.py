@@ -9,13 +9,14 @@ from typing import Any
 def tell_once() -> None:
     """Leave out what Orbax and TensorStore print of a failed write besides raising it.
 
-    Orbax logs the exceptions of its threads, each with a traceback. TensorStore's threads find the
-    event loop of the write closed, and its unfinished coroutines complain when Python ends.
+    Orbax and asyncio log the exceptions of threads, each with a traceback. TensorStore's threads
+    find the event loop of the write closed, and its coroutines complain when Python ends.
     """
-    absl = logging.getLogger("absl")
-    if _has_no_traceback in absl.filters:
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    if _has_no_traceback in loggers[0].filters:
         return
-    absl.addFilter(_has_no_traceback)
+    for logger in loggers:
+        logger.addFilter(_has_no_traceback)
     sys.excepthook = _without(sys.excepthook, lambda error: error[1])
     sys.unraisablehook = _without(sys.unraisablehook, lambda error: error[0].exc_value)
 

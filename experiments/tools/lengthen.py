@@ -10,7 +10,7 @@ from cnn_jax.errors import ConfigError
 from cnn_jax.training import Experiment, OptimizerConfig, make_plan, make_schedule
 from experiments.tools import run_directory
 from experiments.tools.command_line import RunOptions
-from experiments.tools.same_run import RunDirectoryError, differences, plain
+from experiments.tools.same_run import RunDirectoryError, decisive, differences, plain
 
 LENGTH = "config.training.duration"
 """The one value that may differ from the run's."""
@@ -24,7 +24,7 @@ def is_longer(config: Any, options: RunOptions, before: Any, options_before: Run
     """
     asked, there = (
         {
-            "config": plain(one),
+            "config": decisive(plain(one)),
             "seed": chosen.seed,
             "sweep": list(chosen.sweep.learning_rate),
         }

@@ -19,15 +19,18 @@ from cnn_jax.durable import (
 )
 from cnn_jax.saved_run import is_run
 from cnn_jax.training import Experiment, OptimizerConfig
+from cnn_jax.training.lock import LOCK
 from cnn_jax.training.sweep import JOINT
 from experiments.tools.environment import MACHINE, environment
-from experiments.tools.same_run import RunDirectoryError, check_same, plain
+from experiments.tools.same_run import RunDirectoryError, check_same, decisive, plain
 
 WRITTEN = (
     *("metrics.csv", "summary.json", "summary.copy.json"),
     *("checkpoints", "figures", "tensorboard", "profile", "config.copy.json", "config.json"),
 )
 """What a run writes into its directory and those of its members, in the order of its removal."""
+REPLACED = ".replaced"
+"""What --overwrite has taken out of the way, before it is deleted."""
 Config = TypeVar("Config")
 
 
@@ -41,7 +44,7 @@ def identity(
 
 def default_name(identity: dict[str, Any]) -> str:
     """Eight hexadecimal digits, the start of a hash of a run's identity."""
-    text = json.dumps(identity, sort_keys=True)
+    text = json.dumps(identity | {"config": decisive(identity["config"])}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -79,8 +82,10 @@ def claim(
             be written.
         DamagedFile: its ``config.json`` is damaged or missing, and so is the copy of it.
     """
+    shutil.rmtree(directory / REPLACED, ignore_errors=True)  # of a command that was killed
     if overwrite and directory.exists():
         _remove(directory)
+        shutil.rmtree(directory / REPLACED, ignore_errors=True)
     try:
         if not is_run(directory):
             _check_new(directory)
@@ -134,6 +139,7 @@ def _go_on(
         saved = saved | {"config": identity["config"]}
         saved |= {"earlier": [*before.get("earlier", ()), one]}
     check_same(directory, saved, identity, networks, config_class)
+    saved = saved | {"config": identity["config"]}
     if lengthens:
         saved |= identity | environment() | {"networks": dict(networks)}
     elif networks and "networks" not in saved:
@@ -163,7 +169,7 @@ def _remove(directory: Path) -> None:
     except DamagedFile:
         saved = {}
     if not {"experiment", "config", "seed"} <= saved.keys():
-        if any(directory.iterdir()):
+        if any(path.name != LOCK for path in directory.iterdir()):
             raise RunDirectoryError(
                 f"{directory} holds no run (its config.json is missing or not of a run), so "
                 "--overwrite leaves it alone; give another --name"
@@ -173,10 +179,11 @@ def _remove(directory: Path) -> None:
     members = [name for name in saved.get("networks", ()) if name and Path(name).name == name]
     for folder in (*(directory / name for name in (*members, JOINT)), directory):
         for path in (folder / name for name in WRITTEN):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            if path.exists() or path.is_symlink():
+                # By renames, which a kill does not leave half done.
+                target = directory / REPLACED / path.relative_to(directory)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.rename(target)
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 

@@ -15,6 +15,10 @@ SHORT_LIST = 8
 """Lists up to this length are shown whole if they differ; of longer ones the items that differ."""
 
 
+READING = {"skip_unreadable": False, "workers": 0}
+"""Fields of `DataConfig` that change no example, and their defaults."""
+
+
 class RunDirectoryError(UserError):
     """A run directory that cannot be written, or belongs to another run."""
 
@@ -22,6 +26,15 @@ class RunDirectoryError(UserError):
 def plain(config: Any) -> Any:
     """The configuration as it comes back from JSON."""
     return json.loads(json.dumps(cattrs.unstructure(config)))
+
+
+def decisive(config: Any) -> Any:
+    """A plain configuration without what may change when a run goes on: how its data are read."""
+    if not isinstance(config, dict) or not isinstance(config.get("data"), dict):
+        return config
+    data = config["data"]
+    free = {name: value for name, value in READING.items() if name in data}
+    return config | {"data": data | free}
 
 
 def check_same(
@@ -36,6 +49,8 @@ def check_same(
     there = {"sweep": []} | {name: saved[name] for name in asked if name in saved}
     if config_class is not None and "config" in there:
         there["config"] = _completed(there["config"], config_class)
+    for one in (asked, there):
+        one["config"] = decisive(one.get("config"))
     _refuse(directory, "is a run with another configuration", differences(there, asked))
     before = saved.get("networks", {})
     lines = [
