@@ -154,17 +154,14 @@ def _watch(receives: int, left: threading.Event) -> None:
     with os.fdopen(receives, "rb", buffering=0) as numbers:
         while (one := numbers.read(1)) and one[0] not in STOP_SIGNALS:
             pass
-    if not one:
-        return
-    wait = GRACE
-    while not left.wait(wait):
-        wait = 0.2
-        if not threading.main_thread().is_alive():
-            # Python waits for other threads at its exit, such as one whose read is stalled.
-            time.sleep(GRACE)
-            os._exit(INTERRUPTED)
-        if _Request.installed and _Request.reaction == "end":
-            name = signal.Signals(one[0]).name
-            with suppress(OSError, ValueError, AttributeError):
-                print(f"ended by {name}; what was trained is saved", flush=True)
-            os._exit(INTERRUPTED)
+        wait = GRACE
+        while one and not left.wait(wait):
+            wait = 0.2
+            if not threading.main_thread().is_alive():
+                # Python waits for other threads at its exit, such as one whose read is stalled.
+                time.sleep(GRACE)
+                os._exit(INTERRUPTED)
+            if _Request.installed and _Request.reaction == "end":
+                with suppress(OSError, ValueError, AttributeError):
+                    print(f"stopped by {signal.Signals(one[0]).name}", flush=True)
+                os._exit(INTERRUPTED)

@@ -45,7 +45,10 @@ def _git_commit() -> str:
     try:
         commit, status = (
             subprocess.run(
-                ["git", "--no-optional-locks", "-C", str(root), *words], capture_output=True, text=True, check=True
+                ["git", "--no-optional-locks", "-C", str(root), *words],
+                capture_output=True,
+                text=True,
+                check=True,
             ).stdout.strip()
             for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])
         )

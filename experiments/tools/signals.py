@@ -83,9 +83,10 @@ def hit_all(options: Options, workdir: Path) -> tuple[list[Hit], list[str]]:
     Returns:
         The hits, and a line for each difference of a run from the undisturbed one.
     """
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        # As in a shell's background. What is ignored here would be ignored in the trainings too.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in STOP_SIGNALS:
+        # As under nohup. What is ignored here would be ignored in the trainings too.
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     calm = Training(workdir, "calm", options.steps)
     calm.finish()
     hits, lines = [], []
