@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,19 @@ import orbax.checkpoint as ocp
 import pytest
 from jax.experimental import multihost_utils
 
+from cnn_jax.data import DataConfig
 from cnn_jax.durable import read_record, write_kept_record
+from cnn_jax.training import Checkpoints, Runner
+from experiments.tools.run_directory import default_name, identity
 
 SMOKE = ("--smoke", "--data.name", "digits")
 # Fails when the training begins, so that only the run's directory is made.
 NOT_TO_START = ("--training.batch-size", "30")
+
+
+@dataclass(frozen=True)
+class Config:
+    data: DataConfig
 
 
 @pytest.fixture
@@ -185,6 +194,44 @@ def test_a_full_disk_in_both_forms_that_it_is_reported_in(error, failure, monkey
     message = error(*SMOKE, *ONE_STEP)
     assert message.count("the disk is full") == 1
     assert "No space left on device" in message and "saved before is intact" in message
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        MemoryError("Unable to allocate 29.1 TiB for an array"),
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 32000000000000 bytes."),
+    ],
+)
+def test_out_of_memory(error, failure, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(Runner, "advance", full)
+    message = error(*SMOKE, *ONE_STEP)
+    assert message.startswith(f"out of memory: {str(failure).removeprefix('RESOURCE_EXHAUSTED: ')}")
+    assert "--training.batch-size" in message and "--training.accumulate" in message
+
+
+def test_a_limit_on_the_size_of_files(error, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise ValueError(f'OUT_OF_RANGE: Error at "/data/9/": {os.strerror(errno.EFBIG)}')
+
+    monkeypatch.setattr(Checkpoints, "save", full)
+    message = error(*SMOKE, *ONE_STEP)
+    assert "(ulimit -f): cannot write /data/9/: File too large" in message
+
+
+def test_how_data_are_read_makes_no_other_run(error):
+    flags = (*SMOKE, *NOT_TO_START, "--name", "mine", "--depth", "14")
+    error(*flags)
+    # Claimed again: the error is that of the batch size.
+    assert "8 devices" in error(*flags, "--data.skip-unreadable", "--data.workers", "2")
+    identities = [
+        identity("mlp", Config(DataConfig(skip_unreadable=skip, workers=n)), 0, {})
+        for skip, n in ((False, 0), (True, 3))
+    ]
+    assert default_name(identities[0]) == default_name(identities[1])
 
 
 @pytest.mark.full  # TensorStore tries for two minutes before it gives up
