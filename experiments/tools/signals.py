@@ -39,7 +39,7 @@ Number = Literal["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"]
 
 STRETCH = 0.1
 """Seconds that each phase is made longer, so that a signal comes inside of it."""
-PATIENCE = 300.0
+PATIENCE = 900.0
 """Seconds until a process is called hanging."""
 
 
@@ -121,7 +121,7 @@ class Training:
     def finish(self) -> None:
         """Run to the end."""
         process = self._start()
-        if status := process.wait(PATIENCE):
+        if status := self._wait(process):
             raise RuntimeError(f"ended with status {status}:\n{self._output.read_text()[-3000:]}")
 
     def hit(self, number: Number, phase: Phase) -> Hit:
@@ -138,11 +138,7 @@ class Training:
         for _ in range(2 if phase == "saving" else 1):
             self._send(process, getattr(signal, number))
             time.sleep(STRETCH / 4)
-        try:
-            status = process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            status = process.wait()
+        status = self._wait(process)
         seconds = time.monotonic() - start
         made = [int(line.split()[1]) for line in self._phases.read_text().splitlines()]
         lost = max([before, *made]) - self._latest()
@@ -166,6 +162,13 @@ class Training:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def _wait(self, process: subprocess.Popen) -> int:
+        try:
+            return process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return process.wait()
 
     def _send(self, process: subprocess.Popen, number: int) -> None:
         try:
