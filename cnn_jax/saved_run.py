@@ -138,6 +138,7 @@ def _chosen(
         for step in steps:
             checkpoints.read(step, "evaluation.json")  # or another one could seem the best
     best, last = checkpoints.best_step(), steps[-1]
+    asked: int | None
     if isinstance(checkpoint, int):
         asked = checkpoint
     elif checkpoint == "reported":
