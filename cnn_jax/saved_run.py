@@ -138,16 +138,19 @@ def _chosen(
         for step in steps:
             checkpoints.read(step, "evaluation.json")  # or another one could seem the best
     best, last = checkpoints.best_step(), steps[-1]
-    if checkpoint == "reported":
-        asked: int | str | None = _reported(directory, steps)
+    asked: int | None
+    if isinstance(checkpoint, int):
+        asked = checkpoint
+    elif checkpoint == "reported":
+        asked = _reported(directory, steps)
     else:
-        asked = {"best": best, "last": last}.get(str(checkpoint), checkpoint)
-    if asked not in steps:
+        asked = {"best": best, "last": last}.get(checkpoint)
+    if asked is None or asked not in steps:
         raise UserError(
             f"{checkpoints.directory} has no checkpoint {checkpoint!r}; there are "
             f"{', '.join(map(str, steps))}, and a best one only if an evaluation was saved with it"
         )
-    step, damage = int(asked), checkpoints.damage(int(asked))
+    step, damage = asked, checkpoints.damage(asked)
     if damage:
         step = _whole_instead(checkpoints, steps, step, damage, checkpoint)
     at = f"{step:,} steps" if step == last else f"step {step:,} of {last:,}"

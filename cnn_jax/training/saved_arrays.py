@@ -18,17 +18,28 @@ class CheckpointMismatch(UserError):
 
 
 def check_written(folder: Path, tree: PyTree) -> None:
-    """Read arrays back and compare them with those that were written."""
-    with ocp.PyTreeCheckpointer() as checkpointer:
-        names = checkpointer.metadata(folder).item_metadata.tree
-        numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), names)
-        saved = checkpointer.restore(folder, args=ocp.args.PyTreeRestore(restore_args=numpy))
-    there, wanted = _leaves(saved), _leaves(tree)
-    for name in wanted:
-        if name not in there or _bytes(there[name]) != _bytes(wanted[name]):
-            raise DamagedFile(
-                f"the first checkpoint is not as it was written: {name} in {folder} differs"
-            )
+    """Read arrays back and compare them with those that were written.
+
+    Raises:
+        DamagedFile: they differ, or cannot be read.
+    """
+    try:
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            names = checkpointer.metadata(folder).item_metadata.tree
+            numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), names)
+            saved = checkpointer.restore(folder, args=ocp.args.PyTreeRestore(restore_args=numpy))
+        there, wanted = _leaves(saved), _leaves(tree)
+        differs = [name for name in wanted if _bytes(there[name]) != _bytes(wanted[name])]
+    except Exception as error:  # Orbax and TensorStore have many
+        raise DamagedFile(
+            f"the first checkpoint, written to {folder}, cannot be read back: {error!r}; give "
+            "another place with --workdir"
+        ) from error
+    if differs:
+        raise DamagedFile(
+            f"the first checkpoint, written to {folder}, is not as it was: {differs[0]} differs; "
+            "give another place with --workdir"
+        )
 
 
 def _bytes(leaf: Any) -> bytes:

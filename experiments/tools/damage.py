@@ -48,6 +48,7 @@ from cnn_jax.training import ControlConfig, Experiment, OptimizerConfig, Trainin
 from experiments.tools.run import run
 
 End = Literal["as it was", "said", "refused", "silent", "traceback", "hang"]
+Action = Literal["load_run", "resume"]
 BAD: tuple[End, ...] = ("silent", "traceback", "hang")
 ENDS: tuple[End, ...] = ("as it was", "said", "refused", *BAD)
 PATIENCE_SECONDS = 60
@@ -99,7 +100,7 @@ class Attempt:
 
     file: str
     kind: str
-    action: Literal["load_run", "resume"]
+    action: Action
     end: End
     message: str
 
@@ -153,6 +154,7 @@ def attack(options: Options, folder: Path) -> list[Attempt]:
     calm = folder / "calm"
     result = _train(calm)
     attempts = []
+    actions: dict[Action, Callable[..., tuple[End, str]]] = {"load_run": _load, "resume": _resume}
     chance = random.Random(options.seed)
     files = [path.relative_to(_run(calm)) for path in sorted(_run(calm).rglob("*"))]
     files = [one for one in files if (_run(calm) / one).is_file() and one.match(options.files)]
@@ -161,7 +163,7 @@ def attack(options: Options, folder: Path) -> list[Attempt]:
             copy = folder / "copy"
             shutil.copytree(calm, copy)
             KINDS[kind](_run(copy) / file, chance)
-            for action, attempt in (("load_run", _load), ("resume", _resume)):
+            for action, attempt in actions.items():
                 end, message = _end(partial(attempt, calm, copy, result))
                 attempts.append(Attempt(str(file), kind, action, end, message))
             shutil.rmtree(copy)
@@ -236,9 +238,10 @@ def _contents(folder: Path) -> dict[Path, bytes]:
 
 
 def _equal(ours: Any, theirs: Any) -> bool:
-    same = jax.tree.structure(ours) == jax.tree.structure(theirs)
-    pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=False)
-    return same and all(np.array_equal(one, other) for one, other in pairs)
+    try:
+        return jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))
+    except ValueError:  # of other names
+        return False
 
 
 def kind_of_file(file: str) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -126,6 +127,8 @@ def _run(
 ) -> dict[str, Result]:
     set_up_jax(deterministic=options.deterministic)
     initialize_processes()
+    # A new machine compiles oneDNN's operators for seconds, while this thread reads the data.
+    threading.Thread(target=onednn.load).start()
     seed, rates = options.seed, options.sweep.learning_rate
     lengthens = resumed is not None and lengthen.is_longer(config, options, *resumed)
     built = build(config)

@@ -153,7 +153,7 @@ def _go_on(
 
 def _remove_partial(directory: Path, networks: Mapping[str, Any]) -> None:
     """Remove the unfinished files of a killed process."""
-    for folder in {directory, *(directory / member for member in networks)}:
+    for folder in {directory, directory / JOINT, *(directory / member for member in networks)}:
         for path in (*folder.glob(".*.partial"), *folder.glob("figures/.*.partial")):
             path.unlink()
 

@@ -85,7 +85,9 @@ def _read(
     steps = [
         int(path.name) for path in (directory / "checkpoints").glob("*") if path.name.isdecimal()
     ]
-    metrics = {split: summary[split] for split in ("validation", "test") if split in summary}
+    metrics: dict[str, dict[str, float]] = {
+        split: summary[split] for split in ("validation", "test") if split in summary
+    }
     rows = read_metrics(rows_path) if rows_path.exists() else []
     validation = [row for row in rows if row["split"] == "validation"]
     if not metrics and validation:

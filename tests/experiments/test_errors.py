@@ -190,7 +190,7 @@ def test_a_full_disk_in_both_forms_that_it_is_reported_in(error, failure, monkey
     def full(*_: object, **__: object) -> None:
         raise failure
 
-    monkeypatch.setattr(ocp.CheckpointManager, "save", full)
+    monkeypatch.setattr(ocp.AsyncCheckpointer, "save", full)
     message = error(*SMOKE, *ONE_STEP)
     assert message.count("the disk is full") == 1
     assert "No space left on device" in message and "saved before is intact" in message
@@ -252,11 +252,13 @@ def test_a_training_that_diverges(error):
 
 
 def test_a_checkpoint_of_another_model(start, error, tmp_path):
+    deep = ("--training.duration", "1 step", "--depth", "14", "--name", "deep")
     start("resnet_cifar", *SMOKE, "--training.duration", "1 step", "--name", "small")
+    start("resnet_cifar", *SMOKE, *deep)
     # Only somebody who moves checkpoints by hand comes here: a run's configuration is checked.
     runs = tmp_path / "resnet_cifar"
-    (runs / "deep").mkdir()
+    (runs / "deep" / "checkpoints").rename(tmp_path / "away")
     (runs / "small" / "checkpoints").rename(runs / "deep" / "checkpoints")
-    message = error(*SMOKE, "--training.duration", "1 step", "--depth", "14", "--name", "deep")
+    message = error(*SMOKE, *deep)
     assert "another model" in message and "nothing was loaded" in message
     assert "trace/body/stage1_block2/conv1/kernel (3, 3, 16, 16)" in message

@@ -12,10 +12,10 @@ import pytest
 import cnn_jax
 from cnn_jax import description, load_run
 from cnn_jax.description import DescriptionError
-from cnn_jax.durable import read_record, write_kept_record
+from cnn_jax.durable import DamagedFile, read_record, write_kept_record
 from cnn_jax.errors import ConfigError, UserError
 from cnn_jax.tasks import Reconstruction
-from cnn_jax.training import OptimizerConfig, TrainingConfig, train
+from cnn_jax.training import Checkpoints, OptimizerConfig, TrainingConfig, train
 from experiments import autoencoder, linear_features, mlp_regression
 from experiments.tools.describe_run import describe_networks
 from experiments.tools.networks import NetworkConfig, load_network
@@ -124,6 +124,70 @@ def test_the_flag_names_a_checkpoint_of_a_run(trained, flag):
 def test_a_file_is_no_checkpoint_of_a_run(trained):
     with pytest.raises(ConfigError, match="x.pth with --run: expected best, last or the number"):
         load_network(NetworkConfig(run=str(trained[0]), checkpoint="x.pth"))
+
+
+def damaged(directory, step):
+    files = (directory / "checkpoints" / str(step) / "arrays" / "d").iterdir()
+    path = max(files, key=lambda path: path.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def contents(directory):
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_the_newest_whole_checkpoint_is_loaded_and_nothing_changed(copied):
+    damaged(copied, 3)
+    before = contents(copied)
+    for checkpoint in ("reported", "last"):
+        with pytest.warns(UserWarning, match="step 3 is damaged .*the newest whole one, of step 2"):
+            network = load_run(copied, checkpoint)
+        assert network.title.endswith("step 2 of 3, the best (that of 3 is damaged)") or (
+            network.title.endswith("step 2 of 3 (that of 3 is damaged)")
+        )
+        np.testing.assert_array_equal(kernel(network), kernel(load_run(copied, 2)))
+    # What is asked for by its number is that one or none.
+    with pytest.raises(DamagedFile, match="step 3 is damaged: .*has changed.*those of 2 are whole"):
+        load_run(copied, 3)
+    damaged(copied, 2)
+    with pytest.raises(DamagedFile, match="step 3 is damaged"):
+        load_run(copied)
+    damaged(copied, 2)  # once more is whole again
+    assert contents(copied) == before
+
+
+def test_another_one_does_not_become_the_best_by_damage(copied):
+    next(copied.glob("checkpoints/*/evaluation.json")).write_text("{}")
+    with pytest.raises(DamagedFile, match="evaluation.json has changed"):
+        load_run(copied, "best")
+
+
+def test_the_copies_of_damaged_json_are_read(copied):
+    write_kept_record(copied / "summary.json", {"weights_step": 2})
+    expected = load_run(copied)
+    for name in ("config.json", "summary.json"):
+        (copied / name).write_bytes(b"")
+        with pytest.warns(UserWarning, match=f"{name}: .*its copy is read instead"):
+            network = load_run(copied)
+        assert network.title == expected.title
+        assert (copied / name).read_bytes() == b""
+        (copied / name).write_bytes((copied / name.replace(".", ".copy.")).read_bytes())
+
+
+def test_a_run_that_goes_on_meanwhile(copied, monkeypatch):
+    """It removes the checkpoint that is being read, after it has saved newer ones."""
+    checkpoints = copied / "checkpoints"
+    read = Checkpoints.variables
+
+    def removed_meanwhile(self, step):
+        if (checkpoints / "3").exists():
+            (checkpoints / "3").rename(checkpoints / "7")
+        return read(self, step)
+
+    monkeypatch.setattr(Checkpoints, "variables", removed_meanwhile)
+    assert load_run(copied, "last").title.endswith(", 7 steps")
 
 
 USE = """
