@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from cnn_jax.errors import UserError
+from experiments.tools.console import standard_console
 from experiments.tools.messages import user_errors
 
 
@@ -33,7 +33,7 @@ def _files() -> dict[str, tuple[str, bool]]:
     """
     found = {}
     for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
-        tree = ast.parse(path.read_text())
+        tree = ast.parse(path.read_text(encoding="utf-8"))
         names = {getattr(node, "name", None) for node in tree.body}
         line = (ast.get_docstring(tree) or "").partition("\n")[0]
         found[path.stem] = line, "Config" in names
@@ -46,7 +46,7 @@ def main(words: Sequence[str] = ()) -> None:
     Args:
         words: arguments of the command. It takes none, but people give it a name.
     """
-    console = Console()
+    console = standard_console()
     with user_errors(console):
         check(words)
     for title, lines in (("experiment", experiments()), ("tool", tools())):

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from matplotlib.figure import Figure
-from rich.console import Console
 
 from cnn_jax.data import (
     IGNORED,
@@ -46,6 +45,7 @@ from cnn_jax.data import (
 from cnn_jax.data.augment import suited_to
 from cnn_jax.errors import UserError
 from cnn_jax.visual import Picture, example_rows, save_figure
+from experiments.tools.console import standard_console
 from experiments.tools.photographs import load_photograph
 
 PHOTOGRAPHS = "photographs"
@@ -204,12 +204,12 @@ def _normalized(subject: Subject) -> list[Picture]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Draw the sheet and print its path."""
+    console = standard_console()
     config = tyro.cli(
         Config, prog="python -m experiments.augmentations", description=__doc__, args=argv
     )
     if config.smoke:
         config = replace(config, draws=2, height=32)
-    console = Console()
     try:
         if config.data.name == PHOTOGRAPHS:
             subject = photographs(config.height)

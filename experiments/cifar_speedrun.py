@@ -47,6 +47,7 @@ from cnn_jax.training import make_parallel
 from cnn_jax.visual import accuracies_of_runs, save_figure
 from experiments.tools import run_directory
 from experiments.tools.command_line import choose_defaults
+from experiments.tools.console import standard_console
 from experiments.tools.messages import user_errors
 from experiments.tools.process_time import seconds_since_start
 from experiments.tools.run import set_up_jax
@@ -130,6 +131,7 @@ def load(config: Config) -> tuple[Config, Dataset]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Make the runs, and write and print their results."""
+    console = standard_console()
     config = tyro.cli(
         Config,
         prog="python -m experiments.cifar_speedrun",
@@ -137,7 +139,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         args=argv,
         default=choose_defaults(RECIPES, SMOKE, argv),
     )
-    console = Console()
     with user_errors(console):
         if config.runs < 1:
             raise ConfigError(f"runs must be at least 1, got {config.runs}")

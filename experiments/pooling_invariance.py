@@ -37,11 +37,11 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from jaxtyping import Array, Float
-from rich.console import Console
 from rich.table import Table
 
 from cnn_jax.layers import avg_pool, conv2d, global_avg_pool, global_max_pool, max_pool, relu
 from cnn_jax.visual import Picture, change_over_shift, example_rows, save_figure
+from experiments.tools.console import standard_console
 from experiments.tools.photographs import load_photograph
 
 Images = Float[Array, "batch height width channels"]
@@ -203,12 +203,12 @@ def example_maps(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, draw both figures and print the changes."""
+    console = standard_console()
     config = tyro.cli(
         Config, prog="python -m experiments.pooling_invariance", description=__doc__, args=argv
     )
     if config.smoke:
         config = replace(config, crops=2, size=16, height=64)
-    console = Console()
     compared, shifts = layers(config.window), range(config.shifts + 1)
     windows = jnp.asarray(draw_windows(config))
     changes = {name: invariance(one, windows, config.shifts) for name, one in compared.items()}

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 import tyro
 
+from cnn_jax.data.stream import STOP_SIGNALS
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -41,7 +43,7 @@ def launch(options: Launch, words: list[str]) -> int:
         for process in processes:
             process.send_signal(number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         signal.signal(number, forward)
 
     failed, deadline = 0, 0.0

@@ -9,6 +9,15 @@ class DataError(UserError):
     """A problem with the data that the user can fix. The message is shown without a traceback."""
 
 
+class UnreadableImage(DataError):
+    """An image file that cannot be read."""
+
+
+class UnreadableWarning(UserWarning):
+    """An image that cannot be read is left out."""
+
+
+SKIP_HINT = "repair or remove them, or leave them out with --data.skip-unreadable"
 LISTED = 10
 """At most this many examples are listed in a message."""
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from jaxtyping import Int32, UInt8
 
 from cnn_jax.data.dataset import Stored
 from cnn_jax.data.decode import centre_square, check_shape, decode_image
-from cnn_jax.data.errors import LISTED, DataError, some_of
+from cnn_jax.data.errors import LISTED, DataError, UnreadableImage, some_of
 from cnn_jax.data.examples import Crop, HostExample, Spec, image_and_label
 from cnn_jax.data.image_files import SUFFIXES, images_below, listed_suffixes, read_file
 from cnn_jax.data.names import SPLIT_NAMES, way_without
@@ -43,8 +43,8 @@ def open_folder(
     Images are converted to RGB. With `image_size` the shorter side is resized to it (or to
     `resize`) and the central square is kept. Otherwise all images must have the size of the first.
     Files are put into a fixed random order, so that "train[:90%]" holds all classes. A note tells
-    of files in class folders that are not read. With `skip_unreadable` all files are decoded once;
-    those that cannot be read are left out and listed in a note.
+    of files in class folders that are not read. With `skip_unreadable` the first image that can be
+    read gives the size, and `without_unreadable` or a stream leaves the others out.
     """
     root = Path(name).expanduser()
     if not root.is_dir():
@@ -64,14 +64,15 @@ def open_folder(
         except DataError as error:
             unusable[split] = f"{error}{way_without(split)}"
     notes = _not_read(others)
-    if skip_unreadable:
-        files, unreadable = _readable(files)
-        notes += unreadable
     if not files:
         raise DataError(next(iter(unusable.values())))
     shape = (image_size, image_size, 3)
     if image_size == 0:
-        shape = _decode_file(min(path for path, _ in next(iter(files.values()))), None).shape
+        paths = sorted(path for path, _ in next(iter(files.values())))
+        first = (
+            next((path for path in paths if not _error(path)), None) if skip_unreadable else None
+        )
+        shape = _decode_file(first or paths[0], None).shape
     crop = centre_square(image_size, resize) if image_size else None
     splits = {
         split: FolderExamples(
@@ -122,29 +123,44 @@ def _not_read(others: Sequence[Path]) -> tuple[str, ...]:
     return (f"files in class folders that are not read: {len(others):,} ({kinds})\n  {names}",)
 
 
-def _readable(files: Files) -> tuple[Files, tuple[str, ...]]:
-    """The files that can be read, and a note that lists the others."""
-    with ThreadPoolExecutor() as pool:
-        errors = {
-            path: error
-            for pairs in files.values()
-            for (path, _), error in zip(pairs, pool.map(_error, pairs), strict=True)
-            if error
-        }
-    kept = {split: [one for one in pairs if one[0] not in errors] for split, pairs in files.items()}
-    for split, pairs in files.items():
-        without = {label for _, label in pairs} - {label for _, label in kept[split]}
-        if without and (split == "train" or not kept[split]):
-            folders = sorted({path.parent for path, label in pairs if label in without})
+def without_unreadable(stored: Stored) -> Stored:
+    """The data set without the files of folders that cannot be read, and a note that lists them.
+
+    All files are decoded once.
+
+    Raises:
+        DataError: a class of the split "train", or a whole split, is left without images.
+    """
+    splits, errors = dict(stored.splits), []
+    for split, examples in stored.splits.items():
+        if not isinstance(examples, FolderExamples):
+            continue
+        with ThreadPoolExecutor() as pool:
+            found = list(pool.map(_error, examples.paths))
+        errors += [error for error in found if error]
+        kept = np.array([not error for error in found])
+        labels = examples.labels[kept]
+        without = set(examples.labels) - set(labels)
+        if without and (split == "train" or not kept.any()):
+            folders = sorted(
+                {
+                    p.parent
+                    for p, y in zip(examples.paths, examples.labels, strict=True)
+                    if y in without
+                }
+            )
             raise DataError(f"no file can be read in {', '.join(map(str, folders[:LISTED]))}")
+        paths = [path for path, error in zip(examples.paths, found, strict=True) if not error]
+        splits[split] = replace(examples, paths=paths, labels=labels)
     if not errors:
-        return kept, ()
-    return kept, (f"{len(errors):,} files are left out:\n  {some_of(list(errors.values()))}",)
+        return stored
+    note = f"{len(errors):,} files are left out:\n  {some_of(errors)}"
+    return replace(stored, splits=splits, notes=(*stored.notes, note))
 
 
-def _error(pair: tuple[Path, int]) -> str:
+def _error(path: Path) -> str:
     try:
-        _decode_file(pair[0], None)
+        _decode_file(path, None)
     except DataError as error:
         return str(error)
     return ""
@@ -192,7 +208,7 @@ def _decode_file(path: Path, crop: Crop | None) -> UInt8[np.ndarray, "height wid
     try:
         return decode_image(read_file(path), 3, crop, name=str(path))
     except (OSError, ValueError) as error:
-        raise DataError(f"the image file {path} cannot be read: {error}") from error
+        raise UnreadableImage(f"the image file {path} cannot be read: {error}") from error
 
 
 @dataclass(frozen=True)

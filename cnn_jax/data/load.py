@@ -44,7 +44,8 @@ class DataConfig:
     resize: int = 0
     """Resize the shorter side to this, more than image_size, before the square is cut out."""
     skip_unreadable: bool = False
-    """Leave out and list files of a folder that cannot be read; checks all files at the start."""
+    """Leave out images of a folder that cannot be read, and name them: all at the start, or those
+    of a stream when they are met. The run stays the same."""
     workers: int = 0
     """Processes that decode a stream, in training and in evaluation; 0: the training process."""
 
@@ -84,6 +85,7 @@ def load_dataset(
         test=config.test,
         storage=config.storage,
         workers=config.workers,
+        skip_unreadable=config.skip_unreadable,
         augment=augment,
         only=only,
     )

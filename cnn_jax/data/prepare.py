@@ -10,9 +10,9 @@ from jaxtyping import Int
 from cnn_jax.data.arrays import decode_all
 from cnn_jax.data.augment import Augment, RandomResizedCrop, suited_to
 from cnn_jax.data.dataset import Dataset, Stored, channel_statistics
-from cnn_jax.data.errors import DataError
+from cnn_jax.data.errors import SKIP_HINT, DataError
 from cnn_jax.data.examples import EncodedExamples, Examples, LabelledExamples, Spec
-from cnn_jax.data.folders import FolderExamples
+from cnn_jax.data.folders import FolderExamples, without_unreadable
 from cnn_jax.data.roles import Parts, choose_splits, holds_out
 from cnn_jax.data.splits import ArraySplit, Split, StreamSplit
 from cnn_jax.imagenet import readable_classes
@@ -33,6 +33,7 @@ def prepare(
     test: str = "",
     storage: Literal["auto", "device", "stream"] = "auto",
     workers: int = 0,
+    skip_unreadable: bool = False,
     augment: Sequence[Augment] | AugmentOf = (),
     only: Sequence[str] = (),
 ) -> Dataset:
@@ -46,6 +47,8 @@ def prepare(
         and bool(stored.splits)
         and sum(stored.sizes.values()) * _size(stored.spec) >= DEVICE_BYTES
     )
+    if skip_unreadable and not streamed:
+        stored = without_unreadable(stored)
     labels = None
     if tuple(only) != ("test",) and holds_out(
         stored.sizes, validation, stored.defaults, stored.unusable
@@ -65,7 +68,9 @@ def prepare(
         only=only,
     )
     splits: dict[str, Split] = {
-        role: _stream(stored, parts, workers) if streamed else _decode(stored, parts)
+        role: _stream(stored, parts, workers=workers, skip_unreadable=skip_unreadable)
+        if streamed
+        else _decode(stored, parts)
         for role, parts in roles.items()
     }
 
@@ -123,11 +128,10 @@ def _decoded(examples: Examples, places: Int[np.ndarray, "chosen"]) -> ArraySpli
     except DataError as error:
         if not isinstance(examples, FolderExamples):
             raise
-        hint = "repair or remove them, or leave them out with --data.skip-unreadable"
-        raise DataError(f"{error}\n{hint}") from None
+        raise DataError(f"{error}\n{SKIP_HINT}") from None
 
 
-def _stream(stored: Stored, parts: Parts, workers: int) -> StreamSplit:
+def _stream(stored: Stored, parts: Parts, *, workers: int, skip_unreadable: bool) -> StreamSplit:
     splits = {split for split, _ in parts}
     if len(splits) > 1:
         raise DataError(
@@ -135,7 +139,8 @@ def _stream(stored: Stored, parts: Parts, workers: int) -> StreamSplit:
             " stream: use --data.storage device, or one split"
         )
     places = np.concatenate([places for _, places in parts])
-    return StreamSplit(stored.splits[splits.pop()], places, workers=workers)
+    examples = stored.splits[splits.pop()]
+    return StreamSplit(examples, places, workers=workers, skip_unreadable=skip_unreadable)
 
 
 def _statistics(train: Split | None, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -170,12 +170,14 @@ class StreamSplit(_Shuffled):
       random_crop: every training image is a random part of the whole image. `examples` must be
         EncodedExamples.
       workers: processes that decode; 0 decodes in a thread of the training process.
+      skip_unreadable: an image that cannot be read does not count; otherwise it is an error.
     """
 
     examples: Examples
     indices: Int[np.ndarray, "examples"]
     random_crop: RandomResizedCrop | None = None
     workers: int = 0
+    skip_unreadable: bool = False
 
     @property
     def spec(self) -> Spec:

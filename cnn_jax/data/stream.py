@@ -7,14 +7,20 @@ to know the step only, and starts there at once.
 import atexit
 import multiprocessing
 import os
+import re
+import signal
 import threading
+import time
+import warnings
 import weakref
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Int32
+from jaxtyping import Bool, Int, Int32
 
+from cnn_jax.data.errors import SKIP_HINT, DataError, UnreadableImage, UnreadableWarning
 from cnn_jax.data.examples import EncodedExamples, HostExample
 from cnn_jax.data.random_part import random_part
 from cnn_jax.data.splits import StreamSplit
@@ -22,6 +28,18 @@ from cnn_jax.extras import extra
 
 BATCHES_AHEAD = 2
 """Batches that each worker (or the reading thread) keeps ready."""
+
+CLOSING_SECONDS = 2.0
+"""How long the end of a stream waits for its reader."""
+STOP_SIGNALS = (
+    *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU),
+)
+"""Signals that a terminal or a scheduler sends before it kills. They may reach all processes of a
+group; the training process reacts to them, and workers do not."""
+_WAITS = (0.5, 2.0)
+"""Seconds between the tries of a read that fails."""
+_LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 HostBatch = dict[str, np.ndarray]
 """This host's slice of a global batch: the entries of an example with a leading batch axis, and
@@ -50,12 +68,18 @@ def stream_batches(
     of weight 0.
 
     Batches are decoded ahead, in `split.workers` processes, or in one thread if that is 0. The
-    number of workers does not change the batches. Closing the iterator ends the processes.
+    number of workers does not change the batches. Closing the iterator ends the processes. They
+    leave signals such as Ctrl-C to the process that reads.
+
+    What cannot be read because of an OSError, which may pass, is tried three times. Of a split
+    with `skip_unreadable`, an example that cannot be read has the weight 0 and the content of
+    another one of its batch.
 
     Raises:
         ValueError: `batch_size` is not divisible by `process_count`, or is larger than the split
             in training.
         MissingExtra: the package grain is not installed.
+        DataError: from the iterator: an example cannot be read, or a worker process has ended.
     """
     if batch_size % process_count:
         raise ValueError(f"batch_size={batch_size} is not divisible by {process_count} processes")
@@ -77,7 +101,7 @@ def stream_batches(
     spread = grain.MultiprocessingOptions(
         num_workers=split.workers, per_worker_buffer_size=BATCHES_AHEAD
     )
-    return _closed_at_exit(iter(here.mp_prefetch(spread, worker_init_fn=_end_with_parent)))
+    return _closed_at_exit(iter(here.mp_prefetch(spread, worker_init_fn=_begin_worker)))
 
 
 _open: "weakref.WeakSet[Generator[HostBatch, None, None]]" = weakref.WeakSet()
@@ -103,14 +127,28 @@ def _until_closed(reader: Any) -> Generator[HostBatch, None, None]:
             owned = {name: np.array(array) for name, array in batch.items()}
             del batch
             yield owned
+    except RuntimeError as error:
+        if "Worker process was terminated" not in str(error):
+            raise
+        code = re.search(r"exit code (-?\d+)", str(error))
+        raise DataError(
+            f"a process that decodes images has ended (exit status {code[1] if code else '?'}; -9: "
+            "killed, which the system does when memory runs out); fewer --data.workers need less"
+        ) from None
     finally:
-        reader.close()
+        # A reader whose read is stalled cannot be closed, and must not hold up the run's end.
+        closing = threading.Thread(target=reader.close, daemon=True)
+        closing.start()
+        closing.join(CLOSING_SECONDS)
 
 
-def _end_with_parent(worker: int, workers: int) -> None:
-    """Ends a worker when the training process has been killed. Grain's would wait forever."""
+def _begin_worker(worker: int, workers: int) -> None:
+    """Lets a worker live as long as the training process, whatever a terminal sends to both."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
     def watch() -> None:
+        # When the training process has been killed. Grain's workers would wait forever.
         parent = multiprocessing.parent_process()
         if parent is not None:
             parent.join()
@@ -155,7 +193,7 @@ class _Batches:
         step = self._start_step + int(item)
         places = self._places(step)
         rows = np.flatnonzero(places >= 0)
-        examples = self._examples(self._split.indices[places[rows]], step)
+        examples, read = self._read(self._split.indices[places[rows]], step)
         arrays = {
             name: np.zeros((len(places), *entry.shape), entry.dtype)
             for name, entry in self._split.spec.items()
@@ -164,15 +202,45 @@ class _Batches:
             for name, array in arrays.items():
                 array[row] = example[name]
         weight = (places >= 0).astype(np.float32)
+        weight[rows] *= read
         return arrays | {"slot": self._slots, "place": places, "weight": weight}
 
-    def _examples(self, indices: Int[np.ndarray, "chosen"], step: int) -> list[HostExample]:
+    def _read(
+        self, indices: Int[np.ndarray, "chosen"], step: int
+    ) -> tuple[list[HostExample], Bool[np.ndarray, "chosen"]]:
+        """The examples, and whether each could be read."""
+        everywhere = np.arange(len(indices))
+        try:
+            examples = _tried(partial(self._examples, indices, everywhere, step))
+            return examples, np.ones(len(indices), bool)
+        except UnreadableImage as error:
+            if not self._split.skip_unreadable:
+                raise UnreadableImage(f"{error}\n{SKIP_HINT}") from None
+        found: list[HostExample | None] = []
+        for i in everywhere:  # one by one, to find out which
+            try:
+                one = partial(self._examples, indices[[i]], everywhere[[i]], step)
+                found += _tried(one)
+            except UnreadableImage as error:
+                warnings.warn(f"{error}; it is left out", UnreadableWarning, stacklevel=2)
+                found.append(None)
+        whole = [one for one in found if one is not None]
+        if not whole:
+            raise DataError("no image of a whole batch can be read; the warnings name them")
+        # Not zeros, which would change the statistics of BatchNorm.
+        return [one or whole[0] for one in found], np.array([one is not None for one in found])
+
+    def _examples(
+        self, indices: Int[np.ndarray, "some"], rows: Int[np.ndarray, "some"], step: int
+    ) -> list[HostExample]:
+        """Stored examples; `rows` are their places in this host's slice."""
         split, examples = self._split, self._split.examples
         positions = [int(index) for index in indices]
         if self._seed is None or split.random_crop is None:
             return examples.__getitems__(positions)
         assert isinstance(examples, EncodedExamples)
-        crops = [random_part(split.random_crop, (self._seed, step, int(i))) for i in self._slots]
+        slots = self._slots[rows]
+        crops = [random_part(split.random_crop, (self._seed, step, int(i))) for i in slots]
         return examples.cropped(positions, crops)
 
     def _places(self, step: int) -> Int32[np.ndarray, "local"]:
@@ -187,3 +255,16 @@ class _Batches:
         if self._seed is None:
             return self._split.evaluation_order(self._batch_size)
         return self._split.order(self._seed, epoch, self._batch_size)
+
+
+def _tried(read: Callable[[], list[HostExample]]) -> list[HostExample]:
+    """Reads, again where an error may pass, as of a network's file system."""
+    for wait in _WAITS:
+        try:
+            return read()
+        except (OSError, UnreadableImage) as error:
+            cause = error if isinstance(error, OSError) else error.__cause__
+            if not isinstance(cause, OSError) or isinstance(cause, _LASTING):
+                raise
+            time.sleep(wait)
+    return read()

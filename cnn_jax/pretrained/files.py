@@ -58,17 +58,16 @@ def torchvision_file(weights: Weights, directory: Path, server: str = TORCHVISIO
 
     Raises:
         DownloadError: the file cannot be reached, is incomplete (and kept, to be resumed) or has
-            another sha256 (and is deleted).
+            another sha256. A file that was there is left alone.
     """
     path = directory / weights.file
     if path.is_file():
         actual = sha256(path)
         if actual.startswith(weights.sha256):
             return path
-        path.unlink()
         raise DownloadError(
-            f"{path} was not the published file and has been deleted: its sha256 is {actual}, "
-            f"expected {weights.sha256}…; run the same command to download it again"
+            f"{path} is not the published file: its sha256 is {actual}, expected "
+            f"{weights.sha256}…; move it away, and run the same command to download it"
         )
     size = published_size(server + weights.file, seconds=10.0)
     return download(PublishedFile(weights.file, size, weights.sha256, (server,)), directory)

@@ -1,7 +1,7 @@
 """State, program, parallelism, optimizers, the loop, checkpoints, logs."""
 
 from cnn_jax.training.airbench_muon import airbench_muon, orthogonalize
-from cnn_jax.training.checkpoint import CheckpointMismatch, Checkpoints
+from cnn_jax.training.checkpoint import Checkpoints
 from cnn_jax.training.control import Control, ControlConfig, adapt, init_control
 from cnn_jax.training.duration import to_steps
 from cnn_jax.training.experiment import (
@@ -17,7 +17,8 @@ from cnn_jax.training.experiment import (
 )
 from cnn_jax.training.feed import EvalFeed, TrainFeed
 from cnn_jax.training.host_memory import keep_freed_memory
-from cnn_jax.training.loop import Interrupted, TrainingDiverged, fit
+from cnn_jax.training.lock import DirectoryInUse
+from cnn_jax.training.loop import TrainingDiverged, fit
 from cnn_jax.training.mapped import gather_over_devices, key_of_device, sum_over_devices
 from cnn_jax.training.metrics_file import MetricsFile, Row, read_metrics, write_metrics
 from cnn_jax.training.optimizers import (
@@ -43,6 +44,8 @@ from cnn_jax.training.program import (
 )
 from cnn_jax.training.run_log import RunLog
 from cnn_jax.training.runner import Runner
+from cnn_jax.training.saved_arrays import CheckpointMismatch
+from cnn_jax.training.signals import Interrupted
 from cnn_jax.training.state import TrainState, evaluated_params, init_state
 from cnn_jax.training.step import make_train_step
 from cnn_jax.training.supervised import supervised
@@ -57,6 +60,7 @@ __all__ = [
     "Checkpoints",
     "Control",
     "ControlConfig",
+    "DirectoryInUse",
     "EvalFeed",
     "Evaluated",
     "Experiment",

@@ -19,6 +19,7 @@ from cnn_jax.errors import ConfigError
 from cnn_jax.training.mapped import gather_over_devices, sum_over_devices
 from cnn_jax.training.parallel import Parallel
 from cnn_jax.training.program import Batch, Sums
+from cnn_jax.training.signals import Interrupted, reacting
 from cnn_jax.training.state import TrainState
 
 ResidentSplit = ArraySplit | WindowSplit
@@ -134,10 +135,13 @@ def _streamed_steps(
 
     run = parallel.compile(step, donate=(0, 1), batch=2)
     batches: Iterator[Any] | None = None
+    failure: BaseException | None = None
 
     def advance(state: TrainState, sums: Sums, n: int) -> tuple[TrainState, Sums]:
         # The stream starts where the first call does, and every call goes on with it.
-        nonlocal batches
+        nonlocal batches, failure
+        if failure:
+            raise failure
         batches = batches or stream_batches(
             split,
             seed=seed,
@@ -147,7 +151,16 @@ def _streamed_steps(
             process_count=jax.process_count(),
         )
         for i in range(n):
-            state, sums = run(state, sums, parallel.place_batch(next(batches)))
+            try:
+                with reacting("raise"):
+                    batch = next(batches)
+            except (Exception, Interrupted) as error:
+                # The steps before it are handed back, so that they are not lost.
+                failure = error
+                if i == 0 or jax.process_count() > 1:
+                    raise
+                break
+            state, sums = run(state, sums, parallel.place_batch(batch))
             _wait(sums, i)
         return state, sums
 

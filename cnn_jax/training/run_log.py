@@ -1,6 +1,6 @@
 """What a run tells people: a progress bar, and lines for a terminal or a log file."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -35,6 +35,7 @@ class RunLog:
         stopped: whether it had stopped early there.
         training_metrics: the metrics of the sums of a training row.
         writer: also gets every row, as ``writer(step, {tag: value})`` (TensorBoard).
+        notes: lines to begin with.
     """
 
     def __init__(
@@ -48,7 +49,9 @@ class RunLog:
         training_metrics: Callable[[Sums], Metrics],
         stopped: bool = False,
         writer: Callable[[int, dict[str, float]], None] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
+        self._notes = notes
         self._file, self._console, self._title = metrics_file, console, title
         self._first, self._finished = first, first is not None and (stopped or first >= plan.total)
         self._plan, self._training_metrics, self._writer = plan, training_metrics, writer
@@ -70,6 +73,8 @@ class RunLog:
             )
 
     def __enter__(self) -> "RunLog":
+        for text in self._notes:
+            self._say(f"note: {text}")
         if self._finished:
             self._say(
                 f"{self._title}: finished before, at step {self._first:,}; --overwrite trains anew"

@@ -1,20 +1,26 @@
-"""What a run saves and goes on from: its state, the sums of the current row, and its clock."""
+"""What a run saves and goes on from: state, sums of the current row, rows and clock."""
 
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
 from cnn_jax.training.checkpoint import Checkpoints
+from cnn_jax.training.metrics_file import MetricsFile
+from cnn_jax.training.processes import is_primary
 from cnn_jax.training.program import Metrics, Program, Sums, Variables
 from cnn_jax.training.runner import Runner
 from cnn_jax.training.state import TrainState
 
 
 class SavedState:
-    """State, sums and clock of a run on the devices: fresh, or from its last checkpoint.
+    """State, sums and clock of a run on the devices: fresh, or from its last whole checkpoint.
+
+    Damaged checkpoints are set aside, and what a kill left behind is removed.
 
     Args:
         directory: of the checkpoints.
@@ -22,6 +28,7 @@ class SavedState:
         change: maps the fresh variables to those that training starts from.
 
     Raises:
+        DamagedFile: there are checkpoints, and none is whole.
         CheckpointMismatch: the last checkpoint is of another model.
     """
 
@@ -39,18 +46,34 @@ class SavedState:
         self.checkpoints = Checkpoints(
             directory, best_metric=program.best_metric, higher_is_better=program.higher_is_better
         )
+        self.notes = self.checkpoints.mend() if is_primary() else []
+        """What became of damaged checkpoints."""
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("mended")
         self.first = self.checkpoints.latest_step()
         """Step of the checkpoint that the run goes on from; None: it starts anew."""
+        self.record = ""
+        """The ``metrics.csv`` of that checkpoint."""
         if self.first is not None:
             saved = self.checkpoints.restore(self.first, saved)
+            self.record = self.checkpoints.read(self.first, "metrics.csv") or ""
         self.state, self.sums = saved["state"], saved["sums"]
         self.seconds, self._started = float(saved["seconds"]), time.perf_counter()
 
-    def save(self, step: int, state: TrainState, sums: Sums, metrics: Metrics | None) -> None:
-        """Start to write a checkpoint."""
+    def save(
+        self,
+        step: int,
+        state: TrainState,
+        sums: Sums,
+        metrics: Metrics | None,
+        *,
+        metrics_file: MetricsFile,
+    ) -> None:
+        """Start to write a checkpoint, with the rows so far."""
         now = time.perf_counter()
         self.seconds, self._started = self.seconds + now - self._started, now
-        self.checkpoints.save(step, self._tree(state, sums), metrics)
+        texts = {"metrics.csv": metrics_file.text()}
+        self.checkpoints.save(step, self._tree(state, sums), metrics, texts)
 
     def best(self, last: TrainState) -> TrainState:
         """The state of the best evaluation; the last one where none had a finite metric."""

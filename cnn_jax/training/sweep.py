@@ -134,12 +134,12 @@ def sweep(
 
 
 def _save(result: Result, directory: Path, parallel: Parallel) -> None:
-    """Write the checkpoint of a chosen network, unless it is there."""
+    """Write the checkpoint of a chosen network, unless it is there and whole."""
     task, step = result.experiment.task, result.summary["weights_step"]
     checkpoints = Checkpoints(
         directory, best_metric=task.best_metric, higher_is_better=task.higher_is_better
     )
-    if step not in checkpoints.steps():
+    if step not in checkpoints.steps() or checkpoints.damage(step):
         params = result.variables["params"]
         model_state = {name: part for name, part in result.variables.items() if name != "params"}
         state = parallel.place({"params": params, "model_state": model_state})

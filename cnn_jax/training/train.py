@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from cnn_jax.errors import ConfigError
 from cnn_jax.training.control import Control, ControlConfig, adapt
 from cnn_jax.training.duration import to_steps
 from cnn_jax.training.experiment import Experiment, Result
+from cnn_jax.training.lock import locked
 from cnn_jax.training.loop import TrainingDiverged, fit
 from cnn_jax.training.metrics_file import MetricsFile, Row
 from cnn_jax.training.parallel import Parallel, make_parallel
@@ -64,69 +66,80 @@ def train(
         ConfigError: the configuration does not fit the data or the devices, or the directory's
             checkpoint is of a later step than the run's end.
         CheckpointMismatch: the directory's checkpoint is of another model.
+        DamagedFile: the directory has checkpoints, and none is whole.
+        DirectoryInUse: another process trains there.
         TrainingDiverged: the loss is no longer finite.
         Interrupted: the run was asked to stop, and has saved its state.
     """
     directory, parallel = Path(directory), parallel or make_parallel()
-    plan, runner = prepare_run(experiment, parallel, seed=seed)
-    program = runner.program
-    saved = SavedState(directory / "checkpoints", runner, _initial(experiment, earlier or {}))
-    if saved.first is not None and saved.first > plan.total:
-        saved.checkpoints.close()
-        raise ConfigError(
-            f"{directory} has been trained for {saved.first:,} steps, more than the {plan.total:,} "
-            f"of --training.duration {experiment.training.duration!r}; give a longer one"
-        )
-    columns = dict.fromkeys(["loss", *program.metrics, *saved.sums["per_step"]])
-    metrics_file = MetricsFile(
-        directory / "metrics.csv", list(columns), resume_step=saved.first, writes=is_primary()
-    )
-    validated = "validation" in experiment.dataset.splits
-    log = RunLog(
-        metrics_file,
-        console,
-        title=title or experiment.dataset.title,
-        plan=plan,
-        first=saved.first,
-        stopped=bool(saved.state.control.stopped),
-        training_metrics=partial(training_metrics, program),
-        writer=writer,
-    )
-
-    def decide(state: TrainState, metrics: Metrics) -> TrainState:
-        control = program.adapt or partial(_follow_best_metric, program)
-        decided = control(state.control, metrics, experiment.control)
-        return state.replace(control=parallel.place(decided))
-
-    try:
-        with log, stop_signals() as stop_requested:
-            state = fit(
-                saved.state,
-                saved.sums,
-                plan=plan,
-                advance=_profiled(runner.advance, profile) if profile else runner.advance,
-                evaluate=partial(runner.evaluate, split="validation") if validated else None,
-                adapt=decide,
-                draw=draw,
-                place=parallel.place,
-                observer=log,
-                save=saved.save,
-                is_best=saved.checkpoints.is_best,
-                stop_requested=stop_requested,
-                resumed=saved.first is not None,
+    with locked(directory):
+        plan, runner = prepare_run(experiment, parallel, seed=seed)
+        program = runner.program
+        saved = SavedState(directory / "checkpoints", runner, _initial(experiment, earlier or {}))
+        if saved.first is not None and saved.first > plan.total:
+            saved.checkpoints.close()
+            raise ConfigError(
+                f"{directory} has been trained for {saved.first:,} steps, more than the "
+                f"{plan.total:,} of --training.duration {experiment.training.duration!r}; give a "
+                "longer one"
             )
-        reported = saved.best(state) if experiment.control.restores_best else state
-    except TrainingDiverged as error:
-        saved.checkpoints.wait()
-        last = saved.checkpoints.latest_step()
-        good = f"the last good checkpoint is step {last}" if last else "nothing was saved before"
-        raise TrainingDiverged(
-            f"{error}; {good} in {directory}. A lower --optimizer.learning-rate, a warm-up or "
-            "--optimizer.clip-norm 1 usually helps"
-        ) from None
-    finally:
-        saved.checkpoints.close()
-    return _result(experiment, runner, plan, state, reported, metrics_file.rows, saved.seconds)
+        columns = dict.fromkeys(["loss", *program.metrics, *saved.sums["per_step"]])
+        metrics_file = MetricsFile(
+            directory / "metrics.csv", list(columns), record=saved.record, writes=is_primary()
+        )
+        validated = "validation" in experiment.dataset.splits
+        log = RunLog(
+            metrics_file,
+            console,
+            title=title or experiment.dataset.title,
+            plan=plan,
+            first=saved.first,
+            stopped=bool(saved.state.control.stopped),
+            training_metrics=partial(training_metrics, program),
+            writer=writer,
+            notes=[*saved.notes, *metrics_file.notes],
+        )
+
+        def decide(state: TrainState, metrics: Metrics) -> TrainState:
+            control = program.adapt or partial(_follow_best_metric, program)
+            decided = control(state.control, metrics, experiment.control)
+            return state.replace(control=parallel.place(decided))
+
+        evaluated = {row["step"] for row in metrics_file.rows if row["split"] == "validation"}
+        first = saved.first
+        try:
+            # Outermost, so that no signal keeps the last checkpoint from being finished.
+            with stop_signals() as stop_requested, closing(saved.checkpoints), log:
+                state = fit(
+                    saved.state,
+                    saved.sums,
+                    plan=plan,
+                    advance=_profiled(runner.advance, profile) if profile else runner.advance,
+                    evaluate=partial(runner.evaluate, split="validation") if validated else None,
+                    adapt=decide,
+                    draw=draw,
+                    place=parallel.place,
+                    observer=log,
+                    save=partial(saved.save, metrics_file=metrics_file),
+                    is_best=saved.checkpoints.is_best,
+                    stop_requested=stop_requested,
+                    resumed=first is not None,
+                    unfinished=validated
+                    and first is not None
+                    and plan.evaluates(first)
+                    and first not in evaluated,
+                )
+                reported = saved.best(state) if experiment.control.restores_best else state
+        except TrainingDiverged as error:
+            last = saved.checkpoints.latest_step()
+            good = (
+                f"the last good checkpoint is step {last}" if last else "nothing was saved before"
+            )
+            raise TrainingDiverged(
+                f"{error}; {good} in {directory}. A lower --optimizer.learning-rate, a warm-up or "
+                "--optimizer.clip-norm 1 usually helps"
+            ) from None
+        return _result(experiment, runner, plan, state, reported, metrics_file.rows, saved.seconds)
 
 
 def make_plan(experiment: Experiment) -> Plan:

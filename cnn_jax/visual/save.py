@@ -6,6 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
+from cnn_jax.durable import replacing
 from cnn_jax.visual.style import CAPTION_SIZE, GRAY
 from cnn_jax.visual.text import text_height, wrap
 
@@ -46,15 +47,13 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], *, heading: str = 
         color=GRAY,
     )
     text.set_in_layout(False)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        figure.savefig(
-            partial,
-            format=path.suffix.removeprefix(".") or "png",
-            dpi=DOTS_PER_INCH,
-            bbox_inches=Bbox.from_bounds(0, 0, width, height + room),
-        )
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            figure.savefig(
+                partial,
+                format=path.suffix.removeprefix(".") or "png",
+                dpi=DOTS_PER_INCH,
+                bbox_inches=Bbox.from_bounds(0, 0, width, height + room),
+            )
     finally:
         text.remove()
-        partial.unlink(missing_ok=True)

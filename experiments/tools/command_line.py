@@ -1,6 +1,5 @@
 """The command lines of experiments and tools."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from typing import Annotated, Any, TypeVar
@@ -10,6 +9,7 @@ from rich.console import Console
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.training import Mode, SweepConfig
+from experiments.tools.console import standard_console
 from experiments.tools.messages import user_errors
 
 Config = TypeVar("Config")
@@ -124,11 +124,10 @@ def run_tool(
         description: first part of the help text.
         argv: the arguments; None means those of the process.
     """
+    console = standard_console()
     options = tyro.cli(
         options_class, prog=f"python -m experiments.{name}", description=description, args=argv
     )
-    # Tables in a file or a pipe need not fit into the default of 80 columns.
-    console = Console(width=None if sys.stdout.isatty() else 120)
     with user_errors(console):
         return run(options, console)
 

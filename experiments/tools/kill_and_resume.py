@@ -24,10 +24,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from cnn_jax.training import read_metrics
+from experiments.tools.console import standard_console
 
 Moment = Literal["start-up", "step", "evaluation", "save"]
 
@@ -219,7 +219,7 @@ def differences(calm: Path, killed: Path) -> list[str]:
 def _arrays(checkpoint: Path) -> dict[str, tuple]:
     """Dtype, shape and bytes of each array of a checkpoint, by name."""
     with ocp.StandardCheckpointer() as checkpointer:
-        tree = checkpointer.restore(checkpoint.resolve() / "default")
+        tree = checkpointer.restore(checkpoint.resolve() / "arrays")
     tree.pop("seconds")
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): _bits(leaf) for path, leaf in leaves}
@@ -237,7 +237,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = tyro.cli(Options, description=__doc__, args=argv)
     if options.kills < 1 or options.steps <= 4 * SAVE:
         raise SystemExit(f"error: at least 1 kill and more than {4 * SAVE} steps are needed")
-    console = Console()
+    console = standard_console()
     with tempfile.TemporaryDirectory(prefix="kill_and_resume_") as temporary:
         directory = Path(options.workdir or temporary).resolve()
         directory.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from cnn_jax.errors import ConfigError
 from cnn_jax.training import Experiment, OptimizerConfig, make_plan, make_schedule
 from experiments.tools import run_directory
 from experiments.tools.command_line import RunOptions
-from experiments.tools.run_directory import RunDirectoryError
+from experiments.tools.same_run import RunDirectoryError, decisive, differences, plain
 
 LENGTH = "config.training.duration"
 """The one value that may differ from the run's."""
@@ -24,13 +24,13 @@ def is_longer(config: Any, options: RunOptions, before: Any, options_before: Run
     """
     asked, there = (
         {
-            "config": run_directory.plain(one),
+            "config": decisive(plain(one)),
             "seed": chosen.seed,
             "sweep": list(chosen.sweep.learning_rate),
         }
         for one, chosen in ((config, options), (before, options_before))
     )
-    lines = run_directory.differences(there, asked)
+    lines = differences(there, asked)
     if any(not line.startswith(f"{LENGTH}:") for line in lines):
         raise RunDirectoryError(
             f"{options.resume} is a run with another configuration:\n"
@@ -51,7 +51,7 @@ def check(directory: Path, study: Mapping[str, Experiment]) -> list[str]:
     Raises:
         ConfigError: a member has made more steps than the new length has.
     """
-    networks = run_directory.read_json(directory / "config.json").get("networks", {})
+    networks = run_directory.read_config(directory).get("networks", {})
     notes, longer = [], False
     for member, one in study.items():
         plan, at = make_plan(one), run_directory.last_step(directory / member)

@@ -1,5 +1,8 @@
 """What a tool says: errors without a traceback, and names as a terminal can show them."""
 
+import errno
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,14 +12,51 @@ from cnn_jax.errors import UserError
 
 
 @contextmanager
-def user_errors(console: Console) -> Iterator[None]:
-    """Print the message of a UserError and exit with status 2."""
+def user_errors(
+    console: Console, *, less_memory: str = "smaller batches or images"
+) -> Iterator[None]:
+    """Print the message of an error that a user can mend, and exit with status 2.
+
+    Args:
+        console: to print to.
+        less_memory: what needs less of it, for the message of a command that has run out of it.
+    """
     try:
         yield
-    except UserError as error:
+    except Exception as error:
+        text = str(error) if isinstance(error, UserError) else _limit(error, less_memory)
+        if not text:
+            raise
         console.print("[bold red]error:[/]", end=" ")
-        say(console, str(error))
+        say(console, "\n".join([text, *getattr(error, "__notes__", ())]))
         raise SystemExit(2) from None
+
+
+def _limit(error: Exception, less_memory: str) -> str:
+    """What to do about a limit of the machine that was met; "" for any other error."""
+    # Checkpoints are written by TensorStore, which gives the system's words in a ValueError.
+    text = " ".join(str(error).split())
+    for code, advice in _DISK.items():
+        if getattr(error, "errno", None) == code or (
+            isinstance(error, ValueError) and os.strerror(code) in text
+        ):
+            path = getattr(error, "filename", None) or next(
+                iter(re.findall('"(/[^"]+)"', text)), ""
+            )
+            what = f"cannot write {path}: {os.strerror(code)}" if path else os.strerror(code)
+            return f"{advice}: {what}; what was saved before is intact"
+    if isinstance(error, MemoryError) or "out of memory" in text.lower():
+        asked = text.removeprefix("RESOURCE_EXHAUSTED: ") or "the system gives no more"
+        return f"out of memory: {asked}; it takes less with {less_memory}"
+    return ""
+
+
+_DISK = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "a file would be larger than allowed (ulimit -f)",
+    errno.EROFS: "the disk is read-only",
+}
 
 
 def say(console: Console, text: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cnn_jax.errors import ConfigError
@@ -72,8 +73,8 @@ def run_sweep(
         save_figure(_figure(swept, title), path, heading=heading)
         columns = dict.fromkeys(name for row in result.rows for name in row)
         write_metrics(directory / "metrics.csv", list(columns), result.rows)
-        run_directory.write_json(
-            directory / "summary.json",
+        run_directory.write_summary(
+            directory,
             {
                 "title": title,
                 "seed": seed,
@@ -111,7 +112,7 @@ def _figure(swept: SweepResult, title: str) -> Any:
 def _table(swept: SweepResult, title: str) -> Table:
     """A row per rate; the chosen one is marked."""
     metrics = swept.result.metrics
-    table = Table(title=f"{title}, validation", title_justify="left")
+    table = Table(title=escape(f"{title}, validation"), title_justify="left")
     for heading in ("learning rate", "steps", *metrics):
         table.add_column(heading, justify="right")
     table.add_column("")

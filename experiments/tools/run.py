@@ -1,11 +1,10 @@
 """From an experiment file to a finished run: command line, training, table, figures."""
 
-import errno
-import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +16,7 @@ from jax.experimental import multihost_utils
 from rich.console import Console
 from rich.markup import escape
 
-from cnn_jax.errors import ConfigError, UserError
+from cnn_jax.errors import ConfigError
 from cnn_jax.layers.cpu import onednn
 from cnn_jax.training import (
     Experiment,
@@ -35,12 +34,17 @@ from cnn_jax.training import (
     train,
 )
 from cnn_jax.training.checkpoint import check_path
+from cnn_jax.training.lock import locked
+from cnn_jax.training.signals import INTERRUPTED, stop_signals
 from cnn_jax.visual import save_figure
 from experiments.tools import lengthen, run_directory
 from experiments.tools.command_line import RunOptions, parse
 from experiments.tools.compilation_cache import keep_compiled_programs
+from experiments.tools.console import standard_console
 from experiments.tools.describe_run import describe_networks
+from experiments.tools.failed_writes import tell_once
 from experiments.tools.figures import figure_heading
+from experiments.tools.messages import say, user_errors
 from experiments.tools.rate_sweep import only_experiment, run_sweep
 from experiments.tools.report import Compare, draw_comparison, draw_figures, final_table, note
 
@@ -48,8 +52,10 @@ Config = TypeVar("Config")
 Study = Mapping[str, Experiment]
 Build = Callable[[Any], Experiment | Study]
 
-INTERRUPTED = 75
-"""Exit status of a run that was asked to stop and saved its state: run it again to go on."""
+LESS_MEMORY = (
+    "a lower --training.batch-size (or a higher --training.accumulate) or "
+    "--training.eval-batch-size, and with --data.storage stream"
+)
 
 
 @leaving_soon()
@@ -79,9 +85,8 @@ def run(
     """
     module = sys.modules[build.__module__]
     experiment = Path(module.__file__ or build.__module__).stem
-    # Tables in a file or a pipe need not fit the 80 columns that are taken for granted there.
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    try:
+    console = standard_console()
+    with _stoppable(console), user_errors(console, less_memory=LESS_MEMORY):
         options = RunOptions(sweep=sweep or SweepConfig())
         resumed = _resumed(config_class, argv)
         if resumed:
@@ -98,28 +103,17 @@ def run(
             argv=argv,
         )
         return _run(experiment, build, compare, console, *parsed, resumed)
-    except Interrupted as interruption:
-        _say(console, f"[yellow]{escape(str(interruption))}. The same command goes on with it.[/]")
-        raise SystemExit(INTERRUPTED) from None
-    except UserError as error:
-        console.print("[bold red]error:[/]", end=" ")
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        raise SystemExit(2) from None
-    except (OSError, ValueError) as error:
-        if not _is_full_disk(error):
-            raise
-        console.print("[bold red]error:[/]", end=" ")
-        text = f"the disk is full: {error}; what was saved before is intact"
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-        raise SystemExit(2) from None
 
 
-def _is_full_disk(error: Exception) -> bool:
-    """Checkpoints are written by TensorStore, which gives the system's words in a ValueError."""
-    codes = (errno.ENOSPC, errno.EDQUOT)
-    if isinstance(error, OSError):
-        return error.errno in codes
-    return any(os.strerror(code) in str(error) for code in codes)
+@contextmanager
+def _stoppable(console: Console) -> Iterator[None]:
+    """Let a signal end the process, once and with status 75, when the state is saved."""
+    with stop_signals("end", ends_process=True):
+        try:
+            yield
+        except Interrupted as interruption:
+            say(console, f"{interruption}. The same command goes on with it.")
+            raise SystemExit(INTERRUPTED) from None
 
 
 def _run(
@@ -153,43 +147,55 @@ def _run(
     check_path(directory)
     _check_agreement(identity | {"networks": networks})
     notes = lengthen.check(directory, study) if lengthens else []
-    if is_primary():
-        run_directory.claim(
-            directory,
-            identity,
-            networks,
-            notes=dataset.notes,
-            overwrite=options.overwrite,
-            lengthens=lengthens,
-        )
     parallel = make_parallel(options.parallel)
-    _announce(console, experiment, dataset, parallel, directory)
-    for text in notes:
-        note(console, text)
+    with locked(directory):
+        if is_primary():
+            notes += run_directory.claim(
+                directory,
+                identity,
+                networks,
+                config_class=type(config),
+                notes=dataset.notes,
+                overwrite=options.overwrite,
+                lengthens=lengthens,
+            )
+        _announce(console, experiment, dataset, parallel, directory)
+        for text in notes:
+            note(console, text)
+        results = _run_all(
+            study, f"{experiment}/{directory.name}", directory, parallel, options, console
+        )
+        if compare and not rates:
+            heading = figure_heading(f"{experiment}/{directory.name}", *study.values())
+            draw_comparison(compare, results, directory / "figures", console, heading=heading)
+    if is_primary():
+        console.print(final_table(f"{experiment}: {dataset.title}", results))
+        place = escape(str(directory))
+        _say(console, f"[dim]see {place}: metrics.csv, summary.json, figures/*.png[/]")
+    return results
 
+
+def _run_all(
+    study: Study,
+    run_name: str,
+    directory: Path,
+    parallel: Parallel,
+    options: RunOptions,
+    console: Console,
+) -> dict[str, Result]:
+    """Run the members of a study, one after the other; each sees the results of those before."""
     results: dict[str, Result] = {}
     for member, one in study.items():
-        title = f"{member}: {dataset.title}" if member else f"{experiment}: {dataset.title}"
-        run_name = "/".join(filter(None, (experiment, directory.name, member)))
         results[member] = _run_one(
             one,
             directory / member,
             parallel,
             options,
-            rates,
-            seed=seed,
-            title=title,
-            heading=figure_heading(run_name, one),
+            title=f"{member or run_name.partition('/')[0]}: {one.dataset.title}",
+            heading=figure_heading("/".join(filter(None, (run_name, member))), one),
             console=console,
             earlier=results,
         )
-    if compare and not rates:
-        heading = figure_heading(f"{experiment}/{directory.name}", *study.values())
-        draw_comparison(compare, results, directory / "figures", console, heading=heading)
-    if is_primary():
-        console.print(final_table(f"{experiment}: {dataset.title}", results))
-        place = escape(str(directory))
-        _say(console, f"[dim]see {place}: metrics.csv, summary.json, figures/*.png[/]")
     return results
 
 
@@ -217,9 +223,7 @@ def _run_one(
     directory: Path,
     parallel: Parallel,
     options: RunOptions,
-    rates: Sequence[float],
     *,
-    seed: int,
     title: str,
     heading: str,
     console: Console,
@@ -227,6 +231,7 @@ def _run_one(
 ) -> Result:
     """Train one experiment and write its summary and figures."""
     directory.mkdir(parents=True, exist_ok=True)
+    seed, rates = options.seed, options.sweep.learning_rate
     writer = None
     if options.tensorboard and is_primary():
         writer = tensorboard_writer(directory / "tensorboard")
@@ -266,9 +271,7 @@ def _run_one(
     )
     draw_figures(result, directory / "figures", console, heading=heading)
     if is_primary():
-        run_directory.write_json(
-            directory / "summary.json", {"title": title, "seed": seed, **result.summary}
-        )
+        run_directory.write_summary(directory, {"title": title, "seed": seed, **result.summary})
     return result
 
 
@@ -299,8 +302,7 @@ class _Choice:
 def set_up_jax(*, deterministic: bool = False) -> None:
     """Keep compiled programs in the user's cache directory, and a CPU step's memory in hand."""
     keep_freed_memory()
-    # Orbax and TFDS warn through absl of what is meant, such as a save between evaluations.
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    tell_once()
     if deterministic:
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()

@@ -1,40 +1,37 @@
-"""The directory of a run: its config.json, and the check that a resumed run is the same."""
+"""The directory of a run and its config.json."""
 
 import hashlib
 import json
-import os
-import platform
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
 import cattrs
-import jax
 
-from cnn_jax.errors import UserError
-from cnn_jax.layers.cpu import onednn
+from cnn_jax.durable import (
+    DamagedFile,
+    copy_of,
+    read_kept_record,
+    set_aside,
+    write_kept_record,
+    write_text,
+)
+from cnn_jax.saved_run import is_run
 from cnn_jax.training import Experiment, OptimizerConfig
+from cnn_jax.training.lock import LOCK
 from cnn_jax.training.sweep import JOINT
+from experiments.tools.environment import MACHINE, environment
+from experiments.tools.same_run import RunDirectoryError, check_same, decisive, plain
 
-LISTED = 20
-"""At most this many differences are listed in a message."""
-SHORT_LIST = 8
-"""Lists up to this length are shown whole if they differ; of longer ones the items that differ."""
 WRITTEN = (
-    *("metrics.csv", "metrics.partial", "summary.json", "summary.partial"),
-    *("checkpoints", "figures", "tensorboard", "profile", "config.partial", "config.json"),
+    *("metrics.csv", "summary.json", "summary.copy.json"),
+    *("checkpoints", "figures", "tensorboard", "profile", "config.copy.json", "config.json"),
 )
 """What a run writes into its directory and those of its members, in the order of its removal."""
-PACKAGES = ("cnn-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+REPLACED = ".replaced"
+"""What --overwrite has taken out of the way, before it is deleted."""
 Config = TypeVar("Config")
-
-
-class RunDirectoryError(UserError):
-    """A run directory that cannot be written, or belongs to another run."""
 
 
 def identity(
@@ -45,14 +42,9 @@ def identity(
     return same | ({"sweep": list(rates)} if rates else {})
 
 
-def plain(config: Any) -> Any:
-    """The configuration as it comes back from JSON."""
-    return json.loads(json.dumps(cattrs.unstructure(config)))
-
-
 def default_name(identity: dict[str, Any]) -> str:
     """Eight hexadecimal digits, the start of a hash of a run's identity."""
-    text = json.dumps(identity, sort_keys=True)
+    text = json.dumps(identity | {"config": decisive(identity["config"])}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -61,54 +53,109 @@ def claim(
     identity: dict[str, Any],
     networks: Mapping[str, Any],
     *,
+    config_class: type | None = None,
     notes: Sequence[str] = (),
     overwrite: bool = False,
     lengthens: bool = False,
-) -> None:
+) -> list[str]:
     """Make the directory, or check that it holds the same run on the same data.
+
+    Versions, commit and devices that a resumed run has not had before are added to the list
+    ``resumed`` of its ``config.json``.
 
     Args:
         directory: of the run.
         identity: the result of ``identity`` for the run.
         networks: the result of ``describe_networks``; added to a ``config.json`` of an older
             version, which has none.
+        config_class: gives fields that the saved configuration lacks their defaults.
         notes: other things that the reader of ``config.json`` should know.
         overwrite: whether a run that is there is removed.
         lengthens: whether the run that is there gets this configuration and goes on; the one
             before is kept in the list ``earlier``.
 
+    Returns:
+        A line for a damaged file that was mended.
+
     Raises:
         RunDirectoryError: the directory belongs to another run, its data have changed, or it cannot
             be written.
+        DamagedFile: its ``config.json`` is damaged or missing, and so is the copy of it.
     """
+    shutil.rmtree(directory / REPLACED, ignore_errors=True)  # of a command that was killed
     if overwrite and directory.exists():
         _remove(directory)
-    path = directory / "config.json"
+        shutil.rmtree(directory / REPLACED, ignore_errors=True)
     try:
-        if path.exists():
-            saved = read_json(path)
-            if lengthens:
-                kept = ("config", "command", "git_commit")
-                before = {name: saved[name] for name in kept if name in saved}
-                about = {
-                    "networks": dict(networks),
-                    "earlier": [*saved.get("earlier", ()), before],
-                }
-                saved |= {"config": identity["config"]}
-            check_same(directory, saved, identity, networks)
-            if lengthens:
-                write_json(path, saved | identity | environment() | about)
-            if networks and "networks" not in saved:
-                write_json(path, saved | {"networks": dict(networks)})
-            return
-        directory.mkdir(parents=True, exist_ok=True)
-        about = {"notes": list(notes), "networks": dict(networks)}
-        write_json(path, identity | environment() | about)
+        if not is_run(directory):
+            _check_new(directory)
+            directory.mkdir(parents=True, exist_ok=True)
+            about = {"notes": list(notes), "networks": dict(networks)}
+            write_kept_record(directory / "config.json", identity | environment() | about)
+            return []
+        mended = _mend(directory / "config.json")
+        _go_on(directory, identity, networks, config_class, lengthens)
+        _remove_partial(directory, networks)
+        return mended
     except OSError as error:
         raise RunDirectoryError(
             f"cannot write to the run directory {directory}: {error.strerror}; "
             "give another one with --workdir"
         ) from None
+
+
+def _check_new(directory: Path) -> None:
+    """Raise RunDirectoryError where there are checkpoints of a run that is not described."""
+    if found := next(directory.glob("**/checkpoints/[0-9]*"), None):
+        raise RunDirectoryError(
+            f"{directory} holds checkpoints ({found.relative_to(directory)}), and the config.json "
+            "that says what was trained is missing. Put it back, or give another --name"
+        )
+
+
+def _mend(path: Path) -> list[str]:
+    """Write a damaged config.json anew from its copy; a line if there was something to mend."""
+    saved, damage = read_kept_record(path)
+    if damage:
+        place = f", the damaged one is {set_aside(path).name}" if path.exists() else ""
+        write_kept_record(path, saved)
+        return [f"{damage}; it is written anew from its copy{place}"]
+    return []
+
+
+def _go_on(
+    directory: Path,
+    identity: dict[str, Any],
+    networks: Mapping[str, Any],
+    config_class: type | None,
+    lengthens: bool,
+) -> None:
+    """Check that the run is the same, and add what it is resumed with."""
+    path = directory / "config.json"
+    saved = before = read_config(directory)
+    if lengthens:
+        kept = ("config", "command", "git_commit")
+        one = {name: saved[name] for name in kept if name in saved}
+        saved = saved | {"config": identity["config"]}
+        saved |= {"earlier": [*before.get("earlier", ()), one]}
+    check_same(directory, saved, identity, networks, config_class)
+    saved = saved | {"config": identity["config"]}
+    if lengthens:
+        saved |= identity | environment() | {"networks": dict(networks)}
+    elif networks and "networks" not in saved:
+        saved = saved | {"networks": dict(networks)}
+    now = {name: value for name, value in environment().items() if name in MACHINE}
+    had = [saved, *saved.get("resumed", ())]
+    if all(any(one.get(name) != value for name, value in now.items()) for one in had):
+        saved = saved | {"resumed": [*saved.get("resumed", ()), now]}
+    write_kept_record(path, saved)  # also where nothing is new: the copy may be damaged
+
+
+def _remove_partial(directory: Path, networks: Mapping[str, Any]) -> None:
+    """Remove the unfinished files of a killed process."""
+    for folder in {directory, directory / JOINT, *(directory / member for member in networks)}:
+        for path in (*folder.glob(".*.partial"), *folder.glob("figures/.*.partial")):
+            path.unlink()
 
 
 def _remove(directory: Path) -> None:
@@ -117,10 +164,12 @@ def _remove(directory: Path) -> None:
     Raises:
         RunDirectoryError: the directory holds something, but no run.
     """
-    path = directory / "config.json"
-    saved = read_json(path) if path.exists() else None
-    if not isinstance(saved, dict) or not {"experiment", "config", "seed"} <= saved.keys():
-        if any(directory.iterdir()):
+    try:
+        saved = read_config(directory)
+    except DamagedFile:
+        saved = {}
+    if not {"experiment", "config", "seed"} <= saved.keys():
+        if any(path.name != LOCK for path in directory.iterdir()):
             raise RunDirectoryError(
                 f"{directory} holds no run (its config.json is missing or not of a run), so "
                 "--overwrite leaves it alone; give another --name"
@@ -130,74 +179,26 @@ def _remove(directory: Path) -> None:
     members = [name for name in saved.get("networks", ()) if name and Path(name).name == name]
     for folder in (*(directory / name for name in (*members, JOINT)), directory):
         for path in (folder / name for name in WRITTEN):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            if path.exists() or path.is_symlink():
+                # By renames, which a kill does not leave half done.
+                target = directory / REPLACED / path.relative_to(directory)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.rename(target)
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
-
-
-def check_same(
-    directory: Path, saved: Mapping[str, Any], identity: dict[str, Any], networks: Mapping[str, Any]
-) -> None:
-    """Raise RunDirectoryError, with the differences, if the directory holds another run."""
-    asked = {"sweep": []} | identity
-    there = {"sweep": []} | {name: saved[name] for name in asked if name in saved}
-    _refuse(directory, "is a run with another configuration", differences(there, asked))
-    before = saved.get("networks", {})
-    lines = [
-        line
-        for member in networks
-        if member in before
-        for line in differences(
-            before[member]["data"], networks[member]["data"], f"{member}.data".lstrip(".")
-        )
-    ]
-    _refuse(directory, "was trained on data that have changed since", lines)
-
-
-def _refuse(directory: Path, reason: str, lines: Sequence[str]) -> None:
-    if lines:
-        more = f"\n  … and {len(lines) - LISTED} more" if len(lines) > LISTED else ""
-        raise RunDirectoryError(
-            f"{directory} {reason}:\n"
-            + "\n".join(f"  {line}" for line in lines[:LISTED])
-            + more
-            + "\nGive another --name, or --overwrite to start it anew"
-        )
-
-
-def differences(saved: Any, asked: Any, path: str = "") -> list[str]:
-    """Lines that name every value in which two trees differ."""
-    lists = isinstance(saved, list) and isinstance(asked, list)
-    if lists and max(len(saved), len(asked)) > SHORT_LIST:
-        saved, asked = dict(enumerate(saved)), dict(enumerate(asked))
-    if isinstance(saved, dict) and isinstance(asked, dict):
-        return [
-            line
-            for name in dict.fromkeys([*saved, *asked])
-            for line in differences(
-                saved.get(name, "not there"),
-                asked.get(name, "not there"),
-                f"{path}.{name}" if path else f"{name}",
-            )
-        ]
-    if saved == asked:
-        return []
-    return [f"{path}: there {saved!r}, asked {asked!r}"]
 
 
 def load_config(config_class: type[Config], directory: Path) -> tuple[Config, int]:
     """The configuration and seed of a run, from its ``config.json``.
 
     Raises:
-        RunDirectoryError: it is missing, cannot be read, or has other fields.
+        RunDirectoryError: it is missing or has other fields.
+        DamagedFile: it and its copy cannot be read.
     """
     path = directory / "config.json"
-    if not path.exists():
+    if not is_run(directory):
         raise RunDirectoryError(f"there is no run in {directory}: {path} is missing")
-    saved = read_json(path)
+    saved = read_config(directory)
     try:
         converter = cattrs.Converter(forbid_extra_keys=True)
         return converter.structure(saved["config"], config_class), saved["seed"]
@@ -210,7 +211,16 @@ def load_config(config_class: type[Config], directory: Path) -> tuple[Config, in
 
 def load_rates(directory: Path) -> tuple[float, ...]:
     """The learning rates that a run trains at once; none if it is not a sweep."""
-    return tuple(read_json(directory / "config.json").get("sweep", ()))
+    return tuple(read_config(directory).get("sweep", ()))
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The ``config.json`` of a run, or the copy of it if it is damaged.
+
+    Raises:
+        DamagedFile: neither can be read.
+    """
+    return read_kept_record(directory / "config.json")[0]
 
 
 def last_step(directory: Path) -> int | None:
@@ -236,53 +246,21 @@ def settings(experiment: Experiment) -> dict[str, Any]:
     return plain(parts)
 
 
-def environment() -> dict[str, Any]:
-    """What a run's results may depend on besides its configuration."""
-    devices = jax.devices()
-    return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "versions": {name: _version(name) for name in PACKAGES},
-        "python": platform.python_version(),
-        "git_commit": _git_commit(),
-        "devices": {"kind": devices[0].device_kind, "count": len(devices)},
-        "processes": jax.process_count(),
-        "cpu_cores": os.cpu_count(),
-        "operators": onednn.status(),
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _git_commit() -> str:
-    """The checkout's commit, followed by + if files have been changed since."""
-    root = Path(__file__).resolve().parents[2]
-    try:
-        commit, status = (
-            subprocess.run(
-                ["git", "-C", str(root), *words], capture_output=True, text=True, check=True
-            ).stdout.strip()
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return commit + ("+" if status else "")
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file by one rename, so that it is never incomplete."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(partial, path)
+    write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file; raises RunDirectoryError if it is not one."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise RunDirectoryError(f"cannot read {path}: {error}") from None
+def write_summary(directory: Path, summary: Mapping[str, Any]) -> None:
+    """Write the ``summary.json`` of a finished run, and the copy of it."""
+    write_kept_record(directory / "summary.json", summary)
+
+
+def read_summary(directory: Path) -> dict[str, Any]:
+    """The ``summary.json`` of a run, or its copy; {} if the run has not ended.
+
+    Raises:
+        DamagedFile: neither can be read.
+    """
+    path = directory / "summary.json"
+    return read_kept_record(path)[0] if path.exists() or copy_of(path).exists() else {}

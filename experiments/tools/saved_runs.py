@@ -11,7 +11,8 @@ from cnn_jax.description import DescriptionError, rebuild
 from cnn_jax.errors import UserError
 from cnn_jax.models import registered_name
 from cnn_jax.training import Row, read_metrics
-from experiments.tools.run_directory import plain, read_json
+from experiments.tools.run_directory import read_config, read_summary
+from experiments.tools.same_run import plain
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def read_runs(root: Path) -> list[SavedRun]:
     Raises:
         UserError: its config.json cannot be read, or is not one of a run.
     """
-    saved = read_json(root / "config.json")
+    saved = read_config(root)
     try:
         config = flat(saved["config"]) | {"seed": saved["seed"]}
         if saved.get("sweep"):
@@ -80,11 +81,13 @@ def _read(
     changed: dict[str, Any],
 ) -> SavedRun:
     summary_path, rows_path = directory / "summary.json", directory / "metrics.csv"
-    summary = read_json(summary_path) if summary_path.exists() else {}
+    summary = read_summary(directory)
     steps = [
         int(path.name) for path in (directory / "checkpoints").glob("*") if path.name.isdecimal()
     ]
-    metrics = {split: summary[split] for split in ("validation", "test") if split in summary}
+    metrics: dict[str, dict[str, float]] = {
+        split: summary[split] for split in ("validation", "test") if split in summary
+    }
     rows = read_metrics(rows_path) if rows_path.exists() else []
     validation = [row for row in rows if row["split"] == "validation"]
     if not metrics and validation:

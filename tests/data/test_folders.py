@@ -82,14 +82,13 @@ def test_broken_files_are_all_named(folder):
     assert message.endswith("or leave them out with --data.skip-unreadable")
 
 
-@pytest.mark.parametrize("storage", ["device", "stream"])
-def test_broken_files_can_be_left_out(folder, storage):
-    whole = load(folder, storage=storage, skip_unreadable=True)
+def test_broken_files_can_be_left_out(folder):
+    whole = load(folder, skip_unreadable=True)
     assert not whole.notes
     empty, torn = folder / "train" / "red" / "3.png", folder / "val" / "blue" / "1.png"
     empty.write_bytes(b"")
     torn.write_bytes(torn.read_bytes()[:40])
-    dataset = load(folder, storage=storage, skip_unreadable=True)
+    dataset = load(folder, skip_unreadable=True)
     for name, split in dataset.splits.items():
         assert len(split) == len(whole.splits[name]) - 1
         assert len([split[index] for index in range(len(split))]) == len(split)

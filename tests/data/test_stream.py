@@ -16,7 +16,9 @@ from cnn_jax.data import (
     StreamSplit,
     epoch_order,
     load_dataset,
+    stream,
 )
+from cnn_jax.data.errors import UnreadableWarning
 from cnn_jax.data.examples import image_and_label
 from cnn_jax.data.stream import stream_batches
 from cnn_jax.errors import UserError
@@ -192,6 +194,72 @@ def test_an_unreadable_example_stops_the_stream(tmp_path):
     split = load_dataset(config, default="cifar10").splits["train"]
     with pytest.raises(DataError, match=r"train/b/\d.png cannot be read: it is empty"):
         take(1, split, batch_size=12)
+
+
+def some_broken(tmp_path, **options):
+    """A streamed split of two classes with three images each, of which one is empty."""
+    for name in ("a", "b"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        for number in range(3):
+            content = b"" if (name, number) == ("b", 1) else png(noise(1)[0])
+            (tmp_path / "train" / name / f"{number}.png").write_bytes(content)
+    config = DataConfig(str(tmp_path), storage="stream", validation="none", image_size=4, **options)
+    return load_dataset(config, default="cifar10").splits["train"]
+
+
+@pytest.mark.parametrize("seed", [5, None])
+def test_what_cannot_be_read_has_no_weight(tmp_path, seed):
+    with pytest.raises(DataError, match=r"b/1.png .* it is empty\n.*--data.skip-unreadable"):
+        take(1, some_broken(tmp_path), batch_size=6)
+    split = replace(some_broken(tmp_path / "again"), skip_unreadable=True)
+    with pytest.warns(UnreadableWarning, match=r"b/1.png cannot be read: it is empty; it is left"):
+        (batch,) = take(1, split, batch_size=6, seed=seed)
+    (left_out,) = np.flatnonzero(batch["weight"] == 0)
+    assert split.examples.paths[split.indices[batch["place"][left_out]]].match("b/1.png")
+    # The content of another one, which the statistics of BatchNorm can do with.
+    assert any(
+        np.array_equal(batch["image"][left_out], batch["image"][row])
+        for row in range(6)
+        if row != left_out
+    )
+
+
+class Failing(Numbers):
+    """Examples that cannot be read a few times."""
+
+    def __init__(self, error, times):
+        self.error, self.times = error, times
+
+    def __getitem__(self, index):
+        if self.times:
+            self.times -= 1
+            raise self.error
+        return super().__getitem__(index)
+
+
+def test_a_read_that_fails_is_tried_again(monkeypatch):
+    monkeypatch.setattr(stream, "_WAITS", (0, 0))
+    whole = take(2, numbers())
+    for times, error in ((2, OSError(5, "Input/output error")), (0, None)):
+        assert equal(take(2, StreamSplit(Failing(error, times), np.arange(23))), whole)
+    with pytest.raises(OSError, match="Input/output error"):
+        take(1, StreamSplit(Failing(OSError(5, "Input/output error"), 3), np.arange(23)))
+    with pytest.raises(FileNotFoundError):  # which does not pass
+        take(1, StreamSplit(Failing(FileNotFoundError(2, "gone"), 1), np.arange(23)))
+
+
+def test_a_worker_that_is_killed_is_told(monkeypatch):
+    class Reader:
+        """Grain's, when the system has killed a worker."""
+
+        def __iter__(self):
+            raise RuntimeError("Worker process was terminated unexpectedly with exit code -9. …")
+
+        def close(self):
+            pass
+
+    with pytest.raises(DataError, match=r"has ended \(exit status -9; .* fewer --data.workers"):
+        next(stream._until_closed(Reader()))
 
 
 @pytest.mark.usefixtures("no_shape_hook")

@@ -1,13 +1,16 @@
 """Experiments run in this process, through the same door as from the command line."""
 
 import runpy
+import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
 import pytest
+
+from cnn_jax.data.stream import STOP_SIGNALS
 
 Start = Callable[..., None]
 
@@ -20,7 +23,16 @@ def same_compilation_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+def same_signal_handlers() -> Iterator[None]:
+    """A run that was asked to stop ignores further signals until the process ends."""
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same_signal_handlers: None) -> Start:
     """`start(experiment, *flags)` is `python -m experiments.experiment --workdir … flags`."""
 
     def start(experiment: str, *flags: str, workdir: Path = tmp_path) -> None:

@@ -11,7 +11,7 @@ from cnn_jax.tasks import Classification
 from cnn_jax.training import Checkpoints, Experiment, TrainingConfig
 from experiments import resnet_cifar
 from experiments.tools.describe_run import describe_networks
-from experiments.tools.run_directory import claim, identity, write_json
+from experiments.tools.run_directory import claim, identity, write_summary
 
 
 def make_run(
@@ -37,9 +37,11 @@ def make_run(
 def finish(directory: Path, accuracy: float) -> None:
     """Write what a run writes at its end, with a few rows of metrics."""
     summary = {"step": 3, "weights_step": 3, "test": {"loss": 0.5, "accuracy": accuracy}}
-    write_json(directory / "summary.json", summary)
+    write_summary(directory, summary)
     lines = [f"{step},0,{split},0.{7 - step},{accuracy}" for step in (1, 3) for split in SPLITS]
-    (directory / "metrics.csv").write_text("\n".join(["step,epoch,split,loss,accuracy", *lines]))
+    (directory / "metrics.csv").write_text(
+        "\n".join(["step,epoch,split,loss,accuracy", *lines, ""])
+    )
 
 
 SPLITS = ("train", "validation")

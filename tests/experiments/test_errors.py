@@ -1,11 +1,11 @@
 """What a user can get wrong is told in one clear message, without a traceback, with status 2."""
 
 import errno
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,19 @@ import orbax.checkpoint as ocp
 import pytest
 from jax.experimental import multihost_utils
 
+from cnn_jax.data import DataConfig
+from cnn_jax.durable import read_record, write_kept_record
+from cnn_jax.training import Checkpoints, Runner
+from experiments.tools.run_directory import default_name, identity
+
 SMOKE = ("--smoke", "--data.name", "digits")
 # Fails when the training begins, so that only the run's directory is made.
 NOT_TO_START = ("--training.batch-size", "30")
+
+
+@dataclass(frozen=True)
+class Config:
+    data: DataConfig
 
 
 @pytest.fixture
@@ -102,17 +112,21 @@ def test_overwrite_leaves_a_foreign_config_alone(error, tmp_path, config):
 def test_overwrite_removes_what_the_run_wrote_and_nothing_else(error, tmp_path):
     outside, run = tmp_path / "resnet_cifar" / "outside", tmp_path / "resnet_cifar" / "mine"
     error(*SMOKE, *NOT_TO_START, "--name", "mine")
-    saved = json.loads((run / "config.json").read_text())
+    saved = read_record(run / "config.json")
     # A member is a name; a path in its place would lead out of the run.
     saved["networks"] |= {"member": {}, "../outside": {}}
-    (run / "config.json").write_text(json.dumps(saved))
+    write_kept_record(run / "config.json", saved)
     for folder in (run, run / "member", run / "rates", outside):
         (folder / "checkpoints" / "3").mkdir(parents=True)
         (folder / "metrics.csv").write_text("step")
     (run / "notes.txt").write_text("mine")
     error(*SMOKE, *NOT_TO_START, "--name", "mine", "--overwrite")
-    assert sorted(path.name for path in run.iterdir()) == ["config.json", "notes.txt"]
-    assert set(json.loads((run / "config.json").read_text())["networks"]) == {""}
+    assert sorted(path.name for path in run.iterdir()) == [
+        "config.copy.json",
+        "config.json",
+        "notes.txt",
+    ]
+    assert set(read_record(run / "config.json")["networks"]) == {""}
     assert (outside / "checkpoints" / "3").is_dir() and (outside / "metrics.csv").exists()
 
 
@@ -176,10 +190,48 @@ def test_a_full_disk_in_both_forms_that_it_is_reported_in(error, failure, monkey
     def full(*_: object, **__: object) -> None:
         raise failure
 
-    monkeypatch.setattr(ocp.CheckpointManager, "save", full)
+    monkeypatch.setattr(ocp.AsyncCheckpointer, "save", full)
     message = error(*SMOKE, *ONE_STEP)
     assert message.count("the disk is full") == 1
     assert "No space left on device" in message and "saved before is intact" in message
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        MemoryError("Unable to allocate 29.1 TiB for an array"),
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 32000000000000 bytes."),
+    ],
+)
+def test_out_of_memory(error, failure, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(Runner, "advance", full)
+    message = error(*SMOKE, *ONE_STEP)
+    assert message.startswith(f"out of memory: {str(failure).removeprefix('RESOURCE_EXHAUSTED: ')}")
+    assert "--training.batch-size" in message and "--training.accumulate" in message
+
+
+def test_a_limit_on_the_size_of_files(error, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise ValueError(f'OUT_OF_RANGE: Error at "/data/9/": {os.strerror(errno.EFBIG)}')
+
+    monkeypatch.setattr(Checkpoints, "save", full)
+    message = error(*SMOKE, *ONE_STEP)
+    assert "(ulimit -f): cannot write /data/9/: File too large" in message
+
+
+def test_how_data_are_read_makes_no_other_run(error):
+    flags = (*SMOKE, *NOT_TO_START, "--name", "mine", "--depth", "14")
+    error(*flags)
+    # Claimed again: the error is that of the batch size.
+    assert "8 devices" in error(*flags, "--data.skip-unreadable", "--data.workers", "2")
+    identities = [
+        identity("mlp", Config(DataConfig(skip_unreadable=skip, workers=n)), 0, {})
+        for skip, n in ((False, 0), (True, 3))
+    ]
+    assert default_name(identities[0]) == default_name(identities[1])
 
 
 @pytest.mark.full  # TensorStore tries for two minutes before it gives up
@@ -192,7 +244,7 @@ def test_a_training_that_diverges(error):
     flags = ("--training.duration", "30 steps", "--optimizer.learning-rate", "1e30")
     message = error(*SMOKE, *flags)
     assert "became non-finite at step" in message
-    assert "nothing was saved before" in message
+    assert "nothing was saved in" in message
     assert "--optimizer.learning-rate" in message and "--optimizer.clip-norm" in message
 
     message = error(*SMOKE, *flags, "--training.save-every", "1 step")
@@ -200,11 +252,13 @@ def test_a_training_that_diverges(error):
 
 
 def test_a_checkpoint_of_another_model(start, error, tmp_path):
+    deep = ("--training.duration", "1 step", "--depth", "14", "--name", "deep")
     start("resnet_cifar", *SMOKE, "--training.duration", "1 step", "--name", "small")
+    start("resnet_cifar", *SMOKE, *deep)
     # Only somebody who moves checkpoints by hand comes here: a run's configuration is checked.
     runs = tmp_path / "resnet_cifar"
-    (runs / "deep").mkdir()
+    (runs / "deep" / "checkpoints").rename(tmp_path / "away")
     (runs / "small" / "checkpoints").rename(runs / "deep" / "checkpoints")
-    message = error(*SMOKE, "--training.duration", "1 step", "--depth", "14", "--name", "deep")
+    message = error(*SMOKE, *deep)
     assert "another model" in message and "nothing was loaded" in message
     assert "trace/body/stage1_block2/conv1/kernel (3, 3, 16, 16)" in message

@@ -13,6 +13,7 @@ from sklearn.metrics import classification_report
 
 from cnn_jax import load_run, pretrained
 from cnn_jax.data import DataConfig
+from cnn_jax.durable import read_record, write_kept_record
 from cnn_jax.errors import ConfigError
 from cnn_jax.models import create_model
 from experiments.tools import evaluate
@@ -229,9 +230,9 @@ def test_data_that_have_changed_are_said(colours, tmp_path, capsys):
     run, draw = colours
     copy = Path(shutil.copytree(run, tmp_path / "copy"))
     data = draw("changed", {"black": 0, "gray": 120, "white": 240})
-    config = json.loads((copy / "config.json").read_text())
+    config = read_record(copy / "config.json")
     config["config"]["data"]["name"] = str(data)
-    (copy / "config.json").write_text(json.dumps(config))
+    write_kept_record(copy / "config.json", config)
     (data / "val" / "black" / "0.png").unlink()
     evaluate.main(["--run", str(copy), "--output", str(tmp_path / "out")])
     printed = " ".join(capsys.readouterr().out.split())

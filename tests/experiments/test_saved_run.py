@@ -12,13 +12,15 @@ import pytest
 import cnn_jax
 from cnn_jax import description, load_run
 from cnn_jax.description import DescriptionError
+from cnn_jax.durable import DamagedFile, read_record, write_kept_record
 from cnn_jax.errors import ConfigError, UserError
 from cnn_jax.tasks import Reconstruction
-from cnn_jax.training import OptimizerConfig, TrainingConfig, train
+from cnn_jax.training import Checkpoints, OptimizerConfig, TrainingConfig, train
 from experiments import autoencoder, linear_features, mlp_regression
 from experiments.tools.describe_run import describe_networks
 from experiments.tools.networks import NetworkConfig, load_network
-from experiments.tools.run_directory import RunDirectoryError, claim, identity
+from experiments.tools.run_directory import claim, identity
+from experiments.tools.same_run import RunDirectoryError
 from tests.training.small import one_device
 
 
@@ -59,7 +61,7 @@ def copied(trained, tmp_path):
 
 def change(directory, **entries):
     path = directory / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+    write_kept_record(path, read_record(path) | entries)
 
 
 def test_a_run_comes_back_to_the_bit(trained):
@@ -104,10 +106,10 @@ def test_a_checkpoint_can_be_named(trained):
 
 def test_without_a_name_it_is_the_one_of_the_runs_table(copied):
     assert load_run(copied).title.endswith(", 3 steps")  # an unfinished run has no table
-    (copied / "summary.json").write_text('{"weights_step": 2}')
+    write_kept_record(copied / "summary.json", {"weights_step": 2})
     np.testing.assert_array_equal(kernel(load_run(copied)), kernel(load_run(copied, 2)))
     # Since then the run was trained for longer, but not to its end.
-    (copied / "summary.json").write_text('{"weights_step": 1}')
+    write_kept_record(copied / "summary.json", {"weights_step": 1})
     assert load_run(copied).title.endswith(", 3 steps")
 
 
@@ -122,6 +124,70 @@ def test_the_flag_names_a_checkpoint_of_a_run(trained, flag):
 def test_a_file_is_no_checkpoint_of_a_run(trained):
     with pytest.raises(ConfigError, match="x.pth with --run: expected best, last or the number"):
         load_network(NetworkConfig(run=str(trained[0]), checkpoint="x.pth"))
+
+
+def damaged(directory, step):
+    files = (directory / "checkpoints" / str(step) / "arrays" / "d").iterdir()
+    path = max(files, key=lambda path: path.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def contents(directory):
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_the_newest_whole_checkpoint_is_loaded_and_nothing_changed(copied):
+    damaged(copied, 3)
+    before = contents(copied)
+    for checkpoint in ("reported", "last"):
+        with pytest.warns(UserWarning, match="step 3 is damaged .*the newest whole one, of step 2"):
+            network = load_run(copied, checkpoint)
+        assert network.title.endswith("step 2 of 3, the best (that of 3 is damaged)") or (
+            network.title.endswith("step 2 of 3 (that of 3 is damaged)")
+        )
+        np.testing.assert_array_equal(kernel(network), kernel(load_run(copied, 2)))
+    # What is asked for by its number is that one or none.
+    with pytest.raises(DamagedFile, match="step 3 is damaged: .*has changed.*those of 2 are whole"):
+        load_run(copied, 3)
+    damaged(copied, 2)
+    with pytest.raises(DamagedFile, match="step 3 is damaged"):
+        load_run(copied)
+    damaged(copied, 2)  # once more is whole again
+    assert contents(copied) == before
+
+
+def test_another_one_does_not_become_the_best_by_damage(copied):
+    next(copied.glob("checkpoints/*/evaluation.json")).write_text("{}")
+    with pytest.raises(DamagedFile, match="evaluation.json has changed"):
+        load_run(copied, "best")
+
+
+def test_the_copies_of_damaged_json_are_read(copied):
+    write_kept_record(copied / "summary.json", {"weights_step": 2})
+    expected = load_run(copied)
+    for name in ("config.json", "summary.json"):
+        (copied / name).write_bytes(b"")
+        with pytest.warns(UserWarning, match=f"{name}: .*its copy is read instead"):
+            network = load_run(copied)
+        assert network.title == expected.title
+        assert (copied / name).read_bytes() == b""
+        (copied / name).write_bytes((copied / name.replace(".", ".copy.")).read_bytes())
+
+
+def test_a_run_that_goes_on_meanwhile(copied, monkeypatch):
+    """It removes the checkpoint that is being read, after it has saved newer ones."""
+    checkpoints = copied / "checkpoints"
+    read = Checkpoints.variables
+
+    def removed_meanwhile(self, step):
+        if (checkpoints / "3").exists():
+            (checkpoints / "3").rename(checkpoints / "7")
+        return read(self, step)
+
+    monkeypatch.setattr(Checkpoints, "variables", removed_meanwhile)
+    assert load_run(copied, "last").title.endswith(", 7 steps")
 
 
 USE = """
@@ -238,20 +304,21 @@ def test_a_sweep_that_has_not_ended_is_said(copied):
 @pytest.mark.parametrize("text", ["no json", "[1]", "{}"])
 def test_a_damaged_config_is_said(copied, text):
     (copied / "config.json").write_text(text)
+    (copied / "config.copy.json").unlink()
     with pytest.raises(UserError, match=r"config.json( does not describe|: )"):
         load_run(copied)
 
 
 def test_a_run_of_an_older_version_is_told_the_way_out_which_works(copied):
-    saved = json.loads((copied / "config.json").read_text())
+    saved = read_record(copied / "config.json")
     change(copied, networks={}, git_commit="1234abc")
     with pytest.raises(UserError, match="'networks' is missing.* 1234abc. Start the run's"):
         load_run(copied)
     older = {name: value for name, value in saved.items() if name != "networks"}
-    (copied / "config.json").write_text(json.dumps(older))
+    write_kept_record(copied / "config.json", older)
     same = {name: saved[name] for name in ("experiment", "config", "seed", "data")}
     claim(copied, same, saved["networks"])
-    assert json.loads((copied / "config.json").read_text()) == saved
+    assert read_record(copied / "config.json") == saved
     assert load_run(copied).class_names == tuple("0123456789")
 
 

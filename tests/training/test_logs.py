@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from cnn_jax.durable import DamagedFile
 from cnn_jax.training import MetricsFile, Plan, RunLog, read_metrics
 
 METRICS = ("loss", "accuracy", "learning_rate", "grad_norm")
@@ -36,7 +37,7 @@ def test_rows_after_the_checkpoint_are_dropped_on_resume(tmp_path: Path) -> None
     for step in (5, 10, 15, 20):
         file.append(row(step, loss=1.0 / step))
     before = path.read_bytes().splitlines(keepends=True)
-    resumed = MetricsFile(path, METRICS, resume_step=10)
+    resumed = MetricsFile(path, METRICS, record=b"".join(before[:3]).decode())
     assert [one["step"] for one in resumed.rows] == [5, 10]
     assert path.read_bytes() == b"".join(before[:3])
     resumed.append(row(15, loss=1.0 / 15))
@@ -54,22 +55,48 @@ def test_a_line_cut_short_by_a_kill_is_left_out(tmp_path: Path, cut: int) -> Non
     text = path.read_bytes()
     path.write_bytes(text[: len(whole) + cut])
     # The checkpoint is of a step before the line, or the row would have been whole.
-    assert MetricsFile(path, METRICS, resume_step=5).rows == [row(5, loss=0.5)]
+    assert read_metrics(path) == [row(5, loss=0.5)]
+    resumed = MetricsFile(path, METRICS, record=whole.decode())
+    assert resumed.rows == [row(5, loss=0.5)] and resumed.notes == []
     assert path.read_bytes() == whole
 
 
 def test_other_processes_have_the_rows_and_write_none(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     first = MetricsFile(path, METRICS)
-    for step in (5, 10):
-        first.append(row(step, loss=1.0))
+    first.append(row(5, loss=1.0))
+    record = first.text()
+    first.append(row(10, loss=1.0))
     text = path.read_bytes()
-    other = MetricsFile(path, METRICS, resume_step=5, writes=False)
+    other = MetricsFile(path, METRICS, record=record, writes=False)
     other.append(row(10, loss=2.0))
     assert other.rows == [row(5, loss=1.0), row(10, loss=2.0)]
     assert path.read_bytes() == text
     # Without a checkpoint the rows of an earlier start are not the run's.
     assert MetricsFile(path, METRICS, writes=False).rows == []
+
+
+@pytest.mark.parametrize("damage", ["removed", "empty", "zeros", "binary", "a row", "directory"])
+def test_a_damaged_file_is_set_aside_and_written_anew(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "metrics.csv"
+    file = MetricsFile(path, METRICS)
+    for step in (5, 10):
+        file.append(row(step, loss=1.0 / step))
+    whole, record = path.read_bytes(), file.text()
+    path.unlink()
+    contents = {"empty": b"", "zeros": bytes(80), "binary": b"\xff\x80", "a row": whole[:-9]}
+    if damage == "directory":
+        path.mkdir()
+    elif damage in contents:
+        path.write_bytes(contents[damage])
+    if damage in ("empty", "zeros", "binary", "directory"):
+        with pytest.raises(DamagedFile, match="cannot read .*metrics.csv"):
+            read_metrics(path)
+    resumed = MetricsFile(path, METRICS, record=record)
+    assert path.read_bytes() == whole and resumed.rows == file.rows
+    (note,) = resumed.notes
+    assert "its 2 rows are written anew from the checkpoint" in note
+    assert (tmp_path / "metrics.csv.damaged").exists() == (damage != "removed")
 
 
 def test_rows_of_the_loop(tmp_path: Path) -> None:

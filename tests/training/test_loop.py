@@ -1,6 +1,7 @@
 """The loop, driven by a training that only counts."""
 
 import math
+import signal
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ from cnn_jax.training import (
     loop,
 )
 from cnn_jax.training.plan import round_distance
+from cnn_jax.training.signals import stop_signals
 
 
 def test_events_of_a_plan() -> None:
@@ -104,9 +106,11 @@ class Counting:
         plan: Plan,
         control: ControlConfig = NEVER,
         stop: int = -1,
-        resumed: bool = False,
+        state: TrainState | None = None,
+        **options: Any,
     ) -> Any:
-        state = init_state({}, {}, None, jax.random.key(0))
+        state = state or init_state({}, {}, None, jax.random.key(0))
+        options = {"stop_requested": lambda step: step >= stop > 0} | options
 
         def follow(state: TrainState, metrics: dict[str, float]) -> TrainState:
             decided = adapt(state.control, metrics["loss"], control, higher_is_better=False)
@@ -124,8 +128,7 @@ class Counting:
             observer=self,
             save=self.save,
             is_best=self.is_best,
-            stop_requested=lambda step: step >= stop > 0,
-            resumed=resumed,
+            **options,
         )
 
 
@@ -179,6 +182,81 @@ def test_a_run_that_is_asked_to_stop_saves(monkeypatch: pytest.MonkeyPatch) -> N
     assert run.events == [("save", 3, 6.0)]
     # Asked at the very end it is simply done.
     assert int(Counting().fit(PLAN, stop=10).step) == 10
+
+
+@pytest.mark.parametrize("failing", ["advance", "evaluate", "draw"])
+def test_what_fails_loses_nothing(failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.0)
+    run, calls = Counting(), []
+    works = getattr(run, failing)
+
+    def fails(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == {"advance": 4, "evaluate": 1, "draw": 1}[failing]:
+            raise ValueError("it fails")
+        return works(*arguments)
+
+    monkeypatch.setattr(run, failing, fails)
+    with pytest.raises(ValueError, match="it fails") as caught:
+        run.fit(PLAN)
+    step = 3 if failing == "advance" else 5
+    assert run.events[-1][:2] == ("save", step)
+    assert caught.value.__notes__ == [f"The state of step {step} is saved."]
+    evaluated = [event for event in run.events if event[0] == "validation"]
+    assert len(evaluated) == (failing == "draw")
+
+
+def test_a_save_that_fails_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, saved = Counting(), []
+
+    def full(step: int, *_: Any) -> None:
+        saved.append(step)
+        raise OSError("full")
+
+    monkeypatch.setattr(run, "save", full)
+    with pytest.raises(OSError, match="full") as caught:
+        run.fit(PLAN)
+    assert saved == [5] and not hasattr(caught.value, "__notes__")
+
+
+def test_a_state_that_a_failed_step_has_consumed_is_not_saved() -> None:
+    run = Counting()
+
+    def fails(state: TrainState, sums: Any, n: int) -> Any:
+        if int(state.step) == 1:
+            state.step.delete()
+            raise MemoryError
+        return Counting.advance(run, state, sums, n)
+
+    run.advance = fails  # type: ignore[method-assign]
+    with pytest.raises(MemoryError):
+        run.fit(PLAN)
+    assert run.events == []
+
+
+def test_a_signal_interrupts_an_evaluation_which_is_made_when_the_run_goes_on() -> None:
+    run = Counting()
+
+    def interrupted(state: TrainState) -> dict[str, float]:
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("not reached")
+
+    run.evaluate = interrupted  # type: ignore[method-assign]
+    with (
+        pytest.raises(Interrupted, match="stopped at step 5 of 10; the state is saved"),
+        stop_signals() as stop_requested,
+    ):
+        run.fit(PLAN, stop_requested=stop_requested)
+    assert [event[:2] for event in run.events] == [("train", 4), ("save", 5)]
+    # Its checkpoint is written anew, now with the evaluation.
+    again = Counting()
+    state = init_state({}, {}, None, jax.random.key(0)).replace(step=jnp.int32(5))
+    again.fit(PLAN, resumed=True, unfinished=True, state=state)
+    assert [event[:2] for event in again.events[:3]] == [
+        ("validation", 5),
+        ("draw", 5),
+        ("save", 5),
+    ]
 
 
 def test_the_best_evaluation_is_saved_between_the_saves() -> None:

@@ -287,3 +287,19 @@ def test_what_is_said_of_an_earlier_start(tmp_path: Path) -> None:
     assert shown(short) == "mine [x]: finished before, at step 4; --overwrite trains anew\n"
     again = shown(with_training(duration="6 steps"))
     assert again.startswith("mine [x]: goes on from step 4 of 6\nstep 6/6  train loss")
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_its_steps_are_repeated(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole")
+    run(tmp_path / "damaged")
+    checkpoints = tmp_path / "damaged" / "checkpoints"
+    before, last = sorted(int(path.name) for path in checkpoints.iterdir())[-2:]
+    (checkpoints / str(last) / "manifest.json").write_bytes(bytes(100))
+    (tmp_path / "damaged" / "metrics.csv").write_bytes(b"")
+    console = Console(file=io.StringIO(), width=80)
+    again = train(EXPERIMENT, tmp_path / "damaged", seed=5, console=console)
+    notes = console.file.getvalue().splitlines()
+    assert notes[0].startswith(f"note: the checkpoint of step {last} is damaged and was renamed")
+    assert notes[0].endswith(f"the steps after {before} are repeated")
+    assert notes[1].startswith("note: metrics.csv has lost or changed rows: its ")
+    assert_same(tmp_path / "damaged", again, tmp_path / "whole", whole)

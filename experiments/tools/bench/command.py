@@ -34,8 +34,10 @@ from experiments.tools.bench import (
     train_step,
 )
 from experiments.tools.bench.comparison import Comparison, show
+from experiments.tools.console import standard_console
+from experiments.tools.environment import environment
 from experiments.tools.messages import user_errors
-from experiments.tools.run_directory import environment, write_json
+from experiments.tools.run_directory import write_json
 
 SUITES: dict[str, ModuleType] = {
     "train_step": train_step,
@@ -65,8 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.rounds < 1:
         raise SystemExit("error: --rounds must be 1 or more")
     name = next(name for name, suite in SUITES.items() if type(options) is suite.Options)
-    # Rich assumes 80 columns for a file or a pipe.
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = standard_console()
     _say_if_busy(console)
     measure: Callable[[Any, Console], list[Comparison]] = SUITES[name].measure
     with user_errors(console):

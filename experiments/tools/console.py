@@ -1,0 +1,61 @@
+"""The console of a command: it shows what its encoding allows, and may die before the command."""
+
+import os
+import sys
+from typing import Any, TextIO
+
+from rich.console import Console
+
+
+def standard_console() -> Console:
+    """A console on standard output.
+
+    A command does not end with its terminal, or with the reader of its pipe: what can no longer be
+    written is dropped. Characters that an encoding such as ASCII lacks are shown as escapes.
+    """
+    for name in ("stdout", "stderr"):
+        # They are None if the shell has closed them.
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+    # Tables in a file or a pipe need not fit the 80 columns that are taken for granted there.
+    width = None if sys.stdout.isatty() else 120
+    output: Any = _Output(sys.stdout)
+    return Console(file=output, width=width)
+
+
+class _Output:
+    """A text file that never fails."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def write(self, text: str) -> int:
+        """Write, or fall silent."""
+        try:
+            return self._file.write(text)
+        except (OSError, ValueError):
+            self._fall_silent()
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, or fall silent."""
+        try:
+            self._file.flush()
+        except (OSError, ValueError):
+            self._fall_silent()
+
+    def _fall_silent(self) -> None:
+        try:
+            number = self._file.fileno()
+        except (OSError, ValueError):
+            return
+        # Python writes what is left at its exit, and would fail there.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, number)
+        os.close(nowhere)
