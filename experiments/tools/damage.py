@@ -11,7 +11,7 @@ same command. An attempt ends in one of these ways:
     refused      one message
     silent       another network or other rows, without a word; or `load_run` has changed a file
     traceback    an error that is not for users
-    hang         no end within a minute
+    hang         no end within two minutes
 
 With any of the last three the exit status is 1.
 """
@@ -51,7 +51,7 @@ End = Literal["as it was", "said", "refused", "silent", "traceback", "hang"]
 Action = Literal["load_run", "resume"]
 BAD: tuple[End, ...] = ("silent", "traceback", "hang")
 ENDS: tuple[End, ...] = ("as it was", "said", "refused", *BAD)
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
 
 
 @dataclass(frozen=True)
