@@ -191,7 +191,9 @@ def _train(workdir: Path) -> Result:
     try:
         with redirect_stdout(output):
             return run(Config, build, argv=argv)[""]
-    except SystemExit:
+    except SystemExit as end:
+        if end.code != 2:  # not refused, but asked to stop
+            raise
         raise UserError(output.getvalue()) from None
 
 
