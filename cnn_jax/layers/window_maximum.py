@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from jaxtyping import Array
 
 from cnn_jax.layers.arguments import wide
 from cnn_jax.layers.mesh_axes import varying_like
-from cnn_jax.layers.primitives import primitive, transpose_each_other
+from cnn_jax.layers.primitives import batch_comes_first, primitive, transpose_each_other
 from cnn_jax.layers.windows import Pads
 
 MOST_TAPS = 64
@@ -33,15 +33,15 @@ class Windows(NamedTuple):
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def window_maximum(x: Array, windows: Windows) -> Array:
     """The maximum of each window of x [batch, height, width, channels]; NaN if there is one."""
-    on_cpu, elsewhere = (partial(one, windows=windows) for one in (_maximum_on_cpu, _maximum))
-    return lax.platform_dependent(x, cpu=on_cpu, default=elsewhere)
+    batch, *pixels, channels = x.shape
+    return _maximum.bind(x, shape=(batch, *_number(pixels, windows), channels), windows=windows)
 
 
-def _maximum(x: Array, windows: Windows) -> Array:
+def _maximum_by_jax(x: Array, *, shape: Any, windows: Windows) -> Array:
     return lax.reduce_window(x, -jnp.inf, lax.max, *_in_four_axes(windows))
 
 
-def _maximum_on_cpu(x: Array, windows: Windows) -> Array:
+def _maximum_on_cpu(x: Array, *, shape: Any, windows: Windows) -> Array:
     # XLA's maximum over windows takes up to seven times as long as selections between shifted
     # images (`python -m experiments.bench max_pool`), and ignores NaN in some programs.
     if _many(windows):
@@ -62,7 +62,8 @@ def _derivative(
 # selections between shifted images, and their transpose, a sum of images with gaps.
 def _gather_by_jax(x: Array, tangents: Array, *, shape: Any, windows: Windows) -> Array:
     """The tangent of each window's maximum."""
-    return jax.jvp(lambda x: _maximum(x, windows), (x,), (tangents,))[1]
+    maximum = partial(_maximum_by_jax, shape=shape, windows=windows)
+    return jax.jvp(maximum, (x,), (tangents,))[1]
 
 
 def _scatter_by_jax(x: Array, gradient: Array, *, shape: Any, windows: Windows) -> Array:
@@ -126,9 +127,14 @@ def _taps(x: Array, windows: Windows, padding: float) -> Iterator[Array]:
     """The first pixels of all windows, row by row through the window up to the last pixels."""
     size, stride, sides = windows
     padded = jnp.pad(x, ((0, 0), *sides, (0, 0)), constant_values=padding)
-    number = [(n - k) // s + 1 for n, k, s in zip(padded.shape[1:3], size, stride, strict=True)]
+    number = _number(x.shape[1:3], windows)
     for tap in np.ndindex(size):
         yield padded[:, *(every(*axis) for axis in zip(tap, stride, number, strict=True))]
+
+
+def _number(pixels: Sequence[int], windows: Windows) -> list[int]:
+    """The number of windows along each axis."""
+    return [(n + sum(sides) - k) // s + 1 for n, k, s, sides in zip(pixels, *windows, strict=True)]
 
 
 def _larger(largest: Array, value: Array) -> Array:
@@ -149,6 +155,8 @@ def _in_four_axes(windows: Windows) -> tuple[Any, Any, Any]:
     return (1, *size, 1), (1, *stride, 1), ((0, 0), *padding, (0, 0))
 
 
+_maximum = primitive("max_pool", _maximum_by_jax, _maximum_on_cpu)
+batch_comes_first(_maximum)
 _gather = primitive("max_pool_gather", _gather_by_jax, _gather_on_cpu)
 _scatter = primitive("max_pool_scatter", _scatter_by_jax, _scatter_on_cpu)
 transpose_each_other(_gather, _scatter)

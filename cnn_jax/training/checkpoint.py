@@ -93,7 +93,7 @@ class Checkpoints:
 
     def is_best(self, metrics: Mapping[str, float]) -> bool:
         """Whether the metrics of an evaluation are better than those of every checkpoint."""
-        return self._cost(metrics) < self._best_cost
+        return bool(self._cost(metrics) < self._best_cost)
 
     def damage(self, step: int) -> str:
         """What is wrong with the files of a checkpoint; "" if it is whole."""
