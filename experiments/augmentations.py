@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from matplotlib.figure import Figure
+from rich.markup import escape
 
 from cnn_jax.data import (
     IGNORED,
@@ -221,11 +222,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(2) from None
     figure, notes = draw_sheet(subject, config.draws, config.seed)
     for note in notes:
-        console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
     file_name = subject.name.strip("./").replace("/", "_")
     path = Path(config.workdir, "augmentations", f"{file_name}.png")
     save_figure(figure, path)
-    console.print(f"[dim]see {path}[/]", highlight=False, soft_wrap=True)
+    console.print(f"[dim]see {escape(str(path))}[/]", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ import jax
 import numpy as np
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cnn_jax.data import (
@@ -160,11 +161,11 @@ def speedrun(config: Config, console: Console) -> None:
     run_directory.claim(directory, identity, {}, notes=dataset.notes)
     device = f"{parallel.num_devices} x {jax.devices()[0].device_kind}"
     examples = f"{len(dataset.splits['train']):,} to train on"
-    _say(console, f"[bold]cifar_speedrun[/]  {title}, {examples}  ({device})")
+    _say(console, f"[bold]cifar_speedrun[/]  {escape(title)}, {examples}  ({device})")
     if jax.default_backend() == "cpu":
         _say(console, f"[dim]{onednn.status()}[/]")
     for note in dataset.notes:
-        _say(console, f"[yellow]note:[/] {note}")
+        _say(console, f"[yellow]note:[/] {escape(note)}")
 
     shared = make_speedrun(config.training, dataset, parallel, seed=config.seed)
     minutes = warm_up(shared) / 60
@@ -199,7 +200,8 @@ def speedrun(config: Config, console: Console) -> None:
     save_figure(figure, directory / "accuracies.png")
     console.print(_table(summary, title))
     _say(console, f"{from_start:.1f} s from the start of the process to the end of the first run")
-    _say(console, f"[dim]see {directory}: config.json, runs.csv, summary.json, accuracies.png[/]")
+    place = escape(str(directory))
+    _say(console, f"[dim]see {place}: config.json, runs.csv, summary.json, accuracies.png[/]")
 
 
 def run_statistics(runs: Sequence[Run]) -> dict[str, dict[str, float | None]]:

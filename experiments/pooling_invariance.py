@@ -37,6 +37,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from jaxtyping import Array, Float
+from rich.markup import escape
 from rich.table import Table
 
 from cnn_jax.layers import avg_pool, conv2d, global_avg_pool, global_max_pool, max_pool, relu
@@ -258,7 +259,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, values in errors.items():
         table.add_row(f"{name}, moved along", *(f"{values[shift]:.1%}" for shift in some), "")
     console.print(table)
-    console.print(f"[dim]see {directory}/*.png[/]", highlight=False, soft_wrap=True)
+    console.print(f"[dim]see {escape(str(directory))}/*.png[/]", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ the checkpoint before it, and a directory that is not as its manifest says is da
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -106,10 +106,10 @@ class Checkpoints:
     def mend(self) -> list[str]:
         """Set damaged checkpoints aside, and remove what a kill left behind.
 
-        Only one process of a job does it, while no other one saves.
+        All processes of a job call it, and the primary one does it.
 
         Returns:
-            A line for each damaged checkpoint.
+            A line for each damaged checkpoint, in the primary process.
 
         Raises:
             DamagedFile: there are checkpoints and none is whole; nothing was changed.
@@ -122,6 +122,13 @@ class Checkpoints:
                 f"no checkpoint in {self.directory} is whole:\n{listed}\nPut back a copy of one, "
                 "or train anew with --overwrite or another --name"
             )
+        self._meet("checked")
+        lines = self._clear(damaged, whole) if is_primary() else []
+        self._meet("mended")
+        self._best_cost, self._best_step = self._best_saved()
+        return lines
+
+    def _clear(self, damaged: Mapping[int, str], whole: Sequence[int]) -> list[str]:
         lines = []
         for step, damage in damaged.items():
             place = set_aside(self.directory / str(step))
@@ -134,7 +141,7 @@ class Checkpoints:
                     else "the run goes on from a later one, but the best weights so far may be lost"
                 )
             )
-        self._best_cost, self._best_step = self._best_saved()
+        _, self._best_step = self._best_saved()
         self._remove_old()
         for left in (*self.directory.glob("*.unfinished"), *self.directory.glob("*.removed")):
             shutil.rmtree(left)
@@ -208,7 +215,8 @@ class Checkpoints:
         if target.exists():
             self._remove(step)
         folder.rename(target)
-        sync(self.directory)
+        for parent in (self.directory, self.directory.parent):
+            sync(parent)
         self._remove_old()
 
     def _remove_old(self) -> None:
@@ -277,8 +285,12 @@ class Checkpoints:
         All processes of a job call it.
         """
         self._finish()
+        self._meet("saved")
+
+    def _meet(self, name: str) -> None:
+        """Wait for the other processes of the job."""
         if jax.process_count() > 1:
-            multihost_utils.sync_global_devices("checkpoints")
+            multihost_utils.sync_global_devices(f"checkpoints {name}")
 
     def _finish(self) -> None:
         """Wait for the thread of this process; raise the error of the last save."""

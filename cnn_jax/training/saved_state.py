@@ -4,14 +4,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
 from cnn_jax.training.checkpoint import Checkpoints
 from cnn_jax.training.metrics_file import MetricsFile
-from cnn_jax.training.processes import is_primary
 from cnn_jax.training.program import Metrics, Program, Sums, Variables
 from cnn_jax.training.runner import Runner
 from cnn_jax.training.state import TrainState
@@ -46,10 +43,8 @@ class SavedState:
         self.checkpoints = Checkpoints(
             directory, best_metric=program.best_metric, higher_is_better=program.higher_is_better
         )
-        self.notes = self.checkpoints.mend() if is_primary() else []
+        self.notes = self.checkpoints.mend()
         """What became of damaged checkpoints."""
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices("mended")
         self.first = self.checkpoints.latest_step()
         """Step of the checkpoint that the run goes on from; None: it starts anew."""
         self.record = ""

@@ -11,7 +11,7 @@ same command. An attempt ends in one of these ways:
     refused      one message
     silent       another network or other rows, without a word; or `load_run` has changed a file
     traceback    an error that is not for users
-    hang         no end within a minute
+    hang         no end within two minutes
 
 With any of the last three the exit status is 1.
 """
@@ -43,15 +43,22 @@ from cnn_jax import load_run
 from cnn_jax.data import DataConfig, load_dataset
 from cnn_jax.errors import UserError
 from cnn_jax.models import MLP
+from cnn_jax.pretrained import Network
 from cnn_jax.tasks import Classification
-from cnn_jax.training import ControlConfig, Experiment, OptimizerConfig, TrainingConfig
+from cnn_jax.training import (
+    ControlConfig,
+    Experiment,
+    OptimizerConfig,
+    Result,
+    TrainingConfig,
+)
 from experiments.tools.run import run
 
 End = Literal["as it was", "said", "refused", "silent", "traceback", "hang"]
 Action = Literal["load_run", "resume"]
 BAD: tuple[End, ...] = ("silent", "traceback", "hang")
 ENDS: tuple[End, ...] = ("as it was", "said", "refused", *BAD)
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -152,9 +159,12 @@ KINDS: dict[str, Callable[[Path, random.Random], None]] = {
 def attack(options: Options, folder: Path) -> list[Attempt]:
     """Train in ``folder``, damage copies, load and resume them."""
     calm = folder / "calm"
-    result = _train(calm)
+    result, network = _train(calm), load_run(_run(calm))
     attempts = []
-    actions: dict[Action, Callable[..., tuple[End, str]]] = {"load_run": _load, "resume": _resume}
+    actions: dict[Action, Callable[..., tuple[End, str]]] = {
+        "load_run": partial(_load, network),
+        "resume": partial(_resume, result, (_run(calm) / "metrics.csv").read_bytes()),
+    }
     chance = random.Random(options.seed)
     files = [path.relative_to(_run(calm)) for path in sorted(_run(calm).rglob("*"))]
     files = [one for one in files if (_run(calm) / one).is_file() and one.match(options.files)]
@@ -164,7 +174,7 @@ def attack(options: Options, folder: Path) -> list[Attempt]:
             shutil.copytree(calm, copy)
             KINDS[kind](_run(copy) / file, chance)
             for action, attempt in actions.items():
-                end, message = _end(partial(attempt, calm, copy, result))
+                end, message = _end(partial(attempt, copy))
                 attempts.append(Attempt(str(file), kind, action, end, message))
             shutil.rmtree(copy)
     return attempts
@@ -174,37 +184,40 @@ def _run(workdir: Path) -> Path:
     return workdir / "damage" / "run"
 
 
-def _train(workdir: Path) -> Any:
+def _train(workdir: Path) -> Result:
     """The result of the command, whose output is not shown; its message if it is refused."""
     argv = ["--workdir", str(workdir), "--name", "run", "--parallel", "jit"]
     output = io.StringIO()
     try:
         with redirect_stdout(output):
             return run(Config, build, argv=argv)[""]
-    except SystemExit:
+    except SystemExit as end:
+        if end.code != 2:  # not refused, but asked to stop
+            raise
         raise UserError(output.getvalue()) from None
 
 
-def _load(calm: Path, copy: Path, result: Any) -> tuple[End, str]:
+def _load(expected: Network, copy: Path) -> tuple[End, str]:
     before = _contents(copy)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        network, expected = load_run(_run(copy)), load_run(_run(calm))
+        network = load_run(_run(copy))
     if _contents(copy) != before:
         return "silent", "load_run has changed a file"
     about = [(one.class_names, one.preprocessing, one.task) for one in (network, expected)]
-    if about[0] == about[1] and _equal(network.variables, result.variables):
+    if about[0] == about[1] and _equal(network.variables, expected.variables):
         return "as it was", ""
     said = "; ".join(str(one.message) for one in caught)
     return ("said", said) if said and about[0] == about[1] else ("silent", network.title)
 
 
-def _resume(calm: Path, copy: Path, result: Any) -> tuple[End, str]:
+def _resume(expected: Result, rows: bytes, copy: Path) -> tuple[End, str]:
     resumed = _train(copy)
-    rows = [(_run(one) / "metrics.csv").read_bytes() for one in (copy, calm)]
-    if _equal(resumed.variables, result.variables) and rows[0] == rows[1]:
-        return "as it was", ""
-    return "silent", "metrics.csv differs" if rows[0] != rows[1] else "the network differs"
+    if not _equal(resumed.variables, expected.variables):
+        return "silent", "the network differs"
+    if (_run(copy) / "metrics.csv").read_bytes() != rows:
+        return "silent", "metrics.csv differs"
+    return "as it was", ""
 
 
 def _end(attempt: Callable[[], tuple[End, str]]) -> tuple[End, str]:
