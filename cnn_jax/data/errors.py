@@ -9,6 +9,10 @@ class DataError(UserError):
     """A problem with the data that the user can fix. The message is shown without a traceback."""
 
 
+class SourceError(DataError):
+    """A data set of which no example can be trusted; one message says it of all."""
+
+
 LISTED = 10
 """At most this many examples are listed in a message."""
 
