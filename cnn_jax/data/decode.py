@@ -17,6 +17,8 @@ from cnn_jax.data.metadata import MetadataWarning, without_metadata
 
 MOST_PIXELS = 1 << 27
 """The largest width times height of an image that is decoded."""
+LONGEST_SIDE = 11_585
+"""The side of a square of as many pixels."""
 _STARTS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WEBP"}
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's mode of an image with as many channels."""

@@ -46,6 +46,11 @@ def prepare(
         and bool(stored.splits)
         and sum(stored.sizes.values()) * _size(stored.spec) >= DEVICE_BYTES
     )
+    if workers and not streamed:
+        raise DataError(
+            f"--data.workers {workers} are for a stream, and {stored.title} is decoded once, at the"
+            " start: leave them out, or set --data.storage stream"
+        )
     labels = None
     if tuple(only) != ("test",) and holds_out(
         stored.sizes, validation, stored.defaults, stored.unusable

@@ -61,12 +61,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(
             "error: the benchmarks read processors and memory from Linux; run them on Linux"
         )
-    options = _parsed(argv)
-    if options.rounds < 1:
-        raise SystemExit("error: --rounds must be 1 or more")
-    name = next(name for name, suite in SUITES.items() if type(options) is suite.Options)
     # Rich assumes 80 columns for a file or a pipe.
     console = Console(width=None if sys.stdout.isatty() else 120)
+    with user_errors(console):
+        options = _parsed(argv)
+    name = next(name for name, suite in SUITES.items() if type(options) is suite.Options)
     _say_if_busy(console)
     measure: Callable[[Any, Console], list[Comparison]] = SUITES[name].measure
     with user_errors(console):
