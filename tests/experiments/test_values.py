@@ -30,7 +30,8 @@ def configurations():
     found = {DataConfig, ControlConfig, OptimizerConfig, SweepConfig, TrainingConfig}
     for name in modules():
         for value in vars(importlib.import_module(name)).values():
-            if dataclasses.is_dataclass(value) and value.__name__.endswith(SUFFIXES):
+            is_class = isinstance(value, type) and dataclasses.is_dataclass(value)
+            if is_class and value.__name__.endswith(SUFFIXES):
                 found.add(value)
     return sorted(found, key=lambda one: f"{one.__module__}.{one.__name__}")
 
