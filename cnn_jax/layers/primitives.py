@@ -20,9 +20,9 @@ from jaxtyping import Array
 def primitive(
     name: str, default: Callable[..., Array], cpu: Callable[..., Array] | None = None
 ) -> Primitive:
-    """A primitive of two arrays: `bind(a, b, shape=shape, **parameters)`.
+    """A primitive of arrays: `bind(*arrays, shape=shape, **parameters)`.
 
-    The result has the given shape. Its dtype and mesh axes are those of b.
+    The result has the given shape. Its dtype and mesh axes are those of the last array.
 
     Args:
         name: how the primitive appears in a jaxpr.
@@ -35,13 +35,13 @@ def primitive(
     def compiled(**parameters: Any) -> Callable[..., Array]:
         return jax.jit(partial(made.bind, **parameters))
 
-    def evaluate(a: Array, b: Array, **parameters: Any) -> Array:
+    def evaluate(*arrays: Array, **parameters: Any) -> Array:
         # Under `jax.disable_jit` the compiled function would call itself.
         with jax.disable_jit(False):
-            return compiled(**parameters)(a, b)
+            return compiled(**parameters)(*arrays)
 
-    def result(a: Any, b: Any, *, shape: tuple[Any, ...], **_: Any) -> Any:
-        return b.update(shape=shape, weak_type=False)
+    def result(*arrays: Any, shape: tuple[Any, ...], **_: Any) -> Any:
+        return arrays[-1].update(shape=shape, weak_type=False)
 
     made.def_impl(evaluate)
     made.def_abstract_eval(result)
@@ -59,7 +59,12 @@ def transpose_each_other(one: Primitive, other: Primitive) -> None:
     for this, transposed in ((one, other), (other, one)):
         ad.defjvp(this, None, partial(_same_map, this))
         ad.primitive_transposes[this] = partial(_transpose, transposed)
-        batching.primitive_batchers[this] = partial(_over_the_batch, this)
+        batch_comes_first(this)
+
+
+def batch_comes_first(one: Primitive) -> None:
+    """Declares that the first axis of all arrays of a primitive is the batch."""
+    batching.primitive_batchers[one] = partial(_over_the_batch, one)
 
 
 def _same_map(this: Primitive, tangent: Array, a: Array, x: Array, **parameters: Any) -> Array:
@@ -76,22 +81,22 @@ def _transpose(
 
 def _over_the_batch(
     this: Primitive,
-    arrays: tuple[Array, Array],
-    axes: tuple[int | None, int | None],
+    arrays: tuple[Array, ...],
+    axes: tuple[int | None, ...],
     *,
     shape: tuple[Any, ...],
     **parameters: Any,
 ) -> tuple[Array, int]:
     """The batching rule: the new axis is merged into the batch."""
     size = next(x.shape[axis] for x, axis in zip(arrays, axes, strict=True) if axis is not None)
-    a, x = (
+    moved = (
         jnp.broadcast_to(array[None], (size, *array.shape))
         if axis is None
         else jnp.moveaxis(array, axis, 0)
         for array, axis in zip(arrays, axes, strict=True)
     )
     together = (size * shape[0], *shape[1:])
-    made = this.bind(fold(a, 0), fold(x, 0), shape=together, **parameters)
+    made = this.bind(*(fold(array, 0) for array in moved), shape=together, **parameters)
     return unfold(made, size, shape, 0), 0
 
 

@@ -1,6 +1,8 @@
 """The maximum over windows of images, with a derivative that is fast on CPUs."""
 
-from collections.abc import Iterator
+import functools
+import math
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,8 +14,12 @@ from jaxtyping import Array
 
 from cnn_jax.layers.arguments import wide
 from cnn_jax.layers.mesh_axes import varying_like
-from cnn_jax.layers.primitives import primitive, transpose_each_other
+from cnn_jax.layers.primitives import batch_comes_first, primitive, transpose_each_other
 from cnn_jax.layers.windows import Pads
+
+MOST_TAPS = 64
+"""The largest number of pixels of a window that are compared one after another. The programs grow
+with it: the gradient of 20x20 windows would take minutes to compile."""
 
 
 class Windows(NamedTuple):
@@ -24,20 +30,24 @@ class Windows(NamedTuple):
     padding: Pads
 
 
-def _reduce(x: Array, windows: Windows) -> Array:
-    return lax.reduce_window(x, -jnp.inf, lax.max, *_in_four_axes(windows))
-
-
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def window_maximum(x: Array, windows: Windows) -> Array:
     """The maximum of each window of x [batch, height, width, channels]; NaN if there is one."""
+    batch, *pixels, channels = x.shape
+    return _maximum.bind(x, shape=(batch, *_number(pixels, windows), channels), windows=windows)
 
-    def larger(a: Array, b: Array) -> Array:
-        return jnp.where(_replaces(b, a), b, a)
 
-    # With lax.max, XLA's programs for CPUs ignore NaN where windows do not overlap.
-    lowest = varying_like(jnp.asarray(-jnp.inf, x.dtype), x)
-    return lax.reduce_window(x, lowest, larger, *_in_four_axes(windows))
+def _maximum_by_jax(x: Array, *, shape: Any, windows: Windows) -> Array:
+    return lax.reduce_window(x, -jnp.inf, lax.max, *_in_four_axes(windows))
+
+
+def _maximum_on_cpu(x: Array, *, shape: Any, windows: Windows) -> Array:
+    # XLA's maximum over windows takes up to seven times as long as selections between shifted
+    # images (`python -m experiments.bench max_pool`), and ignores NaN in some programs.
+    if _many(windows):
+        lowest = varying_like(jnp.asarray(-jnp.inf, x.dtype), x)
+        return lax.reduce_window(x, lowest, _larger, *_in_four_axes(windows))
+    return functools.reduce(_larger, _taps(x, windows, -jnp.inf))
 
 
 @window_maximum.defjvp
@@ -52,7 +62,8 @@ def _derivative(
 # selections between shifted images, and their transpose, a sum of images with gaps.
 def _gather_by_jax(x: Array, tangents: Array, *, shape: Any, windows: Windows) -> Array:
     """The tangent of each window's maximum."""
-    return jax.jvp(lambda x: _reduce(x, windows), (x,), (tangents,))[1]
+    maximum = partial(_maximum_by_jax, shape=shape, windows=windows)
+    return jax.jvp(maximum, (x,), (tangents,))[1]
 
 
 def _scatter_by_jax(x: Array, gradient: Array, *, shape: Any, windows: Windows) -> Array:
@@ -69,16 +80,19 @@ def _scatter_by_jax(x: Array, gradient: Array, *, shape: Any, windows: Windows) 
 
 
 def _gather_on_cpu(x: Array, tangents: Array, *, shape: Any, windows: Windows) -> Array:
+    if _many(windows):
+        return _gather_by_jax(x, tangents, shape=shape, windows=windows)
     values_and_tangents = zip(_taps(x, windows, -jnp.inf), _taps(tangents, windows, 0), strict=True)
     largest, gathered = next(values_and_tangents)
     for values, tangents in values_and_tangents:
-        replaces = _replaces(values, largest)
-        largest = jnp.where(replaces, values, largest)
-        gathered = jnp.where(replaces, tangents, gathered)
+        gathered = jnp.where(_replaces(values, largest), tangents, gathered)
+        largest = _larger(largest, values)
     return gathered
 
 
 def _scatter_on_cpu(x: Array, gradient: Array, *, shape: Any, windows: Windows) -> Array:
+    if _many(windows):
+        return _scatter_by_jax(x, gradient, shape=shape, windows=windows)
     if windows.stride == windows.size:
         return _scatter_to_tiles(x, gradient, windows)
     gather = partial(_gather_on_cpu, x, shape=gradient.shape, windows=windows)
@@ -91,9 +105,8 @@ def _scatter_to_tiles(x: Array, gradient: Array, windows: Windows) -> Array:
     taps = _taps(x, windows, -jnp.inf)
     largest, selected = next(taps), jnp.zeros(gradient.shape, jnp.int32)
     for number, values in enumerate(taps, start=1):
-        replaces = _replaces(values, largest)
-        largest = jnp.where(replaces, values, largest)
-        selected = jnp.where(replaces, number, selected)
+        selected = jnp.where(_replaces(values, largest), number, selected)
+        largest = _larger(largest, values)
 
     height, width = windows.size
     numbers = jnp.arange(height * width).reshape(1, 1, height, 1, width, 1)
@@ -106,13 +119,26 @@ def _scatter_to_tiles(x: Array, gradient: Array, windows: Windows) -> Array:
     return lax.pad(spread, jnp.zeros((), x.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
 
 
+def _many(windows: Windows) -> bool:
+    return math.prod(windows.size) > MOST_TAPS
+
+
 def _taps(x: Array, windows: Windows, padding: float) -> Iterator[Array]:
     """The first pixels of all windows, row by row through the window up to the last pixels."""
     size, stride, sides = windows
     padded = jnp.pad(x, ((0, 0), *sides, (0, 0)), constant_values=padding)
-    number = [(n - k) // s + 1 for n, k, s in zip(padded.shape[1:3], size, stride, strict=True)]
+    number = _number(x.shape[1:3], windows)
     for tap in np.ndindex(size):
         yield padded[:, *(every(*axis) for axis in zip(tap, stride, number, strict=True))]
+
+
+def _number(pixels: Sequence[int], windows: Windows) -> list[int]:
+    """The number of windows along each axis."""
+    return [(n + sum(sides) - k) // s + 1 for n, k, s, sides in zip(pixels, *windows, strict=True)]
+
+
+def _larger(largest: Array, value: Array) -> Array:
+    return jnp.where(_replaces(value, largest), value, largest)
 
 
 def _replaces(value: Array, largest: Array) -> Array:
@@ -129,6 +155,8 @@ def _in_four_axes(windows: Windows) -> tuple[Any, Any, Any]:
     return (1, *size, 1), (1, *stride, 1), ((0, 0), *padding, (0, 0))
 
 
+_maximum = primitive("max_pool", _maximum_by_jax, _maximum_on_cpu)
+batch_comes_first(_maximum)
 _gather = primitive("max_pool_gather", _gather_by_jax, _gather_on_cpu)
 _scatter = primitive("max_pool_scatter", _scatter_by_jax, _scatter_on_cpu)
 transpose_each_other(_gather, _scatter)

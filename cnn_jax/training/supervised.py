@@ -56,10 +56,11 @@ def supervised(experiment: Experiment, plan: Plan) -> Program:
         params, model_state = task.init(jax.random.fold_in(key, 0), dataset.spec)
         model_state = dict(change({"params": params, **model_state}))
         params = model_state.pop("params")
+        trained, _ = split_params(params, experiment.trainable)
         return init_state(
             params,
             model_state,
-            optimizer.init(split_params(params, experiment.trainable)[0]),
+            jax.jit(optimizer.init)(trained),
             jax.random.fold_in(key, 1),
             ema=params if config.ema_decay else None,
             carry=init_carry(plan.batch_size),

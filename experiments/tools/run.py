@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,6 +133,8 @@ def _run(
 ) -> dict[str, Result]:
     set_up_jax(deterministic=options.deterministic)
     initialize_processes()
+    # A new machine compiles oneDNN's operators for seconds, while this thread reads the data.
+    threading.Thread(target=onednn.load).start()
     seed, rates = options.seed, options.sweep.learning_rate
     lengthens = resumed is not None and lengthen.is_longer(config, options, *resumed)
     built = build(config)

@@ -49,7 +49,7 @@ def test_both_streams_give_normalized_batches_of_the_same_images(folder):
     arguments = {"folder": str(folder), "image_size": 16, "batch_size": 32, "workers": 0}
     # Mean and deviation of all images once, by other random parts of them.
     statistics = our_stream.batches(**arguments)(1)
-    assert_close(torch_stream.batches(**arguments)(1), statistics, atol=0.15)
+    assert_close(torch_stream.batches(**arguments)(1), statistics, atol=0.25)
 
 
 @needs_torch

@@ -28,7 +28,7 @@ def images(tmp_path):
     folder.mkdir()
     random = np.random.default_rng(0)
     pixels = random.integers(10, 240, (5, 32, 32, 3), dtype=np.uint8)
-    pixels[4] = pixels[0] + random.integers(0, 10, (32, 32, 3), dtype=np.uint8)
+    pixels[4] = pixels[0] + random.integers(0, 2, (32, 32, 3), dtype=np.uint8)
     for number, image in enumerate(pixels):
         Image.fromarray(image).save(folder / f"{number}.png")
     (folder / "text.jpg").write_text("no image")

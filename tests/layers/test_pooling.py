@@ -238,3 +238,23 @@ def test_the_gradient_on_a_cpu_is_that_of_the_windows(window, stride, padding):
         np.testing.assert_array_equal(value, expected)
         gradient = jnp.asarray(rng.standard_normal(value.shape))
         assert_close(pullback(gradient), plain_pullback(gradient))
+
+
+@pytest.mark.parametrize("window", [2, 8, 9])
+def test_the_maximum_of_few_and_of_many_pixels(window):
+    """Windows of up to 64 pixels and larger ones take different ways on CPUs."""
+    largest = jax.jit(lambda x: max_pool(x, window, 3))
+    x = np.random.default_rng(0).normal(size=(2, 40, 40, 3)).astype(np.float32)
+    for value in (0, np.nan):
+        x[0, 20, 20, 1] = value
+        under = windows(x, (window, window), (3, 3), ((0, 0), (0, 0)), fill=0)
+        np.testing.assert_array_equal(largest(x), under.max(-1))
+
+
+@pytest.mark.parametrize("stride", [1, 12])
+def test_the_gradient_of_large_windows_is_jaxs(stride):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 25, 24, 2)))
+    places = (1, 12, 12, 1), (1, stride, stride, 1), "VALID"
+    ours = jax.grad(lambda x: jnp.square(max_pool(x, 12, stride)).sum())(x)
+    theirs = jax.grad(lambda x: jnp.square(lax.reduce_window(x, -jnp.inf, lax.max, *places)).sum())
+    assert_close(ours, theirs(x), rtol=1e-6)

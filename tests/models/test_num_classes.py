@@ -74,6 +74,7 @@ def test_a_number_that_is_none_is_refused_where_the_model_is_made(name):
             create_model(name, num_classes=number)
 
 
+@pytest.mark.usefixtures("no_shape_hook")
 def test_numpy_s_integers_are_numbers_of_classes():
     assert type(create_model("mlp", num_classes=np.int64(7)).num_classes) is int
 
