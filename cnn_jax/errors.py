@@ -23,7 +23,7 @@ def check_range(
     above: bool = False,
     **fields: float | Sequence[float] | None,
 ) -> None:
-    """Raise ConfigError unless the fields of a configuration are numbers between two bounds.
+    """Raise UserError unless the fields of a configuration are numbers between two bounds.
 
     Args:
         config: the dataclass, named in the message.
@@ -41,7 +41,8 @@ def check_range(
                 continue
             if value > high == LARGEST:
                 expected += f" and at most {LARGEST}"
-            raise ConfigError(
+            # No ValueError: tyro would show it in a box, with line breaks.
+            raise UserError(
                 f"{type(config).__name__}.{name} must be {expected}, got {value} (on a command "
                 f"line: the flag that ends in {name.replace('_', '-')})"
             )

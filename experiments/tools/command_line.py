@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 from rich.console import Console
 
-from cnn_jax.errors import ConfigError, check_range
+from cnn_jax.errors import UserError, check_range
 from cnn_jax.training import Mode, SweepConfig
 from experiments.tools.messages import user_errors
 
@@ -50,7 +50,7 @@ class RunOptions:
     def __post_init__(self) -> None:
         check_range(self, 0, seed=self.seed)
         if len(self.name.encode(errors="replace")) > LONGEST_NAME or "/" in self.name:
-            raise ConfigError(
+            raise UserError(
                 f"--name must name a folder, in at most {LONGEST_NAME} bytes, got {self.name!r}"
             )
 

@@ -84,3 +84,23 @@ def test_a_name_is_that_of_a_folder(name):
 
     with pytest.raises(UserError, match="--name must name a folder, in at most 200 bytes"):
         RunOptions(name=name)
+
+
+@pytest.mark.parametrize(
+    ("tool", "words", "flag"),
+    [
+        ("tools.summary", ["resnet18", "--depth", "0"], "depth"),
+        ("tools.predict", ["--model", "resnet18", "--image-size", "-3", "x.jpg"], "image-size"),
+        ("tools.bench.command", ["train_step", "--rounds", "0"], "rounds"),
+        ("cifar_speedrun", ["--training.momentum", "2"], "momentum"),
+        ("augmentations", ["--data.workers", "-1"], "workers"),
+        ("pooling_invariance", ["--window", "0"], "window"),
+    ],
+)
+def test_a_value_out_of_bounds_is_told_in_one_line(tool, words, flag, capsys):
+    with pytest.raises(SystemExit) as stop:
+        importlib.import_module(f"experiments.{tool}").main(words)
+    assert stop.value.code == 2
+    printed = "".join(capsys.readouterr())
+    assert printed.startswith("error: ") and printed.endswith(f"ends in {flag})\n")
+    assert len(printed.splitlines()) == 1
