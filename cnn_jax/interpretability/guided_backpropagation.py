@@ -1,5 +1,6 @@
 """Guided backpropagation: which pixels speak for a score."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -10,6 +11,9 @@ from jaxtyping import Array
 
 from cnn_jax.interpretability.jaxpr import evaluate, trace
 from cnn_jax.interpretability.score import Images, Score
+
+_OF_RELUS = {"max", "le", "select_n", "convert_element_type", "broadcast_in_dim"}
+"""Operators of which a ReLU with a derivative of its own consists."""
 
 
 def guided_backpropagation(score: Score, images: Images) -> Images:
@@ -22,8 +26,8 @@ def guided_backpropagation(score: Score, images: Images) -> Images:
 
     Springenberg et al. 2015, "Striving for Simplicity: The All Convolutional Net", section 3.4.
 
-    Every max(x, 0) in the jaxpr of the score counts as a ReLU. Other activations keep their
-    derivatives.
+    `layers.relu`, `jax.nn.relu` and every max(x, 0) in the jaxpr of the score count as ReLUs. Other
+    activations keep their derivatives.
 
     Args:
         score: function of the images that is explained.
@@ -43,11 +47,11 @@ def guided_backpropagation(score: Score, images: Images) -> Images:
 
 @jax.custom_vjp
 def _guided_relu(x: Array) -> Array:
-    return jnp.maximum(x, 0)
+    return jnp.where(x <= 0, 0, x)
 
 
 def _forward(x: Array) -> tuple[Array, Array]:
-    return jnp.maximum(x, 0), x > 0
+    return jnp.where(x <= 0, 0, x), x > 0
 
 
 def _backward(positive: Array, gradient: Array) -> tuple[Array]:
@@ -58,10 +62,8 @@ _guided_relu.defvjp(_forward, _backward)
 
 
 def _guided(equation: JaxprEqn, inputs: list[Any]) -> list[Any] | None:
-    # jax.nn.relu is a custom derivative around one equation.
-    core = _only_equation(equation) if equation.primitive.name == "custom_jvp_call" else equation
-    if core is not None and _is_relu(core):
-        # The other operand of the max is the zero.
+    if _is_relu(equation):
+        # The other operand of a max is the zero.
         return [_guided_relu(next(x for x in inputs if np.ndim(x)))]
     if any(map(_contains_relu, jaxprs_in_params(equation.params))):
         raise ValueError(
@@ -71,20 +73,27 @@ def _guided(equation: JaxprEqn, inputs: list[Any]) -> list[Any] | None:
     return None
 
 
-def _only_equation(equation: JaxprEqn) -> JaxprEqn | None:
-    """The only equation of a function, also inside nested calls; None if there are several."""
-    while inner := list(jaxprs_in_params(equation.params)):
-        if len(inner[0].eqns) != 1:
-            return None
-        equation = inner[0].eqns[0]
-    return equation
-
-
 def _is_relu(equation: JaxprEqn) -> bool:
-    return equation.primitive.name == "max" and any(
+    if equation.primitive.name == "custom_jvp_call":
+        # `layers.relu` and `jax.nn.relu` have derivatives of their own.
+        body = list(_operators(equation))
+        compares = any(_with_zero(one, "max") or _with_zero(one, "le") for one in body)
+        return compares and {one.primitive.name for one in body} <= _OF_RELUS
+    return _with_zero(equation, "max")
+
+
+def _with_zero(equation: JaxprEqn, name: str) -> bool:
+    return equation.primitive.name == name and any(
         isinstance(atom, Literal) and np.ndim(atom.val) == 0 and atom.val == 0
         for atom in equation.invars
     )
+
+
+def _operators(equation: JaxprEqn) -> Iterator[JaxprEqn]:
+    """The equations inside of an equation, also in nested calls, without the calls themselves."""
+    for jaxpr in jaxprs_in_params(equation.params):
+        for inner in jaxpr.eqns:
+            yield from _operators(inner) if inner.primitive.name == "jit" else (inner,)
 
 
 def _contains_relu(jaxpr: Any) -> bool:

@@ -35,9 +35,18 @@ def tanh(x: Shaped[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 def relu(x: Shaped[Array, "*shape"]) -> Float[Array, "*shape"]:
     """max(x, 0), elementwise; the derivative at 0 is 0, as PyTorch's."""
-    x = as_float(x)
+    return _relu(as_float(x))
+
+
+@jax.custom_jvp
+def _relu(x: Array) -> Array:
     # On CPUs, XLA's maximum ignores NaN in some programs.
     return jnp.where(x <= 0, 0, x)
+
+
+@_relu.defjvp
+def _relu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return _relu(*primals), jnp.where(primals[0] > 0, *tangents, 0)
 
 
 def leaky_relu(x: Shaped[Array, "*shape"], negative_slope: float = 0.01) -> Float[Array, "*shape"]:

@@ -98,7 +98,7 @@ class Checkpoints:
 
     def is_best(self, metrics: dict[str, float]) -> bool:
         """Whether the metrics of an evaluation are better than those of every checkpoint."""
-        return self._cost(metrics) < self._best_cost
+        return bool(self._cost(metrics) < self._best_cost)
 
     def _cost(self, metrics: dict[str, float]) -> float:
         """The best metric as a value of which less is better."""

@@ -12,7 +12,11 @@ def test_every_run_is_a_point_and_the_mean_a_number(tmp_path):
     assert list(lines["plain"].get_xdata()) == [93, 93.5, 93.5]
     low, high, above = lines["plain"].get_ydata()
     assert low == high != above
-    assert [text.get_text() for text in axes.texts] == ["93.33 ± 0.29", "94.20 ± 0.20"]
+    assert [text.get_text() for text in axes.texts] == [
+        "target 94",
+        "93.33 ± 0.29",
+        "94.20 ± 0.20",
+    ]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["plain", "mirrored"]
     assert axes.lines[0].get_xdata()[0] == 94 and axes.yaxis_inverted()
     save_figure(figure, tmp_path / "runs.png")
