@@ -5,7 +5,7 @@ import os
 import queue
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,10 @@ PROBE_SECONDS = 4.0
 """Seconds to find out whether a server can be reached, including the DNS lookup."""
 BLOCK = 1 << 14
 """Bytes per block. An incomplete block is lost when the connection ends."""
+BLOCK_SECONDS = 20.0
+"""Seconds for a block. A slower server is given up, also one that sends a byte now and then."""
+WAITING = 16
+"""Blocks that are received ahead of the disk."""
 
 
 class DownloadError(UserError):
@@ -87,28 +91,51 @@ def published_size(url: str, seconds: float = PROBE_SECONDS) -> int:
         DownloadError: the server does not state a size.
     """
     _requests()  # if it is missing, the caller is told, not the thread
-    answers: queue.SimpleQueue[int | str] = queue.SimpleQueue()
-
-    def ask() -> None:
-        try:
-            answer = _head(url, seconds)
-            length = answer.headers.get("Content-Length", "")
-            if answer.status_code != 200:
-                answers.put(f"the server answers {answer.status_code} {answer.reason}")
-            else:
-                answers.put(int(length) if length.isdecimal() else "the server gives no size")
-        except (OSError, ValueError) as error:
-            answers.put(_reason(error))
-
-    # In a thread, because a DNS lookup has no time-out.
-    threading.Thread(target=ask, daemon=True).start()
     try:
-        size = answers.get(timeout=seconds)
-    except queue.Empty:
-        size = "time-out"
-    if isinstance(size, str):
-        raise DownloadError(f"{url} is out of reach: {size}")
-    return size
+        (answer,) = _in_time((_head(url, seconds) for _ in range(1)), seconds)
+    except (OSError, ValueError) as error:
+        raise DownloadError(f"{url} is out of reach: {_reason(error)}") from error
+    if answer.status_code != 200:
+        reason = f"the server answers {answer.status_code} {answer.reason}"
+        raise DownloadError(f"{url} is out of reach: {reason}")
+    length = answer.headers.get("Content-Length", "")
+    if not length.isdecimal():
+        raise DownloadError(f"{url} is out of reach: the server gives no size")
+    return int(length)
+
+
+def _in_time(items: Iterator[Any], seconds: float) -> Iterator[Any]:
+    """The items of an iterator that waits for a server, each within some seconds.
+
+    A thread waits for them: a DNS lookup has no time-out, and one for the next bytes never comes
+    if a server sends a byte now and then.
+
+    Raises:
+        TimeoutError: an item takes longer.
+        Exception: of the iterator.
+    """
+    received: queue.Queue[Any] = queue.Queue(WAITING)
+    end = object()
+
+    def receive() -> None:
+        try:
+            for item in items:
+                received.put(item)
+            received.put(end)
+        except Exception as error:
+            received.put(error)
+
+    threading.Thread(target=receive, daemon=True).start()
+    while True:
+        try:
+            item = received.get(timeout=seconds)
+        except queue.Empty:
+            raise TimeoutError from None
+        if item is end:
+            return
+        if isinstance(item, Exception):
+            raise item
+        yield item
 
 
 def _requests() -> Any:
@@ -134,12 +161,15 @@ def download(published: PublishedFile, folder: Path, mirrors: Sequence[str] = ()
     tried in order, each as long as it delivers more bytes.
 
     Raises:
-        DownloadError: no mirror delivers the whole, unaltered file, or writing fails.
+        DownloadError: no mirror delivers the whole, unaltered file at a rate of `BLOCK` bytes in
+            `BLOCK_SECONDS`, or writing fails.
     """
     target = folder / published.filename
     if is_complete(published, folder):
         return target
     part = folder / f"{published.filename}.part"
+    if part.exists() and not part.is_file():
+        raise DownloadError(f"{part} is not a regular file: remove it")
     failures = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -186,25 +216,34 @@ def _receive(url: str, published: PublishedFile, part: Path) -> str:
     """Request the missing bytes once. Returns the reason of a failure, or ""."""
     size = _size(part)
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={size}-"} if size else {})
+    received = _in_time(_answer_and_blocks(url, headers), BLOCK_SECONDS)
     try:
-        with _requests().get(url, headers=headers, timeout=TIMEOUTS, stream=True) as answer:
-            if answer.status_code == 200:
-                size = 0  # the whole file: the server does not support ranges
-            elif answer.status_code != 206 or not answer.headers.get(
-                "Content-Range", ""
-            ).startswith(f"bytes {size}-"):
-                return f"the server answers {answer.status_code} {answer.reason}"
-            with _progress() as progress, part.open("ab" if size else "wb") as file:
-                bar = progress.add_task(published.filename, total=published.size, completed=size)
-                for block in answer.iter_content(BLOCK):
-                    file.write(block)
-                    size += len(block)
-                    progress.update(bar, completed=size)
-                    if size > published.size:
-                        break
+        answer = next(received)
+        if answer.status_code == 200:
+            size = 0  # the whole file: the server does not support ranges
+        elif answer.status_code != 206 or not answer.headers.get("Content-Range", "").startswith(
+            f"bytes {size}-"
+        ):
+            return f"the server answers {answer.status_code} {answer.reason}"
+        with _progress() as progress, part.open("ab" if size else "wb") as file:
+            bar = progress.add_task(published.filename, total=published.size, completed=size)
+            for block in received:
+                file.write(block)
+                size += len(block)
+                progress.update(bar, completed=size)
+                if size > published.size:
+                    break
+    except TimeoutError:
+        return f"slower than {BLOCK:,} bytes in {BLOCK_SECONDS:g} seconds"
     except _requests().RequestException as error:
         return f"broken off at {_size(part):,} of {published.size:,} bytes: {_reason(error)}"
     return "" if size >= published.size else f"ended at {size:,} of {published.size:,} bytes"
+
+
+def _answer_and_blocks(url: str, headers: dict[str, str]) -> Iterator[Any]:
+    with _requests().get(url, headers=headers, timeout=TIMEOUTS, stream=True) as answer:
+        yield answer
+        yield from answer.iter_content(BLOCK)
 
 
 def _size(path: Path) -> int:
@@ -218,7 +257,7 @@ def sha256(path: Path) -> str:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, _requests().Timeout):
+    if isinstance(error, TimeoutError | _requests().Timeout):
         return "time-out"
     if isinstance(error, _requests().exceptions.ChunkedEncodingError):
         return "the connection ended"

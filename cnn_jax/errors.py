@@ -1,7 +1,11 @@
 """Errors that a user can mend: their message is shown as it is, without a traceback."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
+
+LARGEST = 2**31 - 1
+"""The largest integer of an option: steps, seeds and sizes are int32 in JAX."""
 
 
 class UserError(Exception):
@@ -13,23 +17,34 @@ class ConfigError(UserError, ValueError):
 
 
 def check_range(
-    config: Any, low: float, high: float = math.inf, *, above: bool = False, **fields: float
+    config: Any,
+    low: float,
+    high: float = math.inf,
+    *,
+    above: bool = False,
+    **fields: float | Sequence[float] | None,
 ) -> None:
-    """Raise ConfigError unless the fields of a configuration are numbers between two bounds.
+    """Raise UserError unless the fields of a configuration are numbers between two bounds.
 
     Args:
         config: the dataclass, named in the message.
         low: the smallest value allowed.
-        high: the largest value allowed; infinity itself is not.
+        high: the largest value allowed; at most `LARGEST` for an integer, and finite.
         above: whether ``low`` itself is not allowed.
-        fields: the values by name.
+        fields: the values by name; each number of a sequence is checked, None is left out.
     """
-    expected = f"more than {low:g}" if above else f"at least {low:g}"
-    if high < math.inf:
-        expected += f" and at most {high:g}"
-    for name, value in fields.items():
-        if not (low < value if above else low <= value) or not value <= high or value == math.inf:
-            raise ConfigError(
+    for name, field in fields.items():
+        for value in field if isinstance(field, Sequence) else (field,):
+            if value is None:
+                continue
+            largest = min(high, LARGEST) if isinstance(value, int) else high
+            if (low < value if above else low <= value) and value <= largest and value < math.inf:
+                continue
+            expected = f"more than {low:g}" if above else f"at least {low:g}"
+            if high < math.inf or value > largest:
+                expected += f" and at most {largest:,}"
+            # No ValueError: tyro would show it in a box, with line breaks.
+            raise UserError(
                 f"{type(config).__name__}.{name} must be {expected}, got {value} (on a command "
                 f"line: the flag that ends in {name.replace('_', '-')})"
             )

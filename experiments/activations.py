@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cnn_jax.data import DataConfig, load_dataset
+from cnn_jax.errors import check_range
 from cnn_jax.models import MLP
 from cnn_jax.tasks import Classification
 from cnn_jax.training import (
@@ -62,6 +63,9 @@ class Config:
         default_factory=lambda: TrainingConfig(duration="5 epochs", layer_gradients=True)
     )
     control: ControlConfig = field(default_factory=ControlConfig)
+
+    def __post_init__(self) -> None:
+        check_range(self, 1, depth=self.depth, width=self.width)
 
 
 SMOKE = replace(

@@ -44,9 +44,10 @@ from cnn_jax.data import (
     random_translation,
 )
 from cnn_jax.data.augment import suited_to
-from cnn_jax.errors import UserError
+from cnn_jax.errors import check_range
 from cnn_jax.visual import Picture, example_rows, save_figure
 from experiments.tools.console import standard_console
+from experiments.tools.messages import user_errors
 from experiments.tools.photographs import load_photograph
 
 PHOTOGRAPHS = "photographs"
@@ -70,6 +71,10 @@ class Config:
     """The sheet is written to WORKDIR/augmentations/DATA.png."""
     smoke: bool = False
     """Draw two augmentations of photographs of 32 pixels, to test that everything works."""
+
+    def __post_init__(self) -> None:
+        check_range(self, 1, draws=self.draws, height=self.height)
+        check_range(self, 0, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -206,20 +211,16 @@ def _normalized(subject: Subject) -> list[Picture]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Draw the sheet and print its path."""
     console = standard_console()
-    config = tyro.cli(
-        Config, prog="python -m experiments.augmentations", description=__doc__, args=argv
-    )
-    if config.smoke:
-        config = replace(config, draws=2, height=32)
-    try:
+    with user_errors(console):
+        config = tyro.cli(
+            Config, prog="python -m experiments.augmentations", description=__doc__, args=argv
+        )
+        if config.smoke:
+            config = replace(config, draws=2, height=32)
         if config.data.name == PHOTOGRAPHS:
             subject = photographs(config.height)
         else:
             subject = from_dataset(config.data, config.seed)
-    except UserError as error:
-        console.print("[bold red]error:[/]", end=" ")
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        raise SystemExit(2) from None
     figure, notes = draw_sheet(subject, config.draws, config.seed)
     for note in notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)

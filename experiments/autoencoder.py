@@ -23,7 +23,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from cnn_jax.data import ArraySplit, DataConfig, Dataset, load_dataset
-from cnn_jax.errors import ConfigError
+from cnn_jax.errors import ConfigError, check_range
 from cnn_jax.models.autoencoder import Autoencoder, AutoencoderBase, EncoderClassifier
 from cnn_jax.models.conv_autoencoder import ConvAutoencoder
 from cnn_jax.models.mlp import KernelInit
@@ -99,6 +99,9 @@ class Config:
             save_every="2000 steps",
         )
     )
+
+    def __post_init__(self) -> None:
+        check_range(self, 1, hidden=self.hidden, code=self.code, labels=self.labels)
 
 
 _SHORT = TrainingConfig(duration="12 steps", batch_size=64)

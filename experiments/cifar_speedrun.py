@@ -42,7 +42,7 @@ from cnn_jax.data import (
     random_crop,
     random_flip,
 )
-from cnn_jax.errors import ConfigError
+from cnn_jax.errors import ConfigError, check_range
 from cnn_jax.layers.cpu import onednn
 from cnn_jax.training import make_parallel
 from cnn_jax.visual import accuracies_of_runs, save_figure
@@ -80,6 +80,10 @@ class Config:
     """Results are written to WORKDIR/cifar_speedrun/<hash of the configuration>."""
     smoke: bool = False
     """Make a few steps on small images, to test that everything works."""
+
+    def __post_init__(self) -> None:
+        check_range(self, 1, runs=self.runs)
+        check_range(self, 0, seed=self.seed)
 
 
 RECORD = Config()
@@ -133,16 +137,14 @@ def load(config: Config) -> tuple[Config, Dataset]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Make the runs, and write and print their results."""
     console = standard_console()
-    config = tyro.cli(
-        Config,
-        prog="python -m experiments.cifar_speedrun",
-        description=__doc__,
-        args=argv,
-        default=choose_defaults(RECIPES, SMOKE, argv),
-    )
     with user_errors(console):
-        if config.runs < 1:
-            raise ConfigError(f"runs must be at least 1, got {config.runs}")
+        config = tyro.cli(
+            Config,
+            prog="python -m experiments.cifar_speedrun",
+            description=__doc__,
+            args=argv,
+            default=choose_defaults(RECIPES, SMOKE, argv),
+        )
         speedrun(config, console)
 
 

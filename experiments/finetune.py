@@ -25,7 +25,7 @@ from functools import partial
 from typing import Any, Literal
 
 from cnn_jax.data import DataConfig, Dataset, load_dataset
-from cnn_jax.errors import ConfigError
+from cnn_jax.errors import ConfigError, check_range
 from cnn_jax.models import create_model
 from cnn_jax.pretrained import Network
 from cnn_jax.pretrained.preprocessing import IMAGENET_MEAN, IMAGENET_STD
@@ -116,6 +116,11 @@ class Config:
             name="adamw", learning_rate=3e-3, schedule="one_cycle", weight_decay=0.01
         )
     )
+
+    def __post_init__(self) -> None:
+        check_range(self, 0, 1, mean=self.mean)
+        check_range(self, 0, 1, above=True, std=self.std)
+        check_range(self, 1, labels=self.labels)
 
 
 SMOKE = replace(

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cnn_jax.data import DataConfig, load_dataset, random_crop, random_flip
+from cnn_jax.errors import check_range
 from cnn_jax.models import create_model
 from cnn_jax.models.googlenet import BLOCKS
 from cnn_jax.tasks import Classification
@@ -55,6 +56,10 @@ class Config:
         default_factory=lambda: TrainingConfig(duration="30 epochs", layer_gradients=True)
     )
     control: ControlConfig = field(default_factory=ControlConfig)
+
+    def __post_init__(self) -> None:
+        check_range(self, 0, auxiliary_weight=self.auxiliary_weight)
+        check_range(self, 0, 1, dropout=self.dropout)
 
 
 SMOKE = replace(

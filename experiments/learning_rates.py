@@ -11,6 +11,7 @@ the validation split selects one. Other experiments do the same with --sweep.lea
 from dataclasses import dataclass, field, replace
 
 from cnn_jax.data import DataConfig, load_dataset
+from cnn_jax.errors import check_range
 from cnn_jax.models import MLP
 from cnn_jax.tasks import Classification
 from cnn_jax.training import (
@@ -38,6 +39,9 @@ class Config:
     )
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(duration="5 epochs"))
     control: ControlConfig = field(default_factory=ControlConfig)
+
+    def __post_init__(self) -> None:
+        check_range(self, 1, hidden=self.hidden)
 
 
 RATES = SweepConfig((1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1))

@@ -31,6 +31,7 @@ from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
 from cnn_jax.data import DataConfig, load_dataset, normalize
+from cnn_jax.errors import check_range
 from cnn_jax.interpretability import activation_maximization
 from cnn_jax.layers import conv2d
 from cnn_jax.models import SimpleCNN
@@ -88,6 +89,16 @@ class Config:
         )
     )
     control: ControlConfig = field(default_factory=ControlConfig)
+
+    def __post_init__(self) -> None:
+        check_range(
+            self,
+            1,
+            height=self.height,
+            widths=self.widths,
+            channels=self.channels,
+            ascent_steps=self.ascent_steps,
+        )
 
 
 SMOKE = replace(

@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args
 from flax import linen as nn
 
 from cnn_jax.data import Augment, DataConfig, Dataset, load_dataset, random_crop, random_flip
+from cnn_jax.errors import check_range
 from cnn_jax.models import MLP, SimpleCNN
 from cnn_jax.tasks import Classification
 from cnn_jax.training import (
@@ -66,6 +67,10 @@ class Config:
     )
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(duration="30 epochs"))
     control: ControlConfig = field(default_factory=ControlConfig)
+
+    def __post_init__(self) -> None:
+        check_range(self, 1, hidden=self.hidden, widths=self.widths)
+        check_range(self, 0, 1, dropout=self.dropout)
 
 
 MLP_RECIPE = Config()

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cnn_jax.data import ArraySplit, Dataset
+from cnn_jax.errors import check_range
 from cnn_jax.models import MLP
 from cnn_jax.tasks import Regression
 from cnn_jax.training import ControlConfig, Experiment, OptimizerConfig, Result, TrainingConfig
@@ -75,6 +76,9 @@ class Config:
         )
     )
     control: ControlConfig = field(default_factory=ControlConfig)
+
+    def __post_init__(self) -> None:
+        check_range(self, 1, widths=self.widths, points=self.points)
 
 
 SMOKE = replace(

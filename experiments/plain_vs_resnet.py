@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from cnn_jax.data import DataConfig
+from cnn_jax.errors import check_range
 from cnn_jax.training import (
     ControlConfig,
     Experiment,
@@ -40,6 +41,9 @@ class Config:
     )
     training: TrainingConfig = field(default_factory=TrainingConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
+
+    def __post_init__(self) -> None:
+        check_range(self, 8, depths=self.depths)
 
 
 FAST = Config()

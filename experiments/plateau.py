@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cnn_jax.data import DataConfig, load_dataset
+from cnn_jax.errors import check_range
 from cnn_jax.models import MLP
 from cnn_jax.tasks import Classification
 from cnn_jax.training import (
@@ -45,6 +46,9 @@ class Config:
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(duration="24 epochs"))
     control: ControlConfig = field(default_factory=lambda: ControlConfig(plateau_patience=2))
     """Decrease on plateau is of the member "plateau" alone; early stopping is of all members."""
+
+    def __post_init__(self) -> None:
+        check_range(self, 1, hidden=self.hidden)
 
 
 SMOKE = replace(

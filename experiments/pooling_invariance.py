@@ -40,9 +40,11 @@ from jaxtyping import Array, Float
 from rich.markup import escape
 from rich.table import Table
 
+from cnn_jax.errors import check_range
 from cnn_jax.layers import avg_pool, conv2d, global_avg_pool, global_max_pool, max_pool, relu
 from cnn_jax.visual import Picture, change_over_shift, example_rows, save_figure
 from experiments.tools.console import standard_console
+from experiments.tools.messages import user_errors
 from experiments.tools.photographs import load_photograph
 
 Images = Float[Array, "batch height width channels"]
@@ -69,6 +71,18 @@ class Config:
     """Figures are written to WORKDIR/pooling_invariance."""
     smoke: bool = False
     """Use two small crops, to test that everything works."""
+
+    def __post_init__(self) -> None:
+        check_range(
+            self,
+            1,
+            window=self.window,
+            shifts=self.shifts,
+            crops=self.crops,
+            size=self.size,
+            height=self.height,
+        )
+        check_range(self, 0, seed=self.seed)
 
 
 def edge_kernels() -> Float[np.ndarray, "3 3 3 8"]:
@@ -205,9 +219,10 @@ def example_maps(
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, draw both figures and print the changes."""
     console = standard_console()
-    config = tyro.cli(
-        Config, prog="python -m experiments.pooling_invariance", description=__doc__, args=argv
-    )
+    with user_errors(console):
+        config = tyro.cli(
+            Config, prog="python -m experiments.pooling_invariance", description=__doc__, args=argv
+        )
     if config.smoke:
         config = replace(config, crops=2, size=16, height=64)
     compared, shifts = layers(config.window), range(config.shifts + 1)

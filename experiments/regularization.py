@@ -18,7 +18,7 @@ import numpy as np
 from flax import linen as nn
 
 from cnn_jax.data import ArraySplit, DataConfig, Dataset, load_dataset, random_crop, random_flip
-from cnn_jax.errors import ConfigError
+from cnn_jax.errors import ConfigError, check_range
 from cnn_jax.models import MLP, SimpleCNN
 from cnn_jax.tasks import Classification
 from cnn_jax.training import (
@@ -85,6 +85,11 @@ class Config:
     )
     control: ControlConfig = field(default_factory=lambda: ControlConfig(stop_patience=PATIENCE))
     """Early stopping is of the members "early-stopping" and "together" alone."""
+
+    def __post_init__(self) -> None:
+        check_range(self, 1, images=self.images)
+        check_range(self, 0, unlabelled=self.unlabelled)
+        check_range(self, 1, widths=self.widths, batch_sizes=self.batch_sizes, hidden=self.hidden)
 
 
 SMOKE = replace(

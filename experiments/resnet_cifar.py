@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from cnn_jax.data import DataConfig, Dataset, load_dataset, random_crop, random_flip
+from cnn_jax.errors import check_range
 from cnn_jax.models import cifar_resnet
 from cnn_jax.training import (
     ControlConfig,
@@ -46,6 +47,9 @@ class Config:
     )
     training: TrainingConfig = field(default_factory=TrainingConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
+
+    def __post_init__(self) -> None:
+        check_range(self, 8, depth=self.depth)
 
 
 FAST = Config()

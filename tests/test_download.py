@@ -1,4 +1,5 @@
 import hashlib
+import os
 import socket
 import threading
 
@@ -159,3 +160,20 @@ def test_the_size_that_a_server_gives(web_server, monkeypatch):
     with pytest.raises(DownloadError, match="nowhere.invalid/x is out of reach: time-out"):
         published_size("https://nowhere.invalid/x", seconds=0.1)
     end.set()
+
+
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up(web_server, tmp_path, monkeypatch):
+    monkeypatch.setattr("cnn_jax.download.BLOCK_SECONDS", 0.5)
+    web_server.files["data.gz"], web_server.drip = CONTENT, 0.05
+    with pytest.raises(DownloadError, match="slower than 16,384 bytes in 0.5 seconds"):
+        download(published(web_server.address), tmp_path)
+    assert len([one for one in web_server.log if one[0] == "GET"]) == 1
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_part_that_is_no_file_is_named(web_server, tmp_path, kind):
+    web_server.files["data.gz"] = CONTENT
+    part = tmp_path / "data.gz.part"
+    os.mkfifo(part) if kind == "pipe" else part.symlink_to("/dev/zero")
+    with pytest.raises(DownloadError, match="data.gz.part is not a regular file: remove it"):
+        download(published(web_server.address), tmp_path)

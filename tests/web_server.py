@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,8 @@ class WebServer:
     files: dict[str, bytes] = field(default_factory=dict)
     stop_after: int | None = None
     """Every answer ends after as many bytes, whatever its length was said to be."""
+    drip: float = 0.0
+    """Seconds between the bytes of an answer; 0 sends them at once."""
     ranges: bool = True
     headers: dict[str, dict[str, str]] = field(default_factory=dict)
     """Of each file, beside those that every answer has."""
@@ -53,8 +56,18 @@ def web_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
             for header in served.headers.get(name, {}).items():
                 self.send_header(*header)
             self.end_headers()
-            if body:
-                self.wfile.write(content[first:][: served.stop_after])
+            if not body:
+                return
+            content = content[first:][: served.stop_after]
+            if not served.drip:
+                self.wfile.write(content)
+                return
+            try:
+                for byte in content:
+                    self.wfile.write(bytes([byte]))
+                    time.sleep(served.drip)
+            except OSError:  # the client has gone
+                pass
 
         def log_message(self, *arguments):
             pass

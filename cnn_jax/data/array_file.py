@@ -1,14 +1,13 @@
 """Reads a data set from one NumPy file. No other package is needed."""
 
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from cnn_jax.data.dataset import Stored
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.names import SPLIT_NAMES, TITLES
+from cnn_jax.data.names import MOST_CLASSES, SPLIT_NAMES, TITLES
 from cnn_jax.data.numpy_arrays import store_arrays
 
 SUFFIX = ".npz"
@@ -18,17 +17,6 @@ LAYOUT = (
     "train_images [examples, height, width, channels] of bytes and train_labels [examples], or"
     " other entries of an example such as train_mask and train_boxes"
 )
-UNREADABLE = (
-    ValueError,
-    TypeError,
-    OSError,
-    EOFError,
-    MemoryError,
-    NotImplementedError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What NumPy and zipfile raise if a file is broken."""
 ENTRIES = {"images": "image", "labels": "label"}
 """Arrays whose entry has another name; `train_mask` is `mask`, and so on."""
 
@@ -50,8 +38,9 @@ def open_array_file(name: str) -> Stored:
         raise DataError(f"there is no file {path}: expected one with {LAYOUT}")
     try:
         arrays = _read(path)
-    except UNREADABLE as error:
-        raise DataError(f"{path} cannot be read as a file of numpy.savez: {error}") from None
+    except Exception as error:  # NumPy, zipfile and zlib raise many kinds of exceptions
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"{path} cannot be read as a file of numpy.savez: {reason}") from None
     splits = {
         split: {
             ENTRIES.get(entry, entry): array
@@ -65,10 +54,15 @@ def open_array_file(name: str) -> Stored:
     if not splits:
         there = ", ".join(arrays) or "nothing"
         raise DataError(f"{path} has no images: expected {LAYOUT}, found {there}")
-    class_names = tuple(map(str, arrays.get("class_names", ())))
+    names = arrays.get("class_names", np.zeros(0))
+    if names.ndim != 1 or len(names) > MOST_CLASSES:
+        raise DataError(
+            f"{path}: class_names has the shape {names.shape}, expected [classes], at most"
+            f" {MOST_CLASSES:,}"
+        )
     try:
         return store_arrays(
-            splits, class_names, name=path.stem, title=TITLES.get(path.stem, path.stem)
+            splits, names.tolist(), name=path.stem, title=TITLES.get(path.stem, path.stem)
         )
     except DataError as error:
         raise DataError(f"{path}: {error}") from None

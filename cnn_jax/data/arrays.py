@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from jaxtyping import Int
 
-from cnn_jax.data.errors import DataError, some_of
+from cnn_jax.data.errors import DataError, SourceError, some_of
 from cnn_jax.data.examples import Examples
 from cnn_jax.data.splits import ArraySplit
 
@@ -18,6 +18,7 @@ def decode_all(examples: Examples, indices: Int[np.ndarray, "chosen"]) -> ArrayS
     """Decodes the examples at `indices`, in that order.
 
     Raises:
+        SourceError: the data set is broken.
         DataError: examples cannot be read. One error lists all of them, up to `LISTED`.
     """
     positions = [int(index) for index in indices]
@@ -30,6 +31,8 @@ def decode_all(examples: Examples, indices: Int[np.ndarray, "chosen"]) -> ArrayS
         chunk = positions[start : start + CHUNK]
         try:
             decoded = examples.__getitems__(chunk)
+        except SourceError:
+            raise
         except DataError:
             return _errors(examples, chunk)
         for place, example in enumerate(decoded, start):

@@ -17,15 +17,11 @@ from cnn_jax.data.metadata import MetadataWarning, without_metadata
 
 MOST_PIXELS = 1 << 27
 """The largest width times height of an image that is decoded."""
+LONGEST_SIDE = 11_585
+"""The side of a square of as many pixels."""
 _STARTS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WEBP"}
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-_NOT_AN_IMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-)
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""Pillow's mode of an image with as many channels."""
 # EXIF 2.3, section 4.6.4: the rotation and reflection of the stored image.
 _ORIENTATION_TAG = 274
 _ORIENTATIONS = {
@@ -102,7 +98,7 @@ def _decode(
                 orientation, whole = 1, False
             if size != opened.size:
                 opened.draft(None, size)
-            image = as_mode(opened, _MODES[channels])
+            image = as_mode(opened, MODES[channels])
             if size != image.size:
                 image = image.resize(size, PillowImage.Resampling.BILINEAR)
             if orientation in _ORIENTATIONS:
@@ -116,8 +112,8 @@ def _decode(
         raise ValueError(
             f"it has more than {MOST_PIXELS:,} pixels, which is the limit: make it smaller"
         ) from error
-    except _NOT_AN_IMAGE as error:
-        raise ValueError(str(error)) from error
+    except Exception as error:  # Pillow's decoders raise many kinds of exceptions
+        raise ValueError(str(error) or type(error).__name__) from error
     return (pixels[..., None] if pixels.ndim == 2 else pixels), whole
 
 

@@ -18,6 +18,12 @@ class UnreadableWarning(UserWarning):
 
 
 SKIP_HINT = "repair or remove them, or leave them out with --data.skip-unreadable"
+
+
+class SourceError(DataError):
+    """A data set of which no example can be trusted; one message says it of all."""
+
+
 LISTED = 10
 """At most this many examples are listed in a message."""
 

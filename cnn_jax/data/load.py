@@ -10,6 +10,7 @@ from cnn_jax.data.archives import OFFICIAL
 from cnn_jax.data.array_file import SUFFIX, open_array_file
 from cnn_jax.data.augment import Augment
 from cnn_jax.data.dataset import Dataset, Stored
+from cnn_jax.data.decode import LONGEST_SIDE
 from cnn_jax.data.embedded import open_digits
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.folders import is_folder_name, open_folder
@@ -18,7 +19,10 @@ from cnn_jax.data.prepare import AugmentOf, prepare
 from cnn_jax.data.scenes import open_shapes
 from cnn_jax.data.tfds_reader import find_prepared, open_tfds, prepared_names, tfds_directory
 from cnn_jax.data.tfds_writer import within_reach, write_tfds
+from cnn_jax.errors import check_range
 
+MOST_WORKERS = 1024
+"""The largest number of processes that decode."""
 EMBEDDED = {"digits": open_digits, "shapes": open_shapes}
 """Data sets that need no files, and their readers."""
 
@@ -48,6 +52,10 @@ class DataConfig:
     of a stream when they are met. The run stays the same."""
     workers: int = 0
     """Processes that decode a stream, in training and in evaluation; 0: the training process."""
+
+    def __post_init__(self) -> None:
+        check_range(self, 0, LONGEST_SIDE, image_size=self.image_size, resize=self.resize)
+        check_range(self, 0, MOST_WORKERS, workers=self.workers)
 
 
 def load_dataset(

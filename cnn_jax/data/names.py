@@ -1,5 +1,8 @@
 """Titles of the lecture's data sets, names of their classes, and names of splits."""
 
+MOST_CLASSES = 100_000
+"""The largest number of classes of a file: more are a mistake, and take long to name."""
+
 TITLES = {
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",

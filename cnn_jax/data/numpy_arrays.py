@@ -8,14 +8,12 @@ import numpy as np
 from cnn_jax.data.augment import IGNORED, Augment
 from cnn_jax.data.dataset import Dataset, Stored
 from cnn_jax.data.errors import DataError
-from cnn_jax.data.names import SPLIT_NAMES, way_without
+from cnn_jax.data.names import MOST_CLASSES, SPLIT_NAMES, way_without
 from cnn_jax.data.prepare import prepare
 from cnn_jax.data.splits import ArraySplit
 
 NO_CLASS = {"label": None, "mask": IGNORED, "box_labels": -1}
 """Entries that hold classes, and the value that stands for no class."""
-MOST_NUMBERED = 100_000
-"""The largest number of classes without names: a label beyond it is a mistake."""
 
 Arrays = Sequence[Any] | Mapping[str, Any]
 """Images and labels, or all entries of the examples by name."""
@@ -131,6 +129,8 @@ def _images(what: str, images: np.ndarray) -> np.ndarray:
         way = f": for bytes, take ({scale}images).round().astype(np.uint8)"
     elif images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] > 4:
         way = ": the channels come last, so take images.transpose(0, 2, 3, 1)"
+    elif 0 in images.shape[1:]:
+        way = ": these images have no pixels"
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or way:
         raise DataError(
             f"{what} is {images.dtype} of shape {images.shape}, expected uint8"
@@ -143,9 +143,9 @@ def _numbered(splits: Mapping[str, ArraySplit]) -> tuple[str, ...]:
     """As many numbers as there are classes."""
     labels = [split.arrays["label"] for split in splits.values() if "label" in split.arrays]
     count = max((int(array.max(initial=0)) + 1 for array in labels if len(array)), default=0)
-    if count > MOST_NUMBERED:
+    if count > MOST_CLASSES:
         raise DataError(
-            f"there is a label {count - 1:,}, expected less than {MOST_NUMBERED:,}: number the"
+            f"there is a label {count - 1:,}, expected less than {MOST_CLASSES:,}: number the"
             " classes from 0, or give class_names"
         )
     return tuple(map(str, range(count)))

@@ -49,6 +49,11 @@ def prepare(
     )
     if skip_unreadable and not streamed:
         stored = without_unreadable(stored)
+    if workers and not streamed:
+        raise DataError(
+            f"--data.workers {workers} are for a stream, and {stored.title} is decoded once, at the"
+            " start: leave them out, or set --data.storage stream"
+        )
     labels = None
     if tuple(only) != ("test",) and holds_out(
         stored.sizes, validation, stored.defaults, stored.unusable

@@ -12,16 +12,18 @@ import numpy as np
 from jaxtyping import Int32
 
 from cnn_jax.data.dataset import Stored
-from cnn_jax.data.decode import centre_square, check_shape, decode_image
-from cnn_jax.data.errors import DataError
+from cnn_jax.data.decode import MODES, MOST_PIXELS, centre_square, check_shape, decode_image
+from cnn_jax.data.errors import DataError, SourceError
 from cnn_jax.data.examples import Crop, HostExample, Spec, image_and_label
-from cnn_jax.data.names import CLASS_NAMES, TITLES
+from cnn_jax.data.names import CLASS_NAMES, MOST_CLASSES, TITLES
 from cnn_jax.extras import extra
 
 CIFAR10_45K_5K = {"train": 45_000, "test": 5_000}
 """Copies of CIFAR-10 with these splits: He et al. 2015, section 4.2, validates on 5k of train."""
 RECORDS = 1024
 """Records that are read at once for their labels."""
+MOST_REASON = 200
+"""Characters of a reason in a message."""
 OWN_FEATURES = "tensorflow_datasets.core.features."
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
@@ -68,19 +70,39 @@ def open_tfds(name: str, path: Path, image_size: int = 0, resize: int = 0) -> St
     """
     tfds = import_tfds(name)
     try:
+        _check_files(path)
         _check_features(path)
         return _open(tfds, name.partition(":")[0], path, image_size, resize)
     except DataError:
         raise
     except Exception as error:  # TFDS, protobuf and array_record raise many kinds of exceptions
-        raise DataError(_broken(path, error)) from error
+        raise _broken(path, error) from error
 
 
-def _broken(path: Path, error: Exception) -> str:
-    return (
-        f"the TFDS directory {path} cannot be read ({type(error).__name__}: {error}): remove it,"
+def _broken(path: Path, error: Exception) -> SourceError:
+    reason = next(iter(str(error).splitlines()), "")[:MOST_REASON]
+    return SourceError(
+        f"the TFDS directory {path} cannot be read ({type(error).__name__}: {reason}): remove it,"
         " and prepare the data set again"
     )
+
+
+def _check_files(path: Path) -> None:
+    """Raises ValueError if dataset_info.json claims more than the directory's files can hold.
+
+    TFDS and NumPy would take hours or all memory for it. A pipe or a device would never end.
+    """
+    files = [file for file in path.iterdir() if not file.is_dir()]
+    if others := [file.name for file in files if not file.is_file()]:
+        raise ValueError(f"{others[0]} is not a regular file")
+    size = sum(file.stat().st_size for file in files)
+    for split in json.loads((path / "dataset_info.json").read_text("utf-8"))["splits"]:
+        examples = [int(length) for length in split.get("shardLengths", ())]
+        if len(examples) > len(files) or sum(examples) > size:
+            raise ValueError(
+                f"dataset_info.json claims {sum(examples):,} examples of {split['name']} in"
+                f" {len(examples):,} files, and there are {size:,} bytes in {len(files):,} files"
+            )
 
 
 def _check_features(path: Path) -> None:
@@ -119,9 +141,18 @@ def _open(tfds: Any, name: str, path: Path, image_size: int, resize: int) -> Sto
     if height is None or width is None:
         raise DataError(f"the images of {name} differ in size: set one size with --data.image-size")
     shape = (height, width, channels or 3)
+    if shape[2] not in MODES or height * width > MOST_PIXELS:
+        raise DataError(
+            f"the images of {name} have the shape {shape}, expected 1, 3 or 4 channels and at most"
+            f" {MOST_PIXELS:,} pixels"
+        )
+    labels = features[label_key]
+    # Without a file of names, TFDS makes a name for each class.
+    if labels.num_classes > MOST_CLASSES or len(labels.names) > MOST_CLASSES:
+        raise DataError(f"{name} has more than {MOST_CLASSES:,} classes, which is the limit")
 
     sizes = {split: info.num_examples for split, info in builder.info.splits.items()}
-    class_names = tuple(features[label_key].names)
+    class_names = tuple(labels.names)
     if class_names == tuple(str(number) for number in range(len(class_names))):
         class_names = CLASS_NAMES.get(name, class_names)
     title = TITLES.get(name, name)
@@ -237,7 +268,7 @@ class TfdsExamples:
                 raise ValueError("a record has no image or no label")
             return records
         except Exception as error:  # array_record and protobuf raise many kinds of exceptions
-            raise DataError(_broken(self.path, error)) from error
+            raise _broken(self.path, error) from error
 
     def _decode(self, index: int, record: Any, crop: Crop | None) -> HostExample:
         what = f"example {index} of {self.title}"

@@ -5,6 +5,7 @@ import datetime
 import re
 import types
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -18,6 +19,9 @@ TORCH_SUFFIXES = (".pth", ".pt", ".th", ".ckpt", ".bin", ".tar")
 SUFFIXES = (".safetensors", *TORCH_SUFFIXES)
 """What a checkpoint's name ends in; .pth.tar is one of .tar."""
 
+MOST_EXPANSION = 8
+"""The largest ratio of the size of a file's content to that of the file."""
+
 
 def read_checkpoint(path: Path) -> Mapping[Any, Any]:
     """The content of a file.
@@ -29,8 +33,9 @@ def read_checkpoint(path: Path) -> Mapping[Any, Any]:
         path: .safetensors (needs safetensors), or .pth, .pt, .th, .ckpt, .bin, .tar (needs torch).
 
     Raises:
-        UserError: the file is missing, damaged, of another kind or not a dict, its reader is not
-            installed, or reading it would run code, which is named.
+        UserError: the file is missing, damaged, of another kind or not a dict, it would grow to
+            more than `MOST_EXPANSION` times its size, its reader is not installed, or reading it
+            would run code, which is named.
     """
     if not path.is_file():
         raise UserError(f"there is no file {path}")
@@ -48,9 +53,18 @@ def read_checkpoint(path: Path) -> Mapping[Any, Any]:
 def _read_safetensors(path: Path) -> Any:
     from safetensors import SafetensorError, safe_open
 
+    tensors = {}
     try:
         with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            for name in file.keys():  # noqa: SIM118
+                try:
+                    tensors[name] = file.get_tensor(name)
+                except (AttributeError, TypeError):  # NumPy has no such dtype
+                    raise UserError(
+                        f"{name!r} in {path} has the dtype {file.get_slice(name).get_dtype()}, "
+                        "which NumPy does not have: save it as float32"
+                    ) from None
+        return tensors
     except (SafetensorError, OSError) as error:
         raise UserError(_damaged(path, "safetensors file", error)) from error
 
@@ -58,6 +72,7 @@ def _read_safetensors(path: Path) -> Any:
 def _read_torch(path: Path) -> Any:
     with extra("torch", f"reading {path} (or use weights as .safetensors)"):
         import torch
+    _check_compression(path)
     with torch.serialization.safe_globals(_harmless()), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of formats that PyTorch deprecates
         try:
@@ -77,6 +92,21 @@ def _read_torch(path: Path) -> Any:
                     "made, with torch.save(model.state_dict(), …) or safetensors"
                 ) from None
             raise UserError(_damaged(path, "PyTorch checkpoint", error)) from error
+
+
+def _check_compression(path: Path) -> None:
+    """Raise UserError if a zip file would grow by far; `torch.save` does not compress."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            size = sum(member.file_size for member in file.infolist())
+    except (zipfile.BadZipFile, OSError):
+        return  # PyTorch's older format, or damaged: its reader says so
+    if size > MOST_EXPANSION * path.stat().st_size:
+        raise UserError(
+            f"{path} ({path.stat().st_size:,} bytes) is compressed and would take {size:,} bytes: "
+            f"the limit is {MOST_EXPANSION} times its size. Save the weights again, with "
+            "torch.save, which does not compress"
+        )
 
 
 def _harmless() -> list[Any]:

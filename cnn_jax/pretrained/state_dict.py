@@ -43,20 +43,23 @@ def as_state_dict(
 
     Raises:
         ConfigError: the source is not a state dict, has none of these weights, or contains tensors
-            without ordinary values (meta, sparse, quantized).
+            without ordinary values (meta, sparse, quantized, nested, complex).
         UserError: a file that cannot be read.
     """
     if isinstance(source, Mapping):
         where, loaded = "this", source
     else:
         where, loaded = str(source), read_checkpoint(Path(source))
-    entries = _without_counters(_unwrapped(loaded, where, averaged))
+    try:
+        entries = _without_counters(_unwrapped(loaded, where, averaged))
+    except RecursionError:
+        raise ConfigError(f"{where} is not a state dict: it contains itself") from None
     if wrong := [name for name in entries if not isinstance(name, str)]:
         raise ConfigError(
             f"{where} is not a state dict: {wrong[0]!r} is a key of type {type(wrong[0]).__name__},"
             " expected names such as 'conv1.weight'"
         )
-    if other := [name for name, value in entries.items() if not hasattr(value, "shape")]:
+    if other := [name for name, value in entries.items() if not hasattr(type(value), "shape")]:
         raise ConfigError(
             f"{where} is not a state dict: {', '.join(other[:5])} "
             f"{'are not arrays' if other[1:] else 'is not an array'}; expected arrays by name, or "
@@ -91,7 +94,7 @@ def beginnings(entries: Mapping[str, Any], limit: int = 5) -> list[str]:
 def to_numpy(value: Any) -> np.ndarray:
     """A PyTorch tensor or an array as numpy array; half precision and float8 become float32."""
     if hasattr(value, "detach"):
-        value = value.detach().cpu()
+        value = value.detach().cpu().resolve_neg()
         # NumPy has no bfloat16 and no float8, and float32 represents all their values exactly.
         value = (
             value.float() if value.is_floating_point() and value.itemsize < 4 else value
@@ -153,6 +156,10 @@ def _unusual(value: Any) -> str:
         return "has a shape but no values (device meta): save the model after it was loaded"
     if value.is_quantized:
         return f"is quantized ({value.dtype}): save the model before it was quantized"
+    if value.is_nested:
+        return "is a nested tensor: save its parts by names of their own"
+    if value.is_complex():
+        return f"has the dtype {value.dtype}, expected real numbers"
     if "strided" not in str(value.layout):
         return f"is not dense ({value.layout}): save it with to_dense()"
     return ""

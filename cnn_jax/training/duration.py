@@ -2,13 +2,13 @@
 
 import re
 
-from cnn_jax.errors import ConfigError
+from cnn_jax.errors import LARGEST, ConfigError
 
 UNITS = ("steps", "epochs", "examples")
 
 
 def to_steps(duration: str, *, batch_size: int, steps_per_epoch: int) -> int:
-    """Convert a duration to training steps, rounded to the nearest integer.
+    """Convert a duration to training steps, rounded to the nearest integer, but not to zero.
 
     Args:
         duration: a number and a unit, ``steps``, ``epochs`` or ``examples``. The space between
@@ -17,7 +17,7 @@ def to_steps(duration: str, *, batch_size: int, steps_per_epoch: int) -> int:
         steps_per_epoch: steps in one pass over the training examples.
 
     Raises:
-        ConfigError: ``duration`` has another form.
+        ConfigError: ``duration`` has another form, or more steps than an int32 can count.
     """
     match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]+)\s*", duration)
     units = [u for u in UNITS if match and match[2] in (u, u[:-1])]
@@ -31,4 +31,6 @@ def to_steps(duration: str, *, batch_size: int, steps_per_epoch: int) -> int:
             f"{', '.join(UNITS)}, such as 10epochs or '64000 steps'"
         )
     factor = {"steps": 1.0, "epochs": steps_per_epoch, "examples": 1.0 / batch_size}[units[0]]
-    return round(number * factor)
+    if number * factor > LARGEST:
+        raise ConfigError(f"{duration!r} is longer than {LARGEST:,} steps, which is the limit")
+    return max(round(number * factor), 1) if number else 0

@@ -1,6 +1,5 @@
 """A sweep of learning rates: all of them train at once, as one program, and one is chosen."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import jax
 
-from cnn_jax.errors import ConfigError
+from cnn_jax.errors import ConfigError, check_range
 from cnn_jax.training.checkpoint import Checkpoints
 from cnn_jax.training.experiment import Experiment, Result
 from cnn_jax.training.optimizers import OptimizerConfig
@@ -33,9 +32,7 @@ class SweepConfig:
 
     def __post_init__(self) -> None:
         rates = self.learning_rate
-        for rate in rates:
-            if not (rate > 0 and math.isfinite(rate)):
-                raise ConfigError(f"a learning rate of a sweep must be positive, got {rate}")
+        check_range(self, 0, above=True, learning_rate=rates)
         if len(set(rates)) < len(rates):
             raise ConfigError(f"the learning rates of a sweep must differ, got {rates}")
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cnn_jax.data import Dataset, labels_of
-from cnn_jax.errors import ConfigError
+from cnn_jax.errors import LARGEST, ConfigError, check_range
 from cnn_jax.tasks import Classification, balanced_class_weights
 
 
@@ -25,6 +25,12 @@ class LossConfig:
     """Exponent of the focal loss; 0 is the cross entropy."""
     ignore_index: int | None = None
     """A label that counts neither in the loss nor in the accuracy."""
+
+    def __post_init__(self) -> None:
+        check_range(self, 0, 1, label_smoothing=self.label_smoothing)
+        check_range(self, 0, focal_gamma=self.focal_gamma)
+        # Such as 255, or the -100 of PyTorch.
+        check_range(self, -LARGEST, ignore_index=self.ignore_index)
 
 
 def classification(model: Any, loss: LossConfig, dataset: Dataset, **fields: Any) -> Classification:

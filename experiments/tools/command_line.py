@@ -7,13 +7,17 @@ from typing import Annotated, Any, TypeVar
 import tyro
 from rich.console import Console
 
-from cnn_jax.errors import ConfigError
+from cnn_jax.errors import UserError, check_range
 from cnn_jax.training import Mode, SweepConfig
 from experiments.tools.console import standard_console
 from experiments.tools.messages import user_errors
 
 Config = TypeVar("Config")
 Output = TypeVar("Output")
+
+
+LONGEST_NAME = 200
+"""Bytes of a run's name; most file systems take 255, and temporary files need some more."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,13 @@ class RunOptions:
     tensorboard: bool = False
     """Also write TensorBoard events; needs pip install 'cnn-jax[tensorboard]'."""
     sweep: SweepConfig = field(default_factory=SweepConfig)
+
+    def __post_init__(self) -> None:
+        check_range(self, 0, seed=self.seed)
+        if len(self.name.encode(errors="replace")) > LONGEST_NAME or "/" in self.name:
+            raise UserError(
+                f"--name must name a folder, in at most {LONGEST_NAME} bytes, got {self.name!r}"
+            )
 
 
 def parse(
@@ -125,15 +136,8 @@ def run_tool(
         argv: the arguments; None means those of the process.
     """
     console = standard_console()
-    options = tyro.cli(
-        options_class, prog=f"python -m experiments.{name}", description=description, args=argv
-    )
     with user_errors(console):
+        options = tyro.cli(
+            options_class, prog=f"python -m experiments.{name}", description=description, args=argv
+        )
         return run(options, console)
-
-
-def at_least_one(**values: int) -> None:
-    """Raise a ConfigError for the first flag whose value is below 1."""
-    for name, value in values.items():
-        if value < 1:
-            raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {value}")

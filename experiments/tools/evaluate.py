@@ -26,13 +26,13 @@ from tyro.conf import OmitArgPrefixes
 
 from cnn_jax.data import DataConfig, stream_batches
 from cnn_jax.data.splits import Split
-from cnn_jax.errors import ConfigError
+from cnn_jax.errors import ConfigError, check_range
 from cnn_jax.models import list_models
 from cnn_jax.pretrained import Network, find_weights
 from cnn_jax.tasks import confusion_counts, softmax_cross_entropy, top_k_accuracy
 from cnn_jax.tasks.metrics import mean, weighted_sums
 from experiments.tools.class_matching import Matching, match_classes
-from experiments.tools.command_line import at_least_one, run_tool
+from experiments.tools.command_line import run_tool
 from experiments.tools.evaluation_data import Role, as_seen_by, load_data
 from experiments.tools.evaluation_report import Row, class_table, network_table, write
 from experiments.tools.messages import say
@@ -58,6 +58,9 @@ class Options:
     batch_size: int = 64
     """Images per call of the network."""
     output: OmitArgPrefixes[OutputConfig] = field(default_factory=OutputConfig)
+
+    def __post_init__(self) -> None:
+        check_range(self, 1, batch_size=self.batch_size)
 
 
 def evaluate(
@@ -145,7 +148,6 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
 
 
 def _run(options: Options, console: Console) -> list[Row]:
-    at_least_one(batch_size=options.batch_size)
     set_up_jax()
     configs = networks(options)
     loaded = [load_network(configs[0])]  # before the data, which take longer

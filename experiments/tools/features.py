@@ -23,11 +23,11 @@ from rich.console import Console
 from sklearn.neighbors import NearestNeighbors
 from tyro.conf import OmitArgPrefixes, Positional
 
-from cnn_jax.errors import ConfigError
+from cnn_jax.errors import ConfigError, check_range
 from cnn_jax.models.summary import feature_shapes
 from cnn_jax.pretrained import Network
 from cnn_jax.visual import image_grid, save_figure
-from experiments.tools.command_line import at_least_one, run_tool
+from experiments.tools.command_line import run_tool
 from experiments.tools.feature_maps import check_feature
 from experiments.tools.image_files import BadImage, find_images, read_images, show_bad
 from experiments.tools.messages import printable, say
@@ -59,6 +59,9 @@ class Options:
     batch_size: int = 32
     """Images per call of the network."""
     output: OmitArgPrefixes[OutputConfig] = field(default_factory=OutputConfig)
+
+    def __post_init__(self) -> None:
+        check_range(self, 1, count=self.count, batch_size=self.batch_size)
 
 
 def extract(
@@ -139,7 +142,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(options: Options, console: Console) -> None:
-    at_least_one(count=options.count, batch_size=options.batch_size)
     set_up_jax()
     paths = find_images(options.images)
     network = load_network(options.network)

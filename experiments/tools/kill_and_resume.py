@@ -26,8 +26,10 @@ import orbax.checkpoint as ocp
 import tyro
 from rich.table import Table
 
+from cnn_jax.errors import check_range
 from cnn_jax.training import read_metrics
 from experiments.tools.console import standard_console
+from experiments.tools.messages import user_errors
 
 Moment = Literal["start-up", "step", "evaluation", "save"]
 
@@ -55,6 +57,11 @@ class Options:
     """Directory in which the two runs are kept; a temporary one by default."""
     flags: tuple[str, ...] = ()
     """Further flags for the training, such as --parallel pmap (or --deterministic on a GPU)."""
+
+    def __post_init__(self) -> None:
+        check_range(self, 0, seed=self.seed)
+        check_range(self, 1, kills=self.kills, steps=self.steps)
+        check_range(self, 8, depth=self.depth)
 
 
 @dataclass(frozen=True)
@@ -234,10 +241,11 @@ def _bits(leaf: jax.Array) -> tuple:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Kill, compare and print a table."""
-    options = tyro.cli(Options, description=__doc__, args=argv)
-    if options.kills < 1 or options.steps <= 4 * SAVE:
-        raise SystemExit(f"error: at least 1 kill and more than {4 * SAVE} steps are needed")
     console = standard_console()
+    with user_errors(console):
+        options = tyro.cli(Options, description=__doc__, args=argv)
+    if options.steps <= 4 * SAVE:
+        raise SystemExit(f"error: more than {4 * SAVE} steps are needed")
     with tempfile.TemporaryDirectory(prefix="kill_and_resume_") as temporary:
         directory = Path(options.workdir or temporary).resolve()
         directory.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from tyro.conf import OmitArgPrefixes, Positional
 
-from cnn_jax.errors import ConfigError
+from cnn_jax.errors import ConfigError, check_range
 from cnn_jax.interpretability import (
     activation_maximization,
     grad_cam,
@@ -47,7 +47,7 @@ from cnn_jax.visual import (
     signed_image,
     strongest_maps,
 )
-from experiments.tools.command_line import at_least_one, run_tool
+from experiments.tools.command_line import run_tool
 from experiments.tools.feature_maps import (
     check_feature,
     first_kernel,
@@ -85,6 +85,9 @@ class Options:
     steps: int = 128
     """Steps of activation maximization."""
     output: OmitArgPrefixes[OutputConfig] = field(default_factory=OutputConfig)
+
+    def __post_init__(self) -> None:
+        check_range(self, 1, cells=self.cells, steps=self.steps)
 
 
 class Inside:
@@ -252,7 +255,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(options: Options, console: Console) -> None:
-    at_least_one(cells=options.cells, steps=options.steps)
     set_up_jax()
     paths = find_images(options.images)
     network = load_network(options.network)

@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cnn_jax import pretrained
-from cnn_jax.errors import ConfigError, UserError
+from cnn_jax.data.decode import LONGEST_SIDE
+from cnn_jax.errors import ConfigError, UserError, check_range
 from cnn_jax.models import create_model, example_shape
 from cnn_jax.models.registry import IMAGENET
 from cnn_jax.pretrained import Network, Preprocessing
@@ -49,6 +50,12 @@ class NetworkConfig:
     GoogLeNet and Inception v3; one number for gray images."""
     run: str = ""
     """Directory of a run, such as runs/resnet_cifar/1234abcd."""
+
+    def __post_init__(self) -> None:
+        check_range(self, 0, num_classes=self.num_classes)
+        check_range(self, 0, LONGEST_SIDE, image_size=self.image_size, resize=self.resize)
+        check_range(self, 0, 1, mean=self.mean)
+        check_range(self, 0, 1, above=True, std=self.std)
 
 
 def load_network(config: NetworkConfig) -> Network:

@@ -23,9 +23,10 @@ from rich.markup import escape
 from rich.table import Table
 from tyro.conf import OmitArgPrefixes, Positional
 
+from cnn_jax.errors import check_range
 from cnn_jax.pretrained import Network
 from cnn_jax.visual import Prediction, prediction_sheet, save_figure
-from experiments.tools.command_line import at_least_one, run_tool
+from experiments.tools.command_line import run_tool
 from experiments.tools.image_files import BadImage, find_images, read_images, show_bad
 from experiments.tools.messages import printable, say
 from experiments.tools.networks import NetworkConfig, load_network
@@ -50,6 +51,9 @@ class Options:
     batch_size: int = 32
     """Images per call of the network."""
     output: OmitArgPrefixes[OutputConfig] = field(default_factory=OutputConfig)
+
+    def __post_init__(self) -> None:
+        check_range(self, 1, top=self.top, batch_size=self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(options: Options, console: Console) -> None:
-    at_least_one(top=options.top, batch_size=options.batch_size)
     set_up_jax()
     paths = find_images(options.images)
     network = load_network(options.network)

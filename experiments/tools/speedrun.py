@@ -14,7 +14,7 @@ from flax.traverse_util import path_aware_map
 from jaxtyping import Array, Float
 
 from cnn_jax.data import ArraySplit, Dataset, RandomFlip, alternating_flip, normalize
-from cnn_jax.errors import ConfigError
+from cnn_jax.errors import check_range
 from cnn_jax.layers import whitening_kernel
 from cnn_jax.models import create_model
 from cnn_jax.tasks import Classification
@@ -78,6 +78,26 @@ class SpeedrunConfig:
     precision: Precision = "bfloat16"
     """Precision of the network and of Muon's products; parameters, statistics, loss: float32."""
 
+    def __post_init__(self) -> None:
+        check_range(self, 0, above=True, epochs=self.epochs, filter_rate=self.filter_rate)
+        check_range(self, 0, above=True, bias_rate=self.bias_rate, head_rate=self.head_rate)
+        check_range(
+            self,
+            0,
+            whitening_epochs=self.whitening_epochs,
+            weight_decay=self.weight_decay,
+            translate=self.translate,
+        )
+        check_range(
+            self,
+            0,
+            1,
+            filter_momentum=self.filter_momentum,
+            momentum=self.momentum,
+            label_smoothing=self.label_smoothing,
+        )
+        check_range(self, 1, batch_size=self.batch_size)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -95,10 +115,6 @@ def make_speedrun_optimizer(
 ) -> optax.GradientTransformation:
     """Muon for the filters; SGD with rates of their own for biases, whitening bias and head."""
     total = math.ceil(config.epochs * steps_per_epoch)
-    for name in ("epochs", "filter_rate", "bias_rate", "head_rate"):
-        if not (value := getattr(config, name)) > 0:
-            flag = name.replace("_", "-")
-            raise ConfigError(f"--training.{flag} must be more than 0, got {value}")
     whitening = math.ceil(config.whitening_epochs * steps_per_epoch)
 
     def sgd(rate: float, steps: int) -> optax.GradientTransformation:

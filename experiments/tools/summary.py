@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
-from cnn_jax.errors import ConfigError
+from cnn_jax.errors import check_range
 from cnn_jax.models import create_model, example_shape, list_models
 from cnn_jax.models.summary import LayerSummary, tabulate
 from experiments.tools.command_line import run_tool
@@ -40,6 +40,10 @@ class Options:
     """Number of outputs; by default the model's own. 0 leaves the last layer out."""
     depth: int | None = None
     """Number of module levels to show; by default all. Inner modules count for the outer ones."""
+
+    def __post_init__(self) -> None:
+        check_range(self, 1, image_size=self.image_size, channels=self.channels, depth=self.depth)
+        check_range(self, 0, num_classes=self.num_classes)
 
 
 def table(rows: Sequence[LayerSummary], *, title: str) -> Table:
@@ -75,15 +79,6 @@ def _run(options: Options, console: Console) -> None:
     if not options.model:
         console.print(Columns(list_models(), column_first=True, expand=False))
         return
-    numbers = {
-        "--image-size": options.image_size,
-        "--channels": options.channels,
-        "--num-classes": options.num_classes,
-        "--depth": options.depth,
-    }
-    for flag, number in numbers.items():
-        if number is not None and number < 1 and flag != "--num-classes":
-            raise ConfigError(f"{flag} must be at least 1, got {number}")
     attributes: dict[str, Any] = {}
     if options.num_classes is not None:
         attributes["num_classes"] = options.num_classes

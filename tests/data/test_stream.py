@@ -299,3 +299,8 @@ if __name__ == "__main__":
         for _ in range(300):
             os.kill(worker, 0)
             time.sleep(0.1)
+
+
+def test_workers_without_a_stream_are_refused():
+    with pytest.raises(DataError, match="--data.workers 3 are for a stream, and handwritten"):
+        load_dataset(DataConfig("digits", workers=3), default="digits")

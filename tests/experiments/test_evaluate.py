@@ -75,7 +75,7 @@ def test_accuracy_and_loss_are_those_of_each_image_by_itself(folder):
         (["--num-classes", "3"], "misshapen"),
         (["--split", "test"], "there is no split for test, only"),
         (["--models", "resnet18"], "not both"),
-        (["--batch-size", "0"], "--batch-size must be at least 1, got 0"),
+        (["--batch-size", "0"], "batch_size must be at least 1, got 0"),
         (
             ["--data.name", "digits", "--data.validation", ""],
             "2 classes without names, and hand",

@@ -88,8 +88,8 @@ def test_neighbours_are_drawn_without_the_image_itself(network, images, tmp_path
     [
         (["--layer", "stage9"], "no layer 'stage9'; there are conv1, stage1, conv2, stage2"),
         (["--output", __file__], "it is a file, expected a folder"),
-        (["--count", "0"], "--count must be at least 1, got 0"),
-        (["--batch-size", "0"], "--batch-size must be at least 1, got 0"),
+        (["--count", "0"], "count must be at least 1, got 0"),
+        (["--batch-size", "0"], "batch_size must be at least 1, got 0"),
         (["--neighbours", "gone.png", "--output"], "none of 1 file could be read as an image"),
     ],
 )

@@ -62,7 +62,7 @@ def test_every_image_gets_a_sheet(checkpoint, images, tmp_path, capsys):
         (["--layer", "stage9"], "no layer 'stage9'; there are conv1, stage1, conv2, stage2"),
         (["--explain", "brd"], "no class 'brd' among the 3; did you mean bird?"),
         (["--explain", "3"], "no class '3' among the 3; give its name or number"),
-        (["--steps", "0"], "--steps must be at least 1, got 0"),
+        (["--steps", "0"], "steps must be at least 1, got 0"),
     ],
 )
 def test_what_is_wrong_ends_with_its_message(flags, message, checkpoint, images, tmp_path, capsys):

@@ -99,8 +99,8 @@ def test_probabilities_are_those_of_each_image_alone(checkpoint, images):
         (["--model", "resnot50"], "did you mean"),
         ([*NETWORK, "--checkpoint", "gone.safetensors"], "there is no file gone.safetensors"),
         ([*NETWORK, "--checkpoint", "x", "--classes", "gone.txt"], "class names in gone.txt: "),
-        (["--model", "resnet18", "--top", "0"], "--top must be at least 1, got 0"),
-        (["--model", "resnet18", "--batch-size", "0"], "--batch-size must be at least 1, got 0"),
+        (["--model", "resnet18", "--top", "0"], "top must be at least 1, got 0"),
+        (["--model", "resnet18", "--batch-size", "0"], "batch_size must be at least 1, got 0"),
     ],
 )
 def test_what_is_wrong_ends_with_its_message(words, message, images, capsys):

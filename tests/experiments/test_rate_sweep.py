@@ -59,7 +59,7 @@ def test_without_rates_it_is_an_ordinary_run(start, tmp_path):
 def test_a_study_and_rates_that_make_no_sense_are_refused(start, tmp_path, capsys):
     for experiment, flags, message in (
         ("mlp_regression", RATES, "is for one run, but this configuration has 4: wave-2"),
-        ("learning_rates", ("--sweep.learning-rate", "0.1", "0"), "must be positive, got 0.0"),
+        ("learning_rates", ("--sweep.learning-rate", "0.1", "0"), "must be more than 0, got 0.0"),
         ("learning_rates", ("--sweep.learning-rate", "0.1", "0.1"), "must differ"),
     ):
         with pytest.raises(SystemExit) as exit:

@@ -58,7 +58,7 @@ def test_images_are_those_that_a_model_is_made_for(name, shape):
     ("words", "message"),
     [
         (["resnet51"], "unknown model 'resnet51'; did you mean resnet50, "),
-        (["resnet18", "--depth", "0"], "--depth must be at least 1, got 0"),
+        (["resnet18", "--depth", "0"], "depth must be at least 1, got 0"),
         (["vgg11", "--image-size", "8"], "at least 32x32"),
         (["autoencoder", "--num-classes", "3"], "unknown attribute 'num_classes'"),
     ],

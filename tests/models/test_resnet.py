@@ -278,3 +278,13 @@ def test_images_that_do_not_fit_are_refused(name, shape, message):
     model = create_model(name)
     with pytest.raises(ValueError, match=message):
         model.init(jax.random.key(0), jnp.zeros(shape))
+
+
+@pytest.mark.full
+def test_a_nan_reaches_the_logits_of_a_compiled_network():
+    # XLA's maximum for CPUs ignores NaN where it is fused into a reduction.
+    model = create_model("resnet18")
+    images = jnp.zeros((2, 128, 128, 3)).at[0, 5, 5, 1].set(jnp.nan)
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+    logits = jax.jit(model.apply)(variables, images)
+    assert jnp.isnan(logits[0]).all() and jnp.isfinite(logits[1]).all()

@@ -20,6 +20,7 @@ from cnn_jax.training import to_steps
         ("1280 examples", 10),
         ("3.2e6 examples", 25000),
         ("100 examples", 1),
+        ("0.001 epochs", 1),
     ],
 )
 def test_steps_of_a_duration(duration: str, steps: int) -> None:
@@ -36,3 +37,9 @@ def test_what_is_no_duration(duration: str) -> None:
         f"{duration!r} is not a duration; expected a number and one of steps, epochs, examples, "
         "such as 10epochs or '64000 steps'"
     )
+
+
+@pytest.mark.parametrize("duration", ["3e9 steps", "1e8 epochs", "1e400 steps"])
+def test_what_is_too_long(duration: str) -> None:
+    with pytest.raises(ConfigError, match="is longer than 2,147,483,647 steps"):
+        to_steps(duration, batch_size=128, steps_per_epoch=351)

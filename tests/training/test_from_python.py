@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from cnn_jax.data import from_arrays
-from cnn_jax.errors import ConfigError
+from cnn_jax.errors import ConfigError, UserError
 from cnn_jax.tasks import Classification
 from cnn_jax.training import Experiment, OptimizerConfig, TrainingConfig, sweep, train
 from tests.training.small import ConvNet, one_device
@@ -79,5 +79,5 @@ def test_a_sweep_needs_an_optimizer_whose_rate_it_can_set(tmp_path):
     ],
 )
 def test_values_out_of_range_are_refused_where_they_are_declared(config, change, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(UserError, match=message):
         replace(config, **change)

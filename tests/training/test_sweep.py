@@ -12,7 +12,7 @@ import pytest
 from flax import linen as nn
 
 from cnn_jax.data import ArraySplit, Dataset
-from cnn_jax.errors import ConfigError
+from cnn_jax.errors import ConfigError, UserError
 from cnn_jax.layers import Dropout, Linear, relu
 from cnn_jax.tasks import Classification
 from cnn_jax.training import (
@@ -260,7 +260,7 @@ def test_a_stopped_and_resumed_sweep_is_the_uninterrupted_one(
 
 def test_rates_that_make_no_sense_are_named(tmp_path: Path) -> None:
     for rate in (0.0, -0.1, float("nan"), float("inf")):
-        with pytest.raises(ConfigError, match=f"must be positive, got {rate}"):
+        with pytest.raises(UserError, match=f"must be more than 0.*, got {rate}"):
             SweepConfig((0.1, rate))
     with pytest.raises(ConfigError, match="must differ"):
         SweepConfig((0.1, 0.1))

@@ -63,11 +63,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(
             "error: the benchmarks read processors and memory from Linux; run them on Linux"
         )
-    options = _parsed(argv)
-    if options.rounds < 1:
-        raise SystemExit("error: --rounds must be 1 or more")
-    name = next(name for name, suite in SUITES.items() if type(options) is suite.Options)
     console = standard_console()
+    with user_errors(console):
+        options = _parsed(argv)
+    name = next(name for name, suite in SUITES.items() if type(options) is suite.Options)
     _say_if_busy(console)
     measure: Callable[[Any, Console], list[Comparison]] = SUITES[name].measure
     with user_errors(console):

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 
 from rich.console import Console
 
+from cnn_jax.errors import check_range
 from experiments.tools.bench.cases import CASES
 from experiments.tools.bench.comparison import Comparison, check_same_work, rates, timings
 from experiments.tools.bench.opponents import PACKAGE
@@ -25,6 +26,10 @@ class Options(Steps):
     """Network to train."""
     devices: tuple[int, ...] = (1, 2, 4, 8)
     """Numbers of devices; the others are compared with the first."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, 1, devices=self.devices)
 
 
 def measure(options: Options, console: Console) -> list[Comparison]:

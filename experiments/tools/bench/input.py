@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
+from cnn_jax.errors import check_range
 from experiments.tools.bench.cases import CASES
 from experiments.tools.bench.comparison import Comparison, added, rates, timings, warm_up
 from experiments.tools.bench.opponents import PACKAGE, batch_size_of, platform
@@ -43,6 +44,11 @@ class Options(Steps):
     """Height and width of the random resized crops of the folder's images."""
     workers: tuple[int, ...] = (0, 2)
     """Numbers of worker processes, one comparison each; 0 decodes in the main process."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, 1, image_size=self.image_size)
+        check_range(self, 0, workers=self.workers)
 
 
 def measure(options: Options, console: Console) -> list[Comparison]:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from cnn_jax.errors import check_range
+
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -15,6 +17,9 @@ class Rounds:
     output: str = ""
     """JSON file for all measurements, with hardware and versions."""
 
+    def __post_init__(self) -> None:
+        check_range(self, 1, rounds=self.rounds)
+
 
 @dataclass(frozen=True)
 class Steps(Rounds):
@@ -24,3 +29,8 @@ class Steps(Rounds):
     """Steps per measurement."""
     batch_size: int = 0
     """Examples per step over all devices; 0 takes the case's for this machine."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, 1, steps=self.steps)
+        check_range(self, 0, batch_size=self.batch_size)

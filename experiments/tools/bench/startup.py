@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cnn_jax.errors import check_range
 from experiments.tools.bench.comparison import Comparison
 from experiments.tools.bench.options import Rounds
 from experiments.tools.bench.processes import ROOT, SideFailed
@@ -26,6 +27,10 @@ class Options(Rounds):
 
     depth: int = 20
     """Layers of the residual network."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, 8, depth=self.depth)
 
 
 def measure(options: Options, console: Console) -> list[Comparison]:
