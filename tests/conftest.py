@@ -45,11 +45,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="slow: run with --full"))
 
 
-@pytest.fixture(scope="module", autouse=True)
+MOST_MEMORY = 4 * 2**30
+"""Bytes that a process of the tests may hold before it drops its compiled programs."""
+
+
+@pytest.fixture(autouse=True)
 def few_programs() -> Iterator[None]:
-    """Drops the compiled programs of a module's tests once the process has needed 3 GiB."""
+    """Drops the compiled programs of earlier tests once the process is large."""
     yield
-    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 3 * 2**20:  # in KiB on Linux
+    statm = Path("/proc/self/statm")
+    if statm.exists() and int(statm.read_text().split()[1]) * resource.getpagesize() > MOST_MEMORY:
         jax.clear_caches()
 
 
