@@ -99,8 +99,8 @@ def rebuild(description: Any) -> Any:
     """The value that `describe` was given.
 
     Raises:
-        DescriptionError: it names something that is not there or not allowed, or fields that its
-            class does not have.
+        DescriptionError: it names something that is not there or not allowed, or fields or values
+            that its class does not have.
     """
     match description:
         case None | bool() | int() | float() | str():
@@ -131,9 +131,9 @@ def _instance(path: str, fields: dict[str, Any]) -> Any:
         raise DescriptionError(f"{path} is not a dataclass or module")
     try:
         return kind(**fields)
-    except TypeError as error:
+    except (TypeError, ValueError, UserError) as error:
         raise DescriptionError(
-            f"{path} has other fields than it is described with ({error}): the code has changed "
+            f"{path} refuses the fields that it is described with ({error}): the code has changed "
             "since; use the version that the description was written with"
         ) from None
 

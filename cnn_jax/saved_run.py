@@ -5,13 +5,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from flax.traverse_util import flatten_dict
+
 from cnn_jax.description import rebuild
 from cnn_jax.durable import DamagedFile, copy_of, read_kept_record
 from cnn_jax.errors import UserError
+from cnn_jax.finite import not_finite
 from cnn_jax.pretrained import Network
+from cnn_jax.run_record import NoRunRecord, is_run, read_run_record
 from cnn_jax.training import Checkpoints
 from cnn_jax.training.experiment import Variables
 
+LISTED = 5
+"""At most this many arrays that are not finite are named in a warning."""
 Checkpoint = int | Literal["reported", "best", "last"]
 
 
@@ -21,7 +27,7 @@ def load_run(directory: str | Path, checkpoint: Checkpoint = "reported") -> Netw
     The run's directory may be copied from elsewhere, and the run may be going on: nothing in it is
     changed. Neither its data set nor, for the models and tasks of this package, the experiments are
     needed. Where the checkpoint is damaged, "reported" and "last" are the newest whole one; a
-    warning and the network's title say so.
+    warning and the network's title say so. Another warning names arrays that are not finite.
 
     Args:
         directory: ``runs/<experiment>/<name>``, followed by the name of a member if it is a study.
@@ -36,10 +42,12 @@ def load_run(directory: str | Path, checkpoint: Checkpoint = "reported") -> Netw
     Raises:
         UserError: there is no run or no such checkpoint, or it is a study without a member's name,
             or a run of an older version.
+        NoRunRecord: its config.json is not one of a run.
         DamagedFile: no checkpoint is whole, or not the one that is asked for by its step or as the
             best.
         DescriptionError: the network's classes are not there, because they are defined in an
-            experiment that cannot be imported, or because the code has changed since.
+            experiment that cannot be imported, or because the code has changed since; or they
+            refuse what is stored.
     """
     root, member, saved = read_config(directory)
     if not saved.get("networks"):
@@ -56,7 +64,17 @@ def load_run(directory: str | Path, checkpoint: Checkpoint = "reported") -> Netw
         )
     network = _member(saved["networks"], root, member)
     task, data = rebuild(network["task"]), network["data"]
+    if not hasattr(task, "best_metric"):
+        raise NoRunRecord(
+            f"{root}/config.json is not one of a run: {type(task).__name__} is no task"
+        )
     variables, at = _variables(root / member, task, checkpoint)
+    if lines := not_finite(flatten_dict(variables, sep="/")):
+        listed = "; ".join(lines[:LISTED])
+        more = f"; and {len(lines) - LISTED:,} more" if len(lines) > LISTED else ""
+        warnings.warn(
+            f"the weights of {root / member}, {at}, are not finite: {listed}{more}", stacklevel=2
+        )
     run = "/".join(filter(None, (saved["experiment"], root.name, member)))
     return Network(
         model=getattr(task, "model", None),
@@ -72,7 +90,8 @@ def read_config(directory: str | Path) -> tuple[Path, str, dict[str, Any]]:
     """The directory of a run, the name of its member if one is asked for, and its config.json.
 
     Raises:
-        UserError: there is no run, or its config.json cannot be read.
+        UserError: there is no run.
+        DamagedFile, NoRunRecord: its config.json cannot be read, or is not one of a run.
     """
     asked = Path(directory).expanduser()
     if is_run(asked):
@@ -83,16 +102,10 @@ def read_config(directory: str | Path) -> tuple[Path, str, dict[str, Any]]:
         runs = sorted(path.parent.name for path in asked.glob("*/config.json"))
         hint = f"; it contains the runs {', '.join(runs[:10])}" if runs else ""
         raise UserError(f"there is no run in {asked}: config.json is missing{hint}")
-    saved, damage = read_kept_record(root / "config.json")
+    saved, damage = read_run_record(root)
     if damage:
         warnings.warn(f"{damage}; its copy is read instead", stacklevel=3)
     return root, member, saved
-
-
-def is_run(directory: Path) -> bool:
-    """Whether a directory holds the config.json of a run, or the copy of it."""
-    path = directory / "config.json"
-    return path.exists() or copy_of(path).exists()
 
 
 def _member(networks: Mapping[str, Any], root: Path, member: str) -> Any:

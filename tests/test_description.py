@@ -189,8 +189,8 @@ def test_what_is_no_description_is_refused(description):
 
 
 @pytest.mark.parametrize("fields", [{"nothing": 1}, {}])
-def test_other_fields_are_said(fields):
-    with pytest.raises(DescriptionError, match=r"Reg.*other fields.* the code has changed since"):
+def test_other_fields_are_refused(fields):
+    with pytest.raises(DescriptionError, match="refuses the fields.* the code has changed since"):
         rebuild({"class": "cnn_jax.tasks.regression.Regression", "fields": fields})
 
 

@@ -13,6 +13,7 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_jax.errors import ConfigError
+from cnn_jax.finite import not_finite
 from cnn_jax.models import create_model, example_shape
 from cnn_jax.models.registry import IMAGENET
 from cnn_jax.pretrained.option_a import zeros_moved_around, zeros_moved_behind
@@ -226,9 +227,7 @@ def _no_name_fits(model: nn.Module, names: Mapping[str, str], entries: Mapping[s
 def _unusable(name: str, array: np.ndarray) -> list[str]:
     if not np.issubdtype(array.dtype, np.floating):
         return [f"not floating point: {name} is {array.dtype}"]
-    if bad := np.sum(~np.isfinite(array)):
-        return [f"not finite: {name} has {bad:,} of {array.size:,} values that are NaN or infinite"]
-    return []
+    return [f"not finite: {line}" for line in not_finite({name: array})]
 
 
 def _listed(problems: list[str]) -> str:

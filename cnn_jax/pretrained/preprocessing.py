@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image as PillowImage
 
-from cnn_jax.errors import ConfigError
+from cnn_jax.errors import LARGEST, ConfigError, check_range
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -36,6 +36,10 @@ class Preprocessing:
         mean: of each channel, in [0, 1]; subtracted. One channel is gray, three are RGB.
         std: of each channel, in [0, 1]; divided by.
         interpolation: "bilinear" or "bicubic", antialiased.
+
+    Raises:
+        UserError: a crop of less than a pixel, a deviation that is not more than 0, or another
+            number of deviations than of means.
     """
 
     resize: int = 256
@@ -43,6 +47,16 @@ class Preprocessing:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+
+    def __post_init__(self) -> None:
+        check_range(self, 0, resize=self.resize)
+        check_range(self, 1, crop=self.crop)
+        check_range(self, -LARGEST, mean=self.mean)
+        check_range(self, 0, above=True, std=self.std)
+        if len(self.mean) != len(self.std):
+            raise ConfigError(
+                f"expected a mean and a deviation for each channel, got {self.mean} and {self.std}"
+            )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

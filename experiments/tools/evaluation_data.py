@@ -5,7 +5,6 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, Literal
 
-import cattrs
 import numpy as np
 from PIL import Image as PillowImage
 
@@ -18,6 +17,7 @@ from cnn_jax.data.splits import Split
 from cnn_jax.errors import ConfigError
 from cnn_jax.pretrained import Preprocessing
 from cnn_jax.saved_run import read_config
+from experiments.tools.same_run import structured
 
 Role = Literal["auto", "train", "validation", "test"]
 
@@ -72,9 +72,9 @@ def _data_of_run(directory: str, given: DataConfig) -> tuple[DataConfig, dict[st
 
     What differs from the defaults in `given` replaces the run's own choice, such as `dir`.
     """
-    _, member, saved = read_config(directory)
+    root, member, saved = read_config(directory)
     recorded = saved["networks"][member]["data"]
-    own = cattrs.structure(saved["config"].get("data", {}), DataConfig)
+    own = structured(saved["config"].get("data", {}), DataConfig, root / "config.json")
     changed: dict[str, Any] = {
         one.name: value
         for one in fields(given)

@@ -47,6 +47,7 @@ from experiments.tools.figures import figure_heading
 from experiments.tools.messages import say, user_errors
 from experiments.tools.rate_sweep import only_experiment, run_sweep
 from experiments.tools.report import Compare, draw_comparison, draw_figures, final_table, note
+from experiments.tools.same_run import as_stored
 
 Config = TypeVar("Config")
 Study = Mapping[str, Experiment]
@@ -289,8 +290,9 @@ def _resumed(
         )
     directory = Path(choice.resume)
     config, seed = run_directory.load_config(config_class, directory)
-    rates = run_directory.load_rates(directory)
-    return config, RunOptions(seed=seed, sweep=SweepConfig(rates))
+    with as_stored(directory / "config.json"):
+        sweep = SweepConfig(run_directory.load_rates(directory))
+        return config, RunOptions(seed=seed, sweep=sweep)
 
 
 @dataclass(frozen=True)

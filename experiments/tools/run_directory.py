@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import cattrs
-
 from cnn_jax.durable import (
     DamagedFile,
     copy_of,
@@ -17,12 +15,12 @@ from cnn_jax.durable import (
     write_kept_record,
     write_text,
 )
-from cnn_jax.saved_run import is_run
+from cnn_jax.run_record import NoRunRecord, is_run, read_run_record
 from cnn_jax.training import Experiment, OptimizerConfig
 from cnn_jax.training.lock import LOCK
 from cnn_jax.training.sweep import JOINT
 from experiments.tools.environment import MACHINE, environment
-from experiments.tools.same_run import RunDirectoryError, check_same, decisive, plain
+from experiments.tools.same_run import RunDirectoryError, check_same, decisive, plain, structured
 
 WRITTEN = (
     *("metrics.csv", "summary.json", "summary.copy.json"),
@@ -115,7 +113,7 @@ def _check_new(directory: Path) -> None:
 
 def _mend(path: Path) -> list[str]:
     """Write a damaged config.json anew from its copy; a line if there was something to mend."""
-    saved, damage = read_kept_record(path)
+    saved, damage = read_run_record(path.parent)
     if damage:
         place = f", the damaged one is {set_aside(path).name}" if path.exists() else ""
         write_kept_record(path, saved)
@@ -166,14 +164,12 @@ def _remove(directory: Path) -> None:
     """
     try:
         saved = read_config(directory)
-    except DamagedFile:
-        saved = {}
-    if not {"experiment", "config", "seed"} <= saved.keys():
+    except (DamagedFile, NoRunRecord):
         if any(path.name != LOCK for path in directory.iterdir()):
             raise RunDirectoryError(
                 f"{directory} holds no run (its config.json is missing or not of a run), so "
                 "--overwrite leaves it alone; give another --name"
-            )
+            ) from None
         return
     # Only names: a path would lead out of the directory.
     members = [name for name in saved.get("networks", ()) if name and Path(name).name == name]
@@ -192,21 +188,14 @@ def load_config(config_class: type[Config], directory: Path) -> tuple[Config, in
     """The configuration and seed of a run, from its ``config.json``.
 
     Raises:
-        RunDirectoryError: it is missing or has other fields.
+        RunDirectoryError: it is missing, has other fields, or values that are refused today.
         DamagedFile: it and its copy cannot be read.
     """
     path = directory / "config.json"
     if not is_run(directory):
         raise RunDirectoryError(f"there is no run in {directory}: {path} is missing")
     saved = read_config(directory)
-    try:
-        converter = cattrs.Converter(forbid_extra_keys=True)
-        return converter.structure(saved["config"], config_class), saved["seed"]
-    except (KeyError, cattrs.BaseValidationError) as error:
-        details = cattrs.transform_error(error) if not isinstance(error, KeyError) else [error]
-        raise RunDirectoryError(
-            f"{path} is not of this experiment: {'; '.join(map(str, details))}"
-        ) from None
+    return structured(saved["config"], config_class, path), saved["seed"]
 
 
 def load_rates(directory: Path) -> tuple[float, ...]:
@@ -219,8 +208,9 @@ def read_config(directory: Path) -> dict[str, Any]:
 
     Raises:
         DamagedFile: neither can be read.
+        NoRunRecord: it is not one of a run.
     """
-    return read_kept_record(directory / "config.json")[0]
+    return read_run_record(directory)[0]
 
 
 def last_step(directory: Path) -> int | None:

@@ -1,9 +1,10 @@
 """Whether a directory holds the run that is asked for, and what differs if it does not."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cattrs
 
@@ -13,7 +14,7 @@ LISTED = 20
 """At most this many differences are listed in a message."""
 SHORT_LIST = 8
 """Lists up to this length are shown whole if they differ; of longer ones the items that differ."""
-
+Config = TypeVar("Config")
 
 READING = {"skip_unreadable": False, "workers": 0}
 """Fields of `DataConfig` that change no example, and their defaults."""
@@ -26,6 +27,42 @@ class RunDirectoryError(UserError):
 def plain(config: Any) -> Any:
     """The configuration as it comes back from JSON."""
     return json.loads(json.dumps(cattrs.unstructure(config)))
+
+
+def structured(config: Any, config_class: type[Config], path: Path) -> Config:
+    """The configuration that `plain` was given; fields that it lacks have their defaults.
+
+    Raises:
+        RunDirectoryError: the class has other fields, or refuses a value.
+    """
+    try:
+        return cattrs.Converter(forbid_extra_keys=True).structure(config, config_class)
+    except cattrs.BaseValidationError as error:
+        refused: BaseException | None = error.subgroup(UserError)
+        while isinstance(refused, BaseExceptionGroup):
+            refused = refused.exceptions[0]
+        if refused:
+            raise _refused_today(path, refused) from None
+        details = "; ".join(cattrs.transform_error(error))
+        raise RunDirectoryError(
+            f"{path} is not of this experiment, or of another version: {details}"
+        ) from None
+
+
+@contextmanager
+def as_stored(path: Path) -> Iterator[None]:
+    """Let an error about a value say that it stands in a config.json."""
+    try:
+        yield
+    except (TypeError, ValueError, UserError) as error:
+        raise _refused_today(path, error) from None
+
+
+def _refused_today(path: Path, error: BaseException) -> RunDirectoryError:
+    return RunDirectoryError(
+        f"{path} holds a value that is refused today: {error}. Use the version that wrote it, at "
+        "the commit that it names, or start a new run"
+    )
 
 
 def decisive(config: Any) -> Any:
@@ -48,7 +85,8 @@ def check_same(
     asked = {"sweep": []} | identity
     there = {"sweep": []} | {name: saved[name] for name in asked if name in saved}
     if config_class is not None and "config" in there:
-        there["config"] = _completed(there["config"], config_class)
+        with suppress(RunDirectoryError):  # its differences are listed
+            there["config"] = plain(structured(there["config"], config_class, directory))
     for one in (asked, there):
         one["config"] = decisive(one.get("config"))
     _refuse(directory, "is a run with another configuration", differences(there, asked))
@@ -62,14 +100,6 @@ def check_same(
         )
     ]
     _refuse(directory, "was trained on data that have changed since", lines)
-
-
-def _completed(config: Any, config_class: type) -> Any:
-    """A saved configuration with the defaults of fields that it lacks."""
-    try:
-        return plain(cattrs.Converter(forbid_extra_keys=True).structure(config, config_class))
-    except (KeyError, cattrs.BaseValidationError):
-        return config  # its differences are listed
 
 
 def _refuse(directory: Path, reason: str, lines: Sequence[str]) -> None:

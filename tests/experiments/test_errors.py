@@ -114,7 +114,7 @@ def test_overwrite_removes_what_the_run_wrote_and_nothing_else(error, tmp_path):
     error(*SMOKE, *NOT_TO_START, "--name", "mine")
     saved = read_record(run / "config.json")
     # A member is a name; a path in its place would lead out of the run.
-    saved["networks"] |= {"member": {}, "../outside": {}}
+    saved["networks"] |= {"member": saved["networks"][""], "../outside": saved["networks"][""]}
     write_kept_record(run / "config.json", saved)
     for folder in (run, run / "member", run / "rates", outside):
         (folder / "checkpoints" / "3").mkdir(parents=True)
@@ -153,6 +153,10 @@ def test_resume_of_what_cannot_be_resumed(error, tmp_path):
     assert "seed: there 0, asked 7" in message
     message = error("--resume", str(tmp_path / "resnet_cifar" / "mine"), "--overwrite")
     assert "--overwrite would delete it" in message
+    path = tmp_path / "resnet_cifar" / "mine" / "config.json"
+    write_kept_record(path, read_record(path) | {"seed": -1})
+    message = error("--resume", str(path.parent))
+    assert "config.json holds a value that is refused today" in message and "got -1" in message
     assert (tmp_path / "resnet_cifar" / "mine" / "config.json").exists()
 
 

@@ -2,15 +2,25 @@
 
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cnn_jax.durable import DamagedFile, read_record, write_kept_record
+from cnn_jax.run_record import NoRunRecord
+from cnn_jax.training import TrainingConfig
 from experiments.tools import run_directory
-from experiments.tools.run_directory import claim, identity, load_config, read_config
+from experiments.tools.run_directory import (
+    claim,
+    identity,
+    load_config,
+    load_rates,
+    read_config,
+)
 from experiments.tools.same_run import RunDirectoryError
+from experiments.tools.saved_runs import read_runs
 
 
 @dataclass(frozen=True)
@@ -22,6 +32,11 @@ class Part:
 class Config:
     depth: int = 2
     part: Part = field(default_factory=Part)
+
+
+@dataclass(frozen=True)
+class Bounded:
+    training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
 def start(directory: Path, config: Config = Config(), **options: Any) -> list[str]:
@@ -94,6 +109,48 @@ def test_a_field_that_is_newer_than_the_run_has_its_default(tmp_path: Path) -> N
     assert load_config(Config, tmp_path) == (Config(), 0)
     with pytest.raises(RunDirectoryError, match="config.part.width: there 3, asked 4"):
         start(tmp_path, Config(part=Part(4)))
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        *(("experiment", 3), ("config", [1]), ("seed", "x"), ("data", None), ("sweep", "abc")),
+        *(("networks", []), ("networks", {"": None}), ("networks", {"a": {"task": {}, "data": 3}})),
+        *(("earlier", {}), ("resumed", 5)),
+    ],
+)
+def test_a_config_with_an_entry_of_another_type_is_not_one_of_a_run(
+    tmp_path: Path, entry: str, value: Any
+) -> None:
+    start(tmp_path)
+    path = tmp_path / "config.json"
+    write_kept_record(path, read_config(tmp_path) | {entry: value})
+    for reads in (start, partial(load_config, Config), load_rates, read_runs):
+        with pytest.raises(NoRunRecord, match=rf"config\.json is not one of a run: .*{entry}"):
+            reads(tmp_path)
+    with pytest.raises(RunDirectoryError, match="holds no run"):
+        start(tmp_path, overwrite=True)
+
+
+@pytest.mark.parametrize("entry", ["experiment", "config", "seed"])
+def test_a_config_without_an_entry_is_not_one_of_a_run(tmp_path: Path, entry: str) -> None:
+    start(tmp_path)
+    saved = read_config(tmp_path)
+    del saved[entry]
+    write_kept_record(tmp_path / "config.json", saved)
+    with pytest.raises(NoRunRecord, match=f"it has no entry {entry}"):
+        start(tmp_path)
+
+
+def test_a_stored_value_that_is_refused_today(tmp_path: Path) -> None:
+    same = identity("mine", Bounded(), 0, {"name": "digits", "title": "digits"})
+    same["config"]["training"]["accumulate"] = 0
+    claim(tmp_path, same, {}, config_class=Bounded)
+    with pytest.raises(RunDirectoryError, match="refused today: TrainingConfig.accumulate must be"):
+        load_config(Bounded, tmp_path)
+    same["config"]["training"]["accumulate"] = 1
+    with pytest.raises(RunDirectoryError, match="config.training.accumulate: there 0, asked 1"):
+        claim(tmp_path, same, {}, config_class=Bounded)
 
 
 def test_a_resume_adds_what_is_new_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

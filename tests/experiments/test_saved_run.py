@@ -14,6 +14,7 @@ from cnn_jax import description, load_run
 from cnn_jax.description import DescriptionError
 from cnn_jax.durable import DamagedFile, read_record, write_kept_record
 from cnn_jax.errors import ConfigError, UserError
+from cnn_jax.run_record import NoRunRecord
 from cnn_jax.tasks import Reconstruction
 from cnn_jax.training import Checkpoints, OptimizerConfig, TrainingConfig, train
 from experiments import autoencoder, linear_features, mlp_regression
@@ -79,6 +80,46 @@ def test_a_run_comes_back_to_the_bit(trained):
     np.testing.assert_allclose(logits[0], result.outputs("test")[0], rtol=1e-4, atol=1e-4)
     devices = {leaf.devices().pop() for leaf in jax.tree.leaves(network.variables)}
     assert devices == {jax.devices()[0]}
+
+
+def test_weights_that_are_not_finite_are_named(trained, tmp_path):
+    directory, result = trained
+    network = read_record(directory / "config.json")["networks"][""]
+    kernel, bias = (np.array(result.variables["params"]["head"][n]) for n in ("kernel", "bias"))
+    kernel[0, :2], bias[:] = np.nan, np.inf
+    claim(tmp_path, identity("mine", {}, 0, {}), {"": network})
+    checkpoints = Checkpoints(tmp_path / "checkpoints", best_metric="accuracy")
+    params = {"head": {"kernel": kernel, "bias": bias}}
+    checkpoints.save(1, {"state": {"params": params, "model_state": {}}})
+    checkpoints.close()
+    named = (
+        r"1 steps, are not finite: params/head/bias has 10 of 10 .*; params/head/kernel has 2 of"
+    )
+    with pytest.warns(UserWarning, match=named):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("part", "description", "message"),
+    [
+        ("preprocessing", {"std": [0.0]}, r"Preprocessing refuses .*\.std must be more than 0"),
+        ("task", {"label_smoothing": 5.0}, "Classification refuses the fields .* got 5.0"),
+    ],
+)
+def test_stored_values_that_are_refused_today(copied, part, description, message):
+    networks = read_record(copied / "config.json")["networks"]
+    networks[""][part]["fields"] |= description
+    change(copied, networks=networks)
+    with pytest.raises(DescriptionError, match=message):
+        load_run(copied)
+
+
+def test_a_task_that_is_none_is_told(copied):
+    networks = read_record(copied / "config.json")["networks"]
+    networks[""]["task"] = networks[""]["preprocessing"]
+    change(copied, networks=networks)
+    with pytest.raises(NoRunRecord, match="its task is a Preprocessing"):
+        load_run(copied)
 
 
 def kernel(network):
@@ -305,7 +346,7 @@ def test_a_sweep_that_has_not_ended_is_said(copied):
 def test_a_damaged_config_is_said(copied, text):
     (copied / "config.json").write_text(text)
     (copied / "config.copy.json").unlink()
-    with pytest.raises(UserError, match=r"config.json( does not describe|: )"):
+    with pytest.raises(UserError, match=r"config.json(: | is not one of a run)"):
         load_run(copied)
 
 

@@ -9,6 +9,7 @@ from numpy.testing import assert_array_equal
 
 from cnn_jax.data.decode import centre_square, decode_image
 from cnn_jax.data.tfds_writer import encode_png
+from cnn_jax.errors import UserError
 from cnn_jax.pretrained import Preprocessing
 from tests.references.preprocessing import CASES, image
 from tests.references.record_preprocessing import torchvisions
@@ -95,3 +96,12 @@ def test_a_run_sees_what_its_data_set_gave_it(resize, shorter):
         image = random.integers(0, 256, shape, dtype=np.uint8)
         expected = decode_image(encode_png(image), 3, centre_square(8, shorter))
         assert_array_equal(Preprocessing(resize, 8).resize_and_crop(image), expected)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"std": (0.0, 1.0, 1.0)}, {"std": (1.0,)}, {"crop": 0}, {"crop": (8, 0)}, {"resize": -1}],
+)
+def test_values_that_make_no_image_are_refused(fields):
+    with pytest.raises(UserError, match=r"got \(|got 0|got -1"):
+        Preprocessing(**fields)
