@@ -45,17 +45,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="slow: run with --full"))
 
 
-MOST_MEMORY = 4 * 2**30
-"""Bytes that a process of the tests may hold before it drops its compiled programs."""
-
-
 @pytest.fixture(autouse=True)
 def few_programs() -> Iterator[None]:
-    """Drops the compiled programs of earlier tests once the process is large."""
+    """Drops the compiled programs of earlier tests where the process is large and has grown."""
     yield
-    statm = Path("/proc/self/statm")
-    if statm.exists() and int(statm.read_text().split()[1]) * resource.getpagesize() > MOST_MEMORY:
+    if _Memory.resident() > max(3 * 2**30, _Memory.dropped_at + 2**30):
         jax.clear_caches()
+        _Memory.dropped_at = _Memory.resident()
+
+
+class _Memory:
+    """Bytes in memory. Not all of those of dropped programs are given back to the system."""
+
+    dropped_at = 0
+
+    @staticmethod
+    def resident() -> int:
+        statm = Path("/proc/self/statm")
+        return int(statm.read_text().split()[1]) * resource.getpagesize() if statm.exists() else 0
 
 
 @pytest.fixture
