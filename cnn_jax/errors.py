@@ -45,6 +45,10 @@ def check_range(
                 expected += f" and at most {largest:,}"
             # No ValueError: tyro would show it in a box, with line breaks.
             raise UserError(
-                f"{type(config).__name__}.{name} must be {expected}, got {value} (on a command "
-                f"line: the flag that ends in {name.replace('_', '-')})"
+                f"{type(config).__name__}.{name} must be {expected}, got {value} ({flag_of(name)})"
             )
+
+
+def flag_of(name: str) -> str:
+    """Where a field of a configuration is found on a command line."""
+    return f"on a command line: the flag that ends in {name.replace('_', '-')}"

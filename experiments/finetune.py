@@ -35,6 +35,7 @@ from cnn_jax.training import (
     OptimizerConfig,
     Result,
     TrainingConfig,
+    check_durations,
     compute_dtype,
     make_plan,
     to_steps,
@@ -121,6 +122,7 @@ class Config:
         check_range(self, 0, 1, mean=self.mean)
         check_range(self, 0, 1, above=True, std=self.std)
         check_range(self, 1, labels=self.labels)
+        check_durations(self, head_duration=self.head_duration)
 
 
 SMOKE = replace(

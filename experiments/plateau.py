@@ -23,6 +23,7 @@ from cnn_jax.training import (
     OptimizerConfig,
     Result,
     TrainingConfig,
+    check_durations,
     compute_dtype,
 )
 from cnn_jax.visual import compared_curves
@@ -49,6 +50,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_range(self, 1, hidden=self.hidden)
+        check_durations(self, milestones=self.milestones)
 
 
 SMOKE = replace(

@@ -27,6 +27,7 @@ from cnn_jax.training import (
     OptimizerConfig,
     Result,
     TrainingConfig,
+    check_durations,
     compute_dtype,
 )
 from cnn_jax.training.experiment import Variables
@@ -90,6 +91,8 @@ class Config:
         check_range(self, 1, images=self.images)
         check_range(self, 0, unlabelled=self.unlabelled)
         check_range(self, 1, widths=self.widths, batch_sizes=self.batch_sizes, hidden=self.hidden)
+        check_durations(self, pretraining=self.pretraining)
+        check_durations(self, batch_sizes_duration=self.batch_sizes_duration)
 
 
 SMOKE = replace(

@@ -3,7 +3,7 @@
 from cnn_jax.training.airbench_muon import airbench_muon, orthogonalize
 from cnn_jax.training.checkpoint import Checkpoints
 from cnn_jax.training.control import Control, ControlConfig, adapt, init_control
-from cnn_jax.training.duration import to_steps
+from cnn_jax.training.duration import check_durations, to_steps
 from cnn_jax.training.experiment import (
     CheckedTask,
     Experiment,
@@ -90,6 +90,7 @@ __all__ = [
     "Variables",
     "adapt",
     "airbench_muon",
+    "check_durations",
     "compute_dtype",
     "decay_mask",
     "evaluated_params",

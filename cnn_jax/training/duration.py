@@ -1,10 +1,31 @@
 """Durations: "10 epochs", "64000 steps" or "3.2e6 examples"."""
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
-from cnn_jax.errors import LARGEST, ConfigError
+from cnn_jax.errors import LARGEST, ConfigError, UserError, flag_of
 
 UNITS = ("steps", "epochs", "examples")
+
+
+def check_durations(config: Any, **fields: str | Sequence[str]) -> None:
+    """Raise UserError unless the fields of a configuration are durations.
+
+    Args:
+        config: the dataclass, named in the message.
+        fields: the durations by name, one or several.
+    """
+    for name, field in fields.items():
+        for duration in (field,) if isinstance(field, str) else field:
+            try:
+                # The data are not known yet: the fewest steps that it can be.
+                to_steps(duration, batch_size=LARGEST, steps_per_epoch=1)
+            except ConfigError as error:
+                # No ValueError: tyro would show it in a box, with line breaks.
+                raise UserError(
+                    f"{type(config).__name__}.{name}: {error} ({flag_of(name)})"
+                ) from None
 
 
 def to_steps(duration: str, *, batch_size: int, steps_per_epoch: int) -> int:

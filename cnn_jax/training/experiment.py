@@ -11,6 +11,7 @@ from jaxtyping import Array, Key, PyTree
 from cnn_jax.data import Dataset, Spec
 from cnn_jax.errors import check_range
 from cnn_jax.training.control import ControlConfig
+from cnn_jax.training.duration import check_durations
 from cnn_jax.training.optimizers import OptimizerConfig
 from cnn_jax.training.plan import Plan
 from cnn_jax.training.program import Program, Variables
@@ -115,6 +116,10 @@ class TrainingConfig:
         check_range(self, 1, batch_size=self.batch_size, eval_batch_size=self.eval_batch_size)
         check_range(self, 1, accumulate=self.accumulate)
         check_range(self, 0, 1, ema_decay=self.ema_decay)
+        check_durations(self, duration=self.duration, evaluate_every=self.evaluate_every)
+        check_durations(self, save_every=self.save_every)
+        if self.log_every != "auto":
+            check_durations(self, log_every=self.log_every)
 
 
 def compute_dtype(precision: Precision) -> Any:

@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from cnn_jax.errors import ConfigError, check_range
+from cnn_jax.training.duration import check_durations
 
 Schedule = Callable[[Any], Any]
 
@@ -50,6 +51,7 @@ class OptimizerConfig:
         check_range(self, 0, weight_decay=self.weight_decay, clip_norm=self.clip_norm)
         check_range(self, 0, 1, warmup_factor=self.warmup_factor, decay_factor=self.decay_factor)
         check_range(self, 0, 1, momentum=self.momentum)
+        check_durations(self, warmup=self.warmup, milestones=self.milestones)
 
 
 def make_schedule(

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from cnn_jax.errors import ConfigError, check_range
+from cnn_jax.errors import ConfigError, UserError, check_range
 from cnn_jax.training.checkpoint import Checkpoints
 from cnn_jax.training.experiment import Experiment, Result
 from cnn_jax.training.optimizers import OptimizerConfig
@@ -34,7 +34,7 @@ class SweepConfig:
         rates = self.learning_rate
         check_range(self, 0, above=True, learning_rate=rates)
         if len(set(rates)) < len(rates):
-            raise ConfigError(f"the learning rates of a sweep must differ, got {rates}")
+            raise UserError(f"the learning rates of a sweep must differ, got {rates}")
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,8 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         check_range(self, 0, seed=self.seed)
-        if len(self.name.encode(errors="replace")) > LONGEST_NAME or "/" in self.name:
+        too_long = len(self.name.encode(errors="replace")) > LONGEST_NAME
+        if too_long or "/" in self.name or self.name in (".", ".."):
             raise UserError(
                 f"--name must name a folder, in at most {LONGEST_NAME} bytes, got {self.name!r}"
             )

@@ -41,7 +41,7 @@ from rich.table import Table
 
 from cnn_jax import load_run
 from cnn_jax.data import DataConfig, load_dataset
-from cnn_jax.errors import UserError
+from cnn_jax.errors import UserError, check_range
 from cnn_jax.models import MLP
 from cnn_jax.pretrained import Network
 from cnn_jax.tasks import Classification
@@ -75,6 +75,9 @@ class Config:
     )
     control: ControlConfig = field(default_factory=ControlConfig)
 
+    def __post_init__(self) -> None:
+        check_range(self, 1, hidden=self.hidden)
+
 
 def build(config: Config) -> Experiment:
     """The training, with one figure, which costs little."""
@@ -99,6 +102,9 @@ class Options:
     """Pattern of the files that are damaged, as paths in the run's directory."""
     seed: int = 0
     """Seed of the random bytes and of the places of flipped bits."""
+
+    def __post_init__(self) -> None:
+        check_range(self, 0, seed=self.seed)
 
 
 @dataclass(frozen=True)

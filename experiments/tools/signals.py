@@ -28,7 +28,9 @@ from typing import Any, Literal, get_args
 import tyro
 from rich.table import Table
 
+from cnn_jax.data.load import MOST_WORKERS
 from cnn_jax.data.stream import STOP_SIGNALS
+from cnn_jax.errors import check_range
 from cnn_jax.training.signals import INTERRUPTED
 from experiments.tools.console import standard_console
 from experiments.tools.kill_and_resume import differences
@@ -59,6 +61,10 @@ class Options:
     """Length of the training."""
     workdir: str = ""
     """Directory in which the runs are kept; a temporary one by default."""
+
+    def __post_init__(self) -> None:
+        check_range(self, 0, MOST_WORKERS, workers=self.workers)
+        check_range(self, 1, steps=self.steps)
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def test_a_task_that_is_none_is_told(copied):
     networks = read_record(copied / "config.json")["networks"]
     networks[""]["task"] = networks[""]["preprocessing"]
     change(copied, networks=networks)
-    with pytest.raises(NoRunRecord, match="its task is a Preprocessing"):
+    with pytest.raises(NoRunRecord, match="Preprocessing is no task"):
         load_run(copied)
 
 

@@ -78,12 +78,34 @@ def test_no_number_is_without_bounds():
     assert count > 90  # all were found
 
 
-@pytest.mark.parametrize("name", ["x" * 300, "a/b", "../b"])
+@pytest.mark.parametrize("name", ["x" * 300, "a/b", "../b", ".", ".."])
 def test_a_name_is_that_of_a_folder(name):
     from experiments.tools.command_line import RunOptions
 
     with pytest.raises(UserError, match="--name must name a folder, in at most 200 bytes"):
         RunOptions(name=name)
+
+
+DURATIONS = ("duration", "pretraining", "milestones", "warmup")
+"""What the names of fields that are durations end in, besides "every"."""
+
+
+def duration_fields():
+    for config in configurations():
+        hints = typing.get_type_hints(config)
+        for field in dataclasses.fields(config):
+            if "str" in str(hints[field.name]) and field.name.endswith((*DURATIONS, "every")):
+                yield config, field.name, hints[field.name] is not str
+
+
+def test_no_duration_is_without_a_check():
+    found = list(duration_fields())
+    assert len(found) >= 10  # all were found
+    for config, name, in_tuple in found:
+        for value in ("10 parsecs", "-1 steps", "nan epochs", "3e9 steps", "1e400 examples"):
+            with pytest.raises(UserError, match=f"{config.__name__}.{name}: {value!r} is ") as told:
+                config(**{name: (value,) if in_tuple else value})
+            assert f"the flag that ends in {name.replace('_', '-')}" in str(told.value)
 
 
 @pytest.mark.parametrize(
