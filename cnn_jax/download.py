@@ -20,6 +20,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from cnn_jax.durable import set_aside
 from cnn_jax.errors import UserError
 from cnn_jax.extras import extra
 
@@ -155,8 +156,9 @@ def _head(url: str, seconds: float) -> Any:
 
 
 def download(published: PublishedFile, folder: Path, mirrors: Sequence[str] = ()) -> Path:
-    """Download a file to a folder and return its path. An existing file is checked.
+    """Download a file to a folder and return its path.
 
+    A file of that name that is not the published one is renamed to "<filename>.damaged".
     Received bytes are kept in "<filename>.part", where a later call continues. The mirrors are
     tried in order, each as long as it delivers more bytes.
 
@@ -176,6 +178,8 @@ def download(published: PublishedFile, folder: Path, mirrors: Sequence[str] = ()
         for mirror in mirrors or published.mirrors:
             failure = _fetch(mirror + published.filename, published, part)
             if not failure:
+                if target.exists():
+                    set_aside(target)
                 os.replace(part, target)
                 return target
             failures.append(f"{mirror}: {failure}")

@@ -40,6 +40,13 @@ def test_download(web_server, tmp_path):
     assert len(web_server.log) == requests
 
 
+def test_another_file_of_that_name_is_set_aside(web_server, tmp_path):
+    web_server.files["data.gz"] = CONTENT
+    (tmp_path / "data.gz").write_bytes(b"a user's own")
+    assert download(published(web_server.address), tmp_path).read_bytes() == CONTENT
+    assert (tmp_path / "data.gz.damaged").read_bytes() == b"a user's own"
+
+
 def test_it_continues_where_it_was_broken_off(web_server, tmp_path):
     web_server.files["data.gz"] = CONTENT
     (tmp_path / "data.gz.part").write_bytes(CONTENT[:100_000])

@@ -39,14 +39,20 @@ LATEST = 2
 def check_path(directory: Path) -> None:
     """Raise UserError for a path below which checkpoints would be written without their arrays.
 
-    Orbax searches its own files by patterns that begin with the path.
+    Orbax searches its own files by patterns that begin with the path, and TensorStore takes UTF-8.
     """
     path = str(directory.resolve())
     if found := sorted(set("*?[]\\") & set(path)):
         raise UserError(
-            f"no checkpoints can be kept in {path}: its name has {' and '.join(found)}, which "
-            "Orbax reads as a pattern; choose a directory without any of * ? [ ] \\"
+            f"no checkpoints can be kept or read in {path}: its name has {' and '.join(found)}, "
+            "which Orbax reads as a pattern; choose a directory without any of * ? [ ] \\"
         )
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"no checkpoints can be kept or read in {path!r}: its name is not UTF-8; choose another"
+        ) from None
 
 
 class Checkpoints:
@@ -58,7 +64,7 @@ class Checkpoints:
         higher_is_better: whether the best checkpoint has the highest metric or the lowest.
 
     Raises:
-        UserError: a path with one of the characters * ? [ ] \, see `check_path`.
+        UserError: a path with one of the characters * ? [ ] \, or that is not UTF-8.
     """
 
     def __init__(self, directory: Path, *, best_metric: str, higher_is_better: bool = True) -> None:

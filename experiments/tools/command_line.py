@@ -27,7 +27,8 @@ class RunOptions:
     seed: int = 0
     """Decides initialization, order of examples and augmentation."""
     parallel: Mode = "auto"
-    """How a step is spread over devices: jit (one program over a mesh) or pmap; auto is jit."""
+    """How a step is spread over devices: jit (one program over a mesh) or pmap; auto is jit. Both
+    compute the same, except that DropOut draws other masks under pmap, for each device its own."""
     smoke: bool = False
     """Use a configuration of a few steps as the defaults, to check that everything works."""
     workdir: str = "runs"

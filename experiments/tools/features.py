@@ -147,6 +147,8 @@ def _run(options: Options, console: Console) -> None:
     network = load_network(options.network)
     folder = output_folder(options.output, "features", network.title)
     shapes = feature_shapes(network.model, network.preprocessing.image_shape)
+    if not shapes:
+        raise ConfigError(f"{network.title}: the network has no layers before its output")
     layer = options.layer or list(shapes)[-1]
     check_feature(layer, shapes)
     features = partial(

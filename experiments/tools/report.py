@@ -10,6 +10,7 @@ from rich.table import Table
 
 from cnn_jax.training import Result, is_primary
 from cnn_jax.visual import NothingToDraw, save_figure
+from experiments.tools.messages import say
 
 Compare = Callable[[Mapping[str, Result]], Mapping[str, Any]]
 
@@ -49,7 +50,8 @@ def draw_comparison(
 def note(console: Console, text: str) -> None:
     """Tell the user something that is no error."""
     if is_primary():
-        console.print(f"[yellow]note:[/] {escape(text)}", highlight=False, soft_wrap=True)
+        console.print("[yellow]note:[/]", end=" ")
+        say(console, text)
 
 
 def final_table(title: str, results: Mapping[str, Result]) -> Table:

@@ -44,7 +44,7 @@ from experiments.tools.console import standard_console
 from experiments.tools.describe_run import describe_networks
 from experiments.tools.failed_writes import tell_once
 from experiments.tools.figures import figure_heading
-from experiments.tools.messages import say, user_errors
+from experiments.tools.messages import printable, say, user_errors
 from experiments.tools.rate_sweep import only_experiment, run_sweep
 from experiments.tools.report import Compare, draw_comparison, draw_figures, final_table, note
 from experiments.tools.same_run import as_stored
@@ -170,8 +170,8 @@ def _run(
             heading = figure_heading(f"{experiment}/{directory.name}", *study.values())
             draw_comparison(compare, results, directory / "figures", console, heading=heading)
     if is_primary():
-        console.print(final_table(f"{experiment}: {dataset.title}", results))
-        place = escape(str(directory))
+        console.print(final_table(printable(f"{experiment}: {dataset.title}"), results))
+        place = escape(printable(directory))
         _say(console, f"[dim]see {place}: metrics.csv, summary.json, figures/*.png[/]")
     return results
 
@@ -192,7 +192,7 @@ def _run_all(
             directory / member,
             parallel,
             options,
-            title=f"{member or run_name.partition('/')[0]}: {one.dataset.title}",
+            title=printable(f"{member or run_name.partition('/')[0]}: {one.dataset.title}"),
             heading=figure_heading("/".join(filter(None, (run_name, member))), one),
             console=console,
             earlier=results,
@@ -317,13 +317,13 @@ def _announce(
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
     count = parallel.num_devices
     devices = f"{count} {jax.devices()[0].device_kind} device{'s' if count > 1 else ''}"
-    title = escape(dataset.title)
+    title = escape(printable(dataset.title))
     _say(console, f"[bold]{experiment}[/]  {title}: {sizes}  ({devices}, {parallel.mode})")
     if jax.default_backend() == "cpu":
         _say(console, f"[dim]{onednn.status()}[/]")
     for text in dataset.notes:
         note(console, text)
-    _say(console, f"[dim]writes to {escape(str(directory))}[/]")
+    _say(console, f"[dim]writes to {escape(printable(directory))}[/]")
 
 
 def _say(console: Console, text: str) -> None:

@@ -1,6 +1,7 @@
 """What a user can get wrong is told in one clear message, without a traceback, with status 2."""
 
 import errno
+import logging
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from jax.experimental import multihost_utils
 from cnn_jax.data import DataConfig
 from cnn_jax.durable import read_record, write_kept_record
 from cnn_jax.training import Checkpoints, Runner
+from experiments.tools.failed_writes import tell_once
 from experiments.tools.run_directory import default_name, identity
 
 SMOKE = ("--smoke", "--data.name", "digits")
@@ -242,6 +244,20 @@ def test_how_data_are_read_makes_no_other_run(error):
 def test_a_full_disk(error, full_disk):
     message = error(*SMOKE, *ONE_STEP, workdir=full_disk)
     assert message.count("the disk is full") == 1 and "No space left on device" in message
+
+
+def test_warnings_of_orbax_are_shown_and_its_tracebacks_are_not():
+    tell_once()
+    logger, shown = logging.getLogger("absl"), logging.Handler()
+    shown.emit = lambda record: texts.append(record.getMessage())
+    texts: list[str] = []
+    logger.addHandler(shown)
+    try:
+        logger.warning("no checkpoint found")
+        logger.error("the write failed", exc_info=OSError("full"))
+    finally:
+        logger.removeHandler(shown)
+    assert texts == ["no checkpoint found"]
 
 
 def test_a_training_that_diverges(error):

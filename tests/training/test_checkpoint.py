@@ -1,5 +1,6 @@
 """Checkpoints come back to the bit, the best and the latest two stay, others are refused."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,38 @@ def test_the_best_and_the_latest_two_are_kept(tmp_path: Path) -> None:
     best = checkpoints.restore(2, {"w": jnp.zeros(3, int)})
     checkpoints.close()
     np.testing.assert_array_equal(best["w"], [2, 2, 2])
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="names of open files are in /proc")
+def test_a_checkpoint_is_on_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, missing = set(), []
+    fsync, replace, rename = os.fsync, os.replace, Path.rename
+
+    def syncing(descriptor: int) -> None:
+        synced.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    def replacing(source: Path, target: Path) -> None:
+        if str(source) in synced:
+            synced.add(str(target))
+        replace(source, target)
+
+    def renaming(path: Path, target: Path) -> Path:
+        if path.name == "1.unfinished":
+            missing.append([str(one) for one in (path, *path.rglob("*")) if str(one) not in synced])
+            synced.discard(str(path.parent))
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(os, "replace", replacing)
+    monkeypatch.setattr(Path, "rename", renaming)
+    checkpoints = Checkpoints(tmp_path, best_metric="accuracy")
+    checkpoints.save(1, {"w": jnp.ones(3)}, {"accuracy": 0.5}, {"metrics.csv": "step\n"})
+    checkpoints.close()
+    assert missing == [[]]  # of the one renaming
+    assert str(tmp_path) in synced  # after it
 
 
 def test_training_may_consume_what_is_being_saved(tmp_path: Path) -> None:
@@ -198,3 +231,8 @@ def test_a_path_that_is_a_pattern_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="which Orbax reads as a pattern; choose a directory"):
         Checkpoints(tmp_path / name / "checkpoints", best_metric="loss")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"run\\udcff/checkpoints': its name is not UTF-8"):
+        Checkpoints(tmp_path / "run\udcff" / "checkpoints", best_metric="loss")

@@ -9,7 +9,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from cnn_jax.data import random_crop, random_flip
 from cnn_jax.errors import ConfigError
 from cnn_jax.layers import conv2d
-from cnn_jax.models import cifar_resnet
+from cnn_jax.models import MLP, cifar_resnet
 from cnn_jax.tasks import Classification
 from cnn_jax.training import make_parallel
 from tests.tolerance import assert_close
@@ -74,6 +74,17 @@ def test_accumulated_micro_batches_are_the_batch(mode: str) -> None:
         for count in (2, 4):
             actual = advance(way, task, dataset(), 3, accumulate=count)
             assert_close(actual, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_dropout_draws_a_mask_for_each_device_under_pmap_alone() -> None:
+    task = Classification(MLP(hidden=(32,), num_classes=4, dropout=0.5))
+    with jax.enable_x64(True):
+        results = {name: advance(way, task, dataset(), 2) for name, way in ways().items()}
+        again = advance(make_parallel("pmap"), task, dataset(), 2)
+    assert_close(results["jit"], results["one device"], rtol=1e-9, atol=1e-12)
+    assert_close(again, results["pmap"], rtol=1e-9, atol=1e-12)
+    kernel, other = (results[mode][0]["params"]["head"]["kernel"] for mode in ("jit", "pmap"))
+    assert np.max(np.abs(kernel - other)) > 1e-3
 
 
 def test_sums_over_devices_all_stand_in_the_main_program() -> None:
