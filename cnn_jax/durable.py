@@ -58,6 +58,17 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def read_file(path: Path) -> bytes:
+    """The content of a regular file: reading a pipe or a device could take for ever.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return path.read_bytes()
+
+
 def set_aside(path: Path) -> Path:
     """Rename a damaged file or directory to ``<name>.damaged``, numbered if that is there."""
     names = (f"{path.name}.damaged" + (f"-{n}" if n > 1 else "") for n in count(1))
@@ -80,7 +91,7 @@ def read_record(path: Path) -> dict[str, Any]:
         DamagedFile: it is not there, is no JSON object, or has changed since it was written.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_file(path).decode())
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedFile(f"cannot read {path}: {error}") from None
     if not isinstance(value, dict):

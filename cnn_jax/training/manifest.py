@@ -53,6 +53,8 @@ def _files(directory: Path) -> dict[str, str]:
 
 
 def _check(path: Path, digest: str) -> None:
+    if path.exists() and not path.is_file():
+        raise DamagedFile(f"cannot read {path}: not a regular file")
     try:
         now = _digest(path)
     except OSError as error:

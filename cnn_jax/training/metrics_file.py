@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cnn_jax.durable import DamagedFile, set_aside, write_text
+from cnn_jax.durable import DamagedFile, read_file, set_aside, write_text
 
 Row = dict[str, Any]
 COLUMNS = ("step", "epoch", "split")
@@ -75,7 +75,7 @@ def read_metrics(path: Path) -> list[Row]:
         DamagedFile: it cannot be read.
     """
     try:
-        text = path.read_bytes().decode()
+        text = read_file(path).decode()
     except (OSError, ValueError) as error:
         raise DamagedFile(f"cannot read {path}: {error}; a resumed run mends it") from None
     return _parse(text, path)
@@ -83,8 +83,8 @@ def read_metrics(path: Path) -> list[Row]:
 
 def _damage(path: Path, record: str) -> str:
     """What is wrong with a file that should begin with the record; "" if nothing is."""
-    if path.is_dir():
-        return "is a directory"
+    if path.exists() and not path.is_file():
+        return "is not a regular file"
     if not record:
         return ""  # what is there belongs to no checkpoint
     if not path.exists():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cnn_jax import pretrained
 from cnn_jax.data.decode import LONGEST_SIDE
+from cnn_jax.durable import read_file
 from cnn_jax.errors import ConfigError, UserError, check_range
 from cnn_jax.models import create_model, example_shape
 from cnn_jax.models.registry import IMAGENET
@@ -155,7 +156,7 @@ def class_names(config: NetworkConfig) -> tuple[str, ...]:
         default = getattr(create_model(config.model), "num_classes", 1)
         return numbered(config.num_classes or default)
     try:
-        lines = Path(config.classes).expanduser().read_text(encoding="utf-8").splitlines()
+        lines = read_file(Path(config.classes).expanduser()).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the class names in {config.classes}: {error}") from None
     names = tuple(line.strip() for line in lines if line.strip())

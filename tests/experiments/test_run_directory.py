@@ -1,6 +1,7 @@
 """What config.json, its copy and the directory of a run survive, and what is refused."""
 
 import json
+import os
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -54,7 +55,7 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("damage", [*DAMAGE, "removed", "directory", "another seed"])
+@pytest.mark.parametrize("damage", [*DAMAGE, "removed", "directory", "pipe", "another seed"])
 def test_a_damaged_config_is_mended_from_its_copy(tmp_path: Path, damage: str) -> None:
     start(tmp_path)
     path = tmp_path / "config.json"
@@ -65,6 +66,8 @@ def test_a_damaged_config_is_mended_from_its_copy(tmp_path: Path, damage: str) -
         path.unlink()
     if damage == "directory":
         path.mkdir()
+    elif damage == "pipe":
+        os.mkfifo(path)
     elif damage in DAMAGE:
         path.write_bytes(DAMAGE[damage])
     assert load_config(Config, tmp_path) == (Config(), 0)  # which changes nothing

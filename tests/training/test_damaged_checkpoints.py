@@ -1,5 +1,6 @@
 """A checkpoint that is not as it was written is found, set aside and never loaded."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -74,7 +75,9 @@ def test_one_flipped_bit_is_found_in_every_file(copied: Path) -> None:
     checkpoints.close()
 
 
-@pytest.mark.parametrize("damage", ["flipped", "removed", "empty", "directory", "manifest", "all"])
+@pytest.mark.parametrize(
+    "damage", ["flipped", "removed", "empty", "directory", "pipe", "manifest", "all"]
+)
 def test_a_damaged_one_is_set_aside_and_the_one_before_is_the_latest(
     copied: Path, damage: str
 ) -> None:
@@ -92,6 +95,8 @@ def test_a_damaged_one_is_set_aside_and_the_one_before_is_the_latest(
         path.unlink()
         if damage == "directory":
             path.mkdir()
+        elif damage == "pipe":
+            os.mkfifo(path)
     before = contents(copied / "4")
     checkpoints = opened(copied)
     (line,) = checkpoints.mend()

@@ -1,6 +1,7 @@
 """metrics.csv, and what survives a kill of it."""
 
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,9 @@ def test_other_processes_have_the_rows_and_write_none(tmp_path: Path) -> None:
     assert MetricsFile(path, METRICS, writes=False).rows == []
 
 
-@pytest.mark.parametrize("damage", ["removed", "empty", "zeros", "binary", "a row", "directory"])
+@pytest.mark.parametrize(
+    "damage", ["removed", "empty", "zeros", "binary", "a row", "directory", "pipe"]
+)
 def test_a_damaged_file_is_set_aside_and_written_anew(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "metrics.csv"
     file = MetricsFile(path, METRICS)
@@ -87,9 +90,11 @@ def test_a_damaged_file_is_set_aside_and_written_anew(tmp_path: Path, damage: st
     contents = {"empty": b"", "zeros": bytes(80), "binary": b"\xff\x80", "a row": whole[:-9]}
     if damage == "directory":
         path.mkdir()
+    elif damage == "pipe":
+        os.mkfifo(path)
     elif damage in contents:
         path.write_bytes(contents[damage])
-    if damage in ("empty", "zeros", "binary", "directory"):
+    if damage in ("empty", "zeros", "binary", "directory", "pipe"):
         with pytest.raises(DamagedFile, match="cannot read .*metrics.csv"):
             read_metrics(path)
     resumed = MetricsFile(path, METRICS, record=record)
