@@ -8,8 +8,10 @@ from typing import Any
 from cnn_jax.durable import copy_of, read_kept_record
 from cnn_jax.errors import UserError
 
+Types = Mapping[str, type | UnionType]
+
 NAME = "config.json"
-_ENTRIES = {
+_ENTRIES: Types = {
     "experiment": str,
     "config": dict,
     "seed": int,
@@ -21,8 +23,8 @@ _ENTRIES = {
 }
 _REQUIRED = ("experiment", "config", "seed")
 """Older versions wrote runs without the others."""
-_NETWORK = {"task": dict, "preprocessing": dict | None, "data": dict}
-_DATA = {"title": str, "class_names": list}
+_NETWORK: Types = {"task": dict, "preprocessing": dict | None, "data": dict}
+_DATA: Types = {"title": str, "class_names": list}
 
 
 class NoRunRecord(UserError):
@@ -57,7 +59,7 @@ def read_run_record(directory: Path) -> tuple[dict[str, Any], str]:
 def _check(
     path: Path,
     entries: Mapping[str, Any],
-    types: Mapping[str, type | UnionType],
+    types: Types,
     required: tuple[str, ...],
     prefix: str = "",
 ) -> None:
