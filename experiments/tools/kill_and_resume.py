@@ -64,7 +64,7 @@ INTERVALS = (
 """Saves fall between evaluations."""
 PRELOADED = ["experiments.train", "experiments.autoencoder", "sklearn.datasets"]
 """These modules import all that the experiments need."""
-POLL_SECONDS = 0.002
+POLL_SECONDS = 0.005
 PATIENCE_SECONDS = 600.0
 """Until a process is called hanging."""
 
@@ -82,7 +82,7 @@ class Kind:
 MLP = "mlp_fashion_mnist --loss softmax --hidden 16 --data.name digits"
 SOURCE = Kind(MLP)
 KINDS = {
-    "supervised": Kind("resnet_cifar --depth 8 --data.name digits"),
+    "supervised": Kind("train --model simple_cnn --data.name digits"),
     "study": Kind("mlp_regression --functions wave --widths 2 4 8 --points 256"),
     "sweep": Kind("learning_rates --hidden 16 --sweep.learning-rate 1e-3 1e-2 --data.name digits"),
     "stream": Kind(f"{MLP} --data.storage stream --data.workers 0"),
@@ -259,7 +259,7 @@ class Training:
             if time.monotonic() - started > PATIENCE_SECONDS:
                 _kill_all(process)
                 raise self._failure(process)
-            time.sleep(POLL_SECONDS)
+            process.join(POLL_SECONDS)
 
     def _failure(self, process: BaseProcess) -> TrainingFailed:
         output = "\n".join(self._output.read_text().split("\n")[-30:])

@@ -4,26 +4,24 @@
 
 A perceptron trains on a stream of handwritten digits without interruption. Others, started by the
 same command, are hit by SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU while they load,
-compile, train, evaluate and save (there twice in a row), and restarted each time. The signals go to
-the process, to its process group, or to the group of a shell that pipes it into tee, which they
-end; with and without worker processes. Each hit must end with status 75 and without a traceback,
-and lose no step; in the end all arrays and rows must equal those of the uninterrupted training to
-the bit. Otherwise the exit status is 1.
+compile, train, evaluate, save (there twice in a row) and draw, and restarted each time. The signals
+go to the process, to its process group, or to the group of a shell that pipes it into tee, which
+they end; with and without worker processes. Each hit must end with status 75 and without a
+traceback, and lose no step; in the end all arrays, rows and figures must equal those of the
+uninterrupted training to the bit. Otherwise the exit status is 1.
 """
 
 import os
-import runpy
 import shlex
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import tyro
 from rich.table import Table
@@ -31,10 +29,11 @@ from rich.table import Table
 from cnn_jax.data.stream import STOP_SIGNALS
 from cnn_jax.training.signals import INTERRUPTED
 from experiments.tools.console import standard_console
-from experiments.tools.kill_and_resume import differences
+from experiments.tools.phases import read_phases, run_telling
+from experiments.tools.same_results import differences
 
 Target = Literal["process", "group", "tee"]
-Phase = Literal["loading", "compiling", "training", "evaluating", "saving"]
+Phase = Literal["loading", "compiling", "training", "evaluating", "saving", "drawing"]
 Number = Literal["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"]
 
 STRETCH = 0.1
@@ -87,36 +86,40 @@ def hit_all(options: Options, workdir: Path) -> tuple[list[Hit], list[str]]:
         # As under nohup. What is ignored here would be ignored in the trainings too.
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
-    calm = Training(workdir, "calm", options.steps)
+    calm = Training(workdir / "calm", options.steps)
     calm.finish()
     hits, lines = [], []
     for target in options.targets:
         for workers in options.workers:
-            run = Training(workdir, f"{target}-{workers}", options.steps, target, workers)
+            run = Training(workdir / f"{target}-{workers}", options.steps, target, workers)
             for phase in options.phases:
                 hits += [run.hit(number, phase) for number in options.signals]
             run.finish()
-            lines += [f"{run.name}: {line}" for line in differences(calm.run, run.run)]
-    return hits, [line for line in lines if ": checkpoints:" not in line]
+            found = [f"{target}, {workers} workers: {line}" for line in run.differences(calm)]
+            lines += found
+    return hits, lines
 
 
 class Training:
-    """A run in a process group of its own, which announces its phases in a file."""
+    """A run in a process group of its own, which tells its phases in a file."""
 
     def __init__(
-        self, workdir: Path, name: str, steps: int, target: Target = "process", workers: int = 0
+        self, directory: Path, steps: int, target: Target = "process", workers: int = 0
     ) -> None:
-        self.name, self.run = name, workdir / "mlp_fashion_mnist" / name
+        self.run = directory / "mlp_fashion_mnist" / "run"
         self._target, self._workers = target, workers
-        self._phases, self._output = workdir / f"{name}.phases", workdir / f"{name}.txt"
+        self._phases, self._output = directory / "phases.txt", directory / "output.txt"
+        directory.mkdir(parents=True, exist_ok=True)
         flags = (
-            f"--workdir {workdir} --name {name} --loss softmax --data.name digits "
-            f"--data.storage stream --data.workers {workers} --training.batch-size 64 "
+            "--name run --loss softmax --hidden 16 --data.name digits --data.storage stream "
+            f"--data.workers {workers} --training.batch-size 64 "
             f"--training.duration {steps}steps --training.log-every 5steps "
             "--training.evaluate-every 60steps --training.save-every 10steps"
         )
-        program = f"import experiments.tools.signals as s; s.announced({str(self._phases)!r})"
-        self._command = [sys.executable, "-c", program, *flags.split()]
+        words = ["--workdir", str(directory), *flags.split()]
+        call = (str(self._phases), "experiments.mlp_fashion_mnist", words, STRETCH)
+        program = f"from {run_telling.__module__} import run_telling; run_telling(*{call!r})"
+        self._command = [sys.executable, "-c", program]
 
     def finish(self) -> None:
         """Run to the end."""
@@ -127,23 +130,33 @@ class Training:
     def hit(self, number: Number, phase: Phase) -> Hit:
         """Start or resume, and send a signal in a phase."""
         before = self._latest()
-        self._phases.write_text("")
-        process = self._start()
+        self._phases.unlink(missing_ok=True)
+        process, start = self._start(), time.monotonic()
         while not self._is_in(phase):
-            if process.poll() is not None:
+            if process.poll() is not None or time.monotonic() - start > PATIENCE:
                 said = self._output.read_text()[-3000:]
-                raise RuntimeError(f"ended before {phase}, status {process.returncode}:\n{said}")
-            time.sleep(0.002)
+                raise RuntimeError(f"not {phase}, status {process.returncode}:\n{said}")
+            time.sleep(0.005)
         start = time.monotonic()
         for _ in range(2 if phase == "saving" else 1):
             self._send(process, getattr(signal, number))
             time.sleep(STRETCH / 4)
         status = self._wait(process)
         seconds = time.monotonic() - start
-        made = [int(line.split()[1]) for line in self._phases.read_text().splitlines()]
+        made = [one.step for one in read_phases(self._phases)]
         lost = max([before, *made]) - self._latest()
         traceback = "Traceback" in self._output.read_text()
         return Hit(number, self._target, phase, self._workers, status, seconds, lost, traceback)
+
+    def differences(self, calm: "Training") -> list[str]:
+        """A line for each difference from an undisturbed training."""
+        # A stop saves at another step, so other checkpoints are kept beside the last one.
+        other = ("checkpoints/", "in one directory only")
+        return [
+            line
+            for line in differences(calm.run, self.run)
+            if not (line.startswith(other[0]) and line.endswith(other[1]))
+        ]
 
     def _start(self) -> subprocess.Popen:
         command = self._command
@@ -178,49 +191,13 @@ class Training:
             pass  # it has ended
 
     def _is_in(self, phase: Phase) -> bool:
-        if not self._phases.exists():
-            return False
-        entered = [line.split()[0] for line in self._phases.read_text().splitlines() if line]
+        entered = [one.phase for one in read_phases(self._phases)]
         # Not before the third chunk, so that there is something to lose.
         return entered.count(phase) >= (2 if phase == "training" else 1)
 
     def _latest(self) -> int:
         names = [path.name for path in self.run.glob("checkpoints/*")]
         return max((int(name) for name in names if name.isdigit()), default=0)
-
-
-def announced(phases: str) -> None:
-    """Run mlp_fashion_mnist, and write its phases, and the steps made before them, into a file."""
-    from cnn_jax.data import load
-    from cnn_jax.training import Checkpoints
-    from cnn_jax.training.runner import Runner
-
-    def tell(function: Callable, phase: Callable[..., tuple[str, int]]) -> Callable:
-        @wraps(function)
-        def told(*arguments: Any, **options: Any) -> Any:
-            name, step = phase(*arguments)
-            with open(phases, "a") as file:
-                file.write(f"{name} {step}\n")
-            time.sleep(STRETCH)
-            return function(*arguments, **options)
-
-        return told
-
-    compiled = []
-
-    def advance(_: Runner, state: Any, *rest: Any) -> tuple[str, int]:
-        compiled.append(True)
-        return "compiling" if len(compiled) == 1 else "training", int(state.step)
-
-    load._open_named = tell(load._open_named, lambda *_: ("loading", 0))
-    Runner.advance = tell(Runner.advance, advance)  # type: ignore[method-assign]
-    Runner.evaluate = tell(  # type: ignore[method-assign]
-        Runner.evaluate, lambda _, state, *rest: ("evaluating", int(state.step))
-    )
-    Checkpoints.save = tell(  # type: ignore[method-assign]
-        Checkpoints.save, lambda _, step, *rest: ("saving", step)
-    )
-    runpy.run_module("experiments.mlp_fashion_mnist", run_name="__main__", alter_sys=True)
 
 
 def table(hits: Sequence[Hit]) -> Table:
