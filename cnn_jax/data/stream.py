@@ -127,6 +127,10 @@ def _until_closed(reader: Any) -> Generator[HostBatch, None, None]:
             owned = {name: np.array(array) for name, array in batch.items()}
             del batch
             yield owned
+    except DataError as error:
+        # Grain's note is about frames of a traceback, which a user does not see.
+        vars(error).pop("__notes__", None)
+        raise
     except RuntimeError as error:
         if "Worker process was terminated" not in str(error):
             raise

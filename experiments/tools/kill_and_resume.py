@@ -8,24 +8,18 @@ they have ended. Then both directories must hold the same files, all arrays of a
 be equal to the bit, and metrics.csv, figures and the final metrics too; otherwise the exit status
 is 1. Only clocks are not compared. A kill hits all processes of a run, as a scheduler does, or one
 that trains, as a system does that has run out of memory.
-
-Each start is a process of its own, forked from one that has imported the libraries, which saves
-seconds.
 """
 
-import multiprocessing
 import os
 import random
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -33,11 +27,11 @@ import tyro
 from rich.table import Table
 
 from cnn_jax.errors import ConfigError, check_range
+from experiments.tools.attacked import Training, TrainingFailed, kill_all
 from experiments.tools.console import standard_console
 from experiments.tools.messages import user_errors
-from experiments.tools.phases import Phase, Told, read_phases, run_telling
+from experiments.tools.phases import Phase, Told
 from experiments.tools.same_results import count_arrays, differences
-from launch.local import Launch, launch
 
 Moment = Literal["start-up", "step", "evaluation", "save", "figures"]
 MOMENTS: tuple[Moment, ...] = get_args(Moment)
@@ -62,11 +56,6 @@ INTERVALS = (
     "--training.evaluate-every 6steps --training.save-every 10steps"
 )
 """Saves fall between evaluations."""
-PRELOADED = ["experiments.train", "experiments.autoencoder", "sklearn.datasets"]
-"""These modules import all that the experiments need."""
-POLL_SECONDS = 0.005
-PATIENCE_SECONDS = 600.0
-"""Until a process is called hanging."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +69,6 @@ class Kind:
 
 
 MLP = "mlp_fashion_mnist --loss softmax --hidden 16 --data.name digits"
-SOURCE = Kind(MLP)
 KINDS = {
     "supervised": Kind("train --model simple_cnn --data.name digits"),
     "study": Kind("mlp_regression --functions wave --widths 2 4 8 --points 256"),
@@ -135,10 +123,6 @@ class Outcome:
     differences: list[str] = field(default_factory=list)
 
 
-class TrainingFailed(RuntimeError):
-    """A training has ended by itself, or does not end; the message holds its last lines."""
-
-
 def kill_and_resume(
     options: Options, directory: Path, tell: Callable[[str], None] = print
 ) -> dict[str, Outcome]:
@@ -164,18 +148,24 @@ def _attack(
     name: str, kills: int, options: Options, directory: Path, tell: Callable[[str], None]
 ) -> Outcome:
     kind, chance = KINDS[name], random.Random(f"{options.seed} {name}")
-    source = Training(SOURCE, directory / "source", options)
+    intervals = [*INTERVALS.split(), "--training.duration", f"{options.steps}steps"]
+
+    def training(kind: Kind, folder: str) -> Training:
+        experiment, *flags = (source if word == "SOURCE" else word for word in kind.command.split())
+        words = [experiment, *intervals, *flags, *options.flags]
+        return Training(words, directory / folder, processes=kind.processes)
+
+    source = str(directory / "source" / MLP.split()[0] / "run")
     if "SOURCE" in kind.command:
-        source.finish()
-    calm = Training(kind, directory / "calm", options, source=source.run)
+        training(Kind(MLP), "source").finish()
+    calm = training(kind, "calm")
     calm.finish()
     outcome = Outcome(arrays=count_arrays(calm.run))
     while (before := outcome.hits.total()) < kills:
         outcome.runs += 1
-        folder = directory / f"killed-{outcome.runs}"
-        killed = Training(kind, folder, options, source=source.run)
+        killed = training(kind, f"killed-{outcome.runs}")
         try:
-            while outcome.hits.total() < kills and (hit := killed.kill(chance)):
+            while outcome.hits.total() < kills and (hit := _kill(killed, chance)):
                 outcome.hits[hit] += 1
             killed.finish()
             lines = differences(calm.run, killed.run)
@@ -185,107 +175,31 @@ def _attack(
         tell(f"{name}, run {outcome.runs}: {made} kills, {'differs' if lines else 'equal'}")
         outcome.differences += [f"{name}, run {outcome.runs}: {line}" for line in lines]
         if not lines:
-            shutil.rmtree(folder)
+            shutil.rmtree(killed.directory)
     return outcome
 
 
-class Training:
-    """A run in a process group of its own, which tells its phases in a file.
-
-    Args:
-        kind: of run.
-        directory: gets the run, its output and its phases.
-        options: length and further flags.
-        source: the run that is fine-tuned.
-    """
-
-    def __init__(self, kind: Kind, directory: Path, options: Options, source: Path | None = None):
-        experiment, *flags = kind.command.split()
-        self.directory, self.run = directory, directory / experiment / "run"
-        self._module, self._processes = f"experiments.{experiment}", kind.processes
-        self._words = [
-            *("--workdir", str(directory), "--name", "run", *INTERVALS.split()),
-            *("--training.duration", f"{options.steps}steps"),
-            *(str(source) if flag == "SOURCE" else flag for flag in flags),
-            *options.flags,
-        ]
-        self._phases, self._output = directory / "phases.txt", directory / "output.txt"
-        self._ended = False
-
-    def finish(self) -> None:
-        """Run to the end, unless it has ended."""
-        if not self._ended:
-            process = self._start()
-            self._wait(process)
-            if process.exitcode:
-                raise self._failure(process)
-
-    def kill(self, chance: random.Random) -> Moment | None:
-        """Start or resume, and kill; the moment that was hit, None if the training ended before."""
-        aim = chance.choices(MOMENTS, [AIMS[moment][0] for moment in MOMENTS])[0]
-        times, seconds = chance.randint(1, 3), chance.uniform(0.0, AIMS[aim][1])
-        victim = chance.randrange(self._processes + 1)
-        process = self._start()
-        if aim != "start-up":
-            self._wait(process, lambda: _count(read_phases(self._phases), aim) >= times)
-        time.sleep(seconds)
-        told = read_phases(self._phases)
-        trained = sorted({one.process for one in told})
-        if victim < len(trained):
-            with suppress(ProcessLookupError):  # it has ended
-                os.kill(trained[victim], signal.SIGKILL)
-        else:
-            _kill_all(process)
-        self._wait(process)
-        self._ended = process.exitcode == 0
-        # The status of a job is that of its first process that has failed.
-        if not self._ended and self._processes == 1 and process.exitcode != -signal.SIGKILL:
-            raise self._failure(process)
-        return None if self._ended else _moment(told)
-
-    def _start(self) -> BaseProcess:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._phases.unlink(missing_ok=True)
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
-        job = (self._processes, str(self._phases), self._module, self._words)
-        process = context.Process(target=_begin, args=(str(self._output), *job))
-        process.start()
-        return process
-
-    def _wait(self, process: BaseProcess, until: Callable[[], bool] = lambda: False) -> None:
-        started = time.monotonic()
-        while process.is_alive() and not until():
-            if time.monotonic() - started > PATIENCE_SECONDS:
-                _kill_all(process)
-                raise self._failure(process)
-            process.join(POLL_SECONDS)
-
-    def _failure(self, process: BaseProcess) -> TrainingFailed:
-        output = "\n".join(self._output.read_text().split("\n")[-30:])
-        command = f"{self._module} {' '.join(self._words)}"
-        return TrainingFailed(f"{command}\nended with status {process.exitcode}:\n{output}")
-
-
-def _begin(output: str, processes: int, phases: str, module: str, words: Sequence[str]) -> None:
-    """Train in this process, or in several that it starts."""
-    os.setsid()
-    file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(file, sys.stdout.fileno())
-    os.dup2(file, sys.stderr.fileno())
-    if processes == 1:
-        run_telling(phases, module, words)
+def _kill(training: Training, chance: random.Random) -> Moment | None:
+    """Start or resume, and kill; the moment that was hit, None if the training ended before."""
+    aim = chance.choices(MOMENTS, [AIMS[moment][0] for moment in MOMENTS])[0]
+    times, seconds = chance.randint(1, 3), chance.uniform(0.0, AIMS[aim][1])
+    victim = chance.randrange(training.processes + 1)
+    process = training.start()
+    if aim != "start-up":
+        training.wait(process, lambda: _count(training.told(), aim) >= times)
+    time.sleep(seconds)
+    told = training.told()
+    trained = sorted({one.process for one in told})
+    if victim < len(trained):
+        with suppress(ProcessLookupError):  # it has ended
+            os.kill(trained[victim], signal.SIGKILL)
     else:
-        call = f"run_telling({phases!r}, {module!r}, {list(words)!r})"
-        program = f"from {run_telling.__module__} import run_telling; {call}"
-        raise SystemExit(launch(Launch(processes, grace=0.5), ["-c", program]))
-
-
-def _kill_all(process: BaseProcess) -> None:
-    assert process.pid is not None
-    with suppress(ProcessLookupError):  # it has no group yet
-        os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
+        kill_all(process)
+    training.wait(process)
+    # The status of a job is that of its first process that has failed.
+    if training.processes == 1 and process.exitcode not in (0, -signal.SIGKILL):
+        raise training.failure(process)
+    return None if process.exitcode == 0 else _moment(told)
 
 
 def _count(told: Sequence[Told], moment: Moment) -> int:

@@ -5,20 +5,19 @@
 A perceptron trains on a stream of handwritten digits without interruption. Others, started by the
 same command, are hit by SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU while they load,
 compile, train, evaluate, save (there twice in a row) and draw, and restarted each time. The signals
-go to the process, to its process group, or to the group of a shell that pipes it into tee, which
-they end; with and without worker processes. Each hit must end with status 75 and without a
-traceback, and lose no step; in the end all arrays, rows and figures must equal those of the
-uninterrupted training to the bit. Otherwise the exit status is 1.
+go to the process, to its process group, or to a group with a tee that reads its output, which they
+end; with and without worker processes. Each hit must end with status 75 and without a traceback,
+and lose no step; in the end all arrays, rows and figures must equal those of the uninterrupted
+training to the bit. Otherwise the exit status is 1.
 """
 
 import os
-import shlex
+import re
 import signal
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -28,8 +27,8 @@ from rich.table import Table
 
 from cnn_jax.data.stream import STOP_SIGNALS
 from cnn_jax.training.signals import INTERRUPTED
+from experiments.tools.attacked import Training
 from experiments.tools.console import standard_console
-from experiments.tools.phases import read_phases, run_telling
 from experiments.tools.same_results import differences
 
 Target = Literal["process", "group", "tee"]
@@ -38,8 +37,11 @@ Number = Literal["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"]
 
 STRETCH = 0.1
 """Seconds that each phase is made longer, so that a signal comes inside of it."""
-PATIENCE = 900.0
-"""Seconds until a process is called hanging."""
+COMMAND = (
+    "mlp_fashion_mnist --loss softmax --hidden 16 --data.name digits --data.storage stream "
+    "--training.batch-size 64 --training.log-every 5steps --training.evaluate-every 60steps "
+    "--training.save-every 10steps"
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Options:
     signals: tuple[Number, ...] = get_args(Number)
     """Each of them is sent in each phase."""
     targets: tuple[Target, ...] = get_args(Target)
-    """Who gets them: the process, its group, or the group of a shell that pipes it into tee."""
+    """Who gets them: the process, its group, or a group with a tee that reads its output."""
     phases: tuple[Phase, ...] = get_args(Phase)
     """What the training is doing."""
     workers: tuple[int, ...] = (0, 1)
@@ -76,8 +78,15 @@ class Hit:
     traceback: bool
 
 
-def hit_all(options: Options, workdir: Path) -> tuple[list[Hit], list[str]]:
+def hit_all(
+    options: Options, workdir: Path, tell: Callable[[str], None] = print
+) -> tuple[list[Hit], list[str]]:
     """Train once without signals, and once for each target and number of workers with all of them.
+
+    Args:
+        options: which signals.
+        workdir: gets a directory for each run.
+        tell: is called with a line for each hit.
 
     Returns:
         The hits, and a line for each difference of a run from the undisturbed one.
@@ -86,118 +95,58 @@ def hit_all(options: Options, workdir: Path) -> tuple[list[Hit], list[str]]:
         # As under nohup. What is ignored here would be ignored in the trainings too.
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
-    calm = Training(workdir / "calm", options.steps)
+
+    def training(name: str, workers: int = 0, *, tee: bool = False) -> Training:
+        words = [*COMMAND.split(), "--data.workers", str(workers)]
+        words += ["--training.duration", f"{options.steps}steps"]
+        return Training(words, workdir / name, tee=tee, stretch=STRETCH)
+
+    calm = training("calm")
     calm.finish()
     hits, lines = [], []
     for target in options.targets:
         for workers in options.workers:
-            run = Training(workdir / f"{target}-{workers}", options.steps, target, workers)
+            hurt = training(f"{target}-{workers}", workers, tee=target == "tee")
             for phase in options.phases:
-                hits += [run.hit(number, phase) for number in options.signals]
-            run.finish()
-            found = [f"{target}, {workers} workers: {line}" for line in run.differences(calm)]
-            lines += found
+                for number in options.signals:
+                    hits.append(_hit(hurt, number, target, phase, workers))
+                    tell(str(hits[-1]))
+            hurt.finish()
+            found = _differences(calm.run, hurt.run)
+            lines += [f"{target}, {workers} workers: {line}" for line in found]
     return hits, lines
 
 
-class Training:
-    """A run in a process group of its own, which tells its phases in a file."""
+def _hit(training: Training, number: Number, target: Target, phase: Phase, workers: int) -> Hit:
+    """Start or resume, and send a signal in a phase."""
+    before = _latest(training.run)
+    process = training.start()
+    # Not before the third chunk, so that there is something to lose.
+    times = 2 if phase == "training" else 1
+    training.wait(process, lambda: [one.phase for one in training.told()].count(phase) >= times)
+    if not process.is_alive():
+        raise training.failure(process)
+    start = time.monotonic()
+    for _ in range(2 if phase == "saving" else 1):
+        with suppress(ProcessLookupError):  # it has ended
+            send = os.kill if target == "process" else os.killpg
+            send(process.pid, getattr(signal, number))
+        time.sleep(STRETCH / 4)
+    training.wait(process)
+    seconds = time.monotonic() - start
+    lost = max([before, *(one.step for one in training.told())]) - _latest(training.run)
+    traceback = "Traceback" in training.said()
+    return Hit(number, target, phase, workers, process.exitcode, seconds, lost, traceback)
 
-    def __init__(
-        self, directory: Path, steps: int, target: Target = "process", workers: int = 0
-    ) -> None:
-        self.run = directory / "mlp_fashion_mnist" / "run"
-        self._target, self._workers = target, workers
-        self._phases, self._output = directory / "phases.txt", directory / "output.txt"
-        directory.mkdir(parents=True, exist_ok=True)
-        flags = (
-            "--name run --loss softmax --hidden 16 --data.name digits --data.storage stream "
-            f"--data.workers {workers} --training.batch-size 64 "
-            f"--training.duration {steps}steps --training.log-every 5steps "
-            "--training.evaluate-every 60steps --training.save-every 10steps"
-        )
-        words = ["--workdir", str(directory), *flags.split()]
-        call = (str(self._phases), "experiments.mlp_fashion_mnist", words, STRETCH)
-        program = f"from {run_telling.__module__} import run_telling; run_telling(*{call!r})"
-        self._command = [sys.executable, "-c", program]
 
-    def finish(self) -> None:
-        """Run to the end."""
-        process = self._start()
-        if status := self._wait(process):
-            raise RuntimeError(f"ended with status {status}:\n{self._output.read_text()[-3000:]}")
+def _latest(run: Path) -> int:
+    names = [path.name for path in run.glob("checkpoints/*")]
+    return max((int(name) for name in names if name.isdigit()), default=0)
 
-    def hit(self, number: Number, phase: Phase) -> Hit:
-        """Start or resume, and send a signal in a phase."""
-        before = self._latest()
-        self._phases.unlink(missing_ok=True)
-        process, start = self._start(), time.monotonic()
-        while not self._is_in(phase):
-            if process.poll() is not None or time.monotonic() - start > PATIENCE:
-                said = self._output.read_text()[-3000:]
-                raise RuntimeError(f"not {phase}, status {process.returncode}:\n{said}")
-            time.sleep(0.005)
-        start = time.monotonic()
-        for _ in range(2 if phase == "saving" else 1):
-            self._send(process, getattr(signal, number))
-            time.sleep(STRETCH / 4)
-        status = self._wait(process)
-        seconds = time.monotonic() - start
-        made = [one.step for one in read_phases(self._phases)]
-        lost = max([before, *made]) - self._latest()
-        traceback = "Traceback" in self._output.read_text()
-        return Hit(number, self._target, phase, self._workers, status, seconds, lost, traceback)
 
-    def differences(self, calm: "Training") -> list[str]:
-        """A line for each difference from an undisturbed training."""
-        # A stop saves at another step, so other checkpoints are kept beside the last one.
-        other = ("checkpoints/", "in one directory only")
-        return [
-            line
-            for line in differences(calm.run, self.run)
-            if not (line.startswith(other[0]) and line.endswith(other[1]))
-        ]
-
-    def _start(self) -> subprocess.Popen:
-        command = self._command
-        if self._target == "tee":
-            log = shlex.quote(f"{self._output}.tee")
-            traps = " ".join(number.name for number in STOP_SIGNALS)
-            script = (
-                f"trap : {traps}; {shlex.join(command)} 2>&1 | tee {log}; exit ${{PIPESTATUS[0]}}"
-            )
-            command = ["bash", "-c", script]
-        with self._output.open("w") as output:
-            return subprocess.Popen(
-                command,
-                cwd=Path(__file__).resolve().parents[2],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    def _wait(self, process: subprocess.Popen) -> int:
-        try:
-            return process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            return process.wait()
-
-    def _send(self, process: subprocess.Popen, number: int) -> None:
-        try:
-            send = os.kill if self._target == "process" else os.killpg
-            send(process.pid, number)
-        except ProcessLookupError:
-            pass  # it has ended
-
-    def _is_in(self, phase: Phase) -> bool:
-        entered = [one.phase for one in read_phases(self._phases)]
-        # Not before the third chunk, so that there is something to lose.
-        return entered.count(phase) >= (2 if phase == "training" else 1)
-
-    def _latest(self) -> int:
-        names = [path.name for path in self.run.glob("checkpoints/*")]
-        return max((int(name) for name in names if name.isdigit()), default=0)
+def _differences(calm: Path, run: Path) -> list[str]:
+    # A stop saves at another step, so other checkpoints are kept beside the last one.
+    return [line for line in differences(calm, run) if not re.match("checkpoints/.* only$", line)]
 
 
 def table(hits: Sequence[Hit]) -> Table:
@@ -221,15 +170,19 @@ def table(hits: Sequence[Hit]) -> Table:
 def main(argv: Sequence[str] | None = None) -> None:
     """Send all signals, compare and print a table."""
     console = standard_console()
+
+    def tell(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     options = tyro.cli(Options, description=__doc__, args=argv)
     with tempfile.TemporaryDirectory(prefix="signals_") as temporary:
         workdir = Path(options.workdir or temporary).resolve()
         workdir.mkdir(parents=True, exist_ok=True)
-        hits, lines = hit_all(options, workdir)
+        hits, lines = hit_all(options, workdir, tell)
     console.print(table(hits))
     bad = [hit for hit in hits if hit.status != INTERRUPTED or hit.lost or hit.traceback]
     for text in [*map(str, bad), *lines]:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        tell(text)
     if bad or lines:
         raise SystemExit(1)
     console.print("all end with status 75, and the runs equal the undisturbed one to the bit")
