@@ -120,8 +120,10 @@ def _train(output: str, tee: bool, processes: int, command: tuple) -> None:
         reader = subprocess.Popen(["tee", f"{output}.tee"], stdin=subprocess.PIPE, stdout=file)
         assert reader.stdin is not None
         file = reader.stdin.fileno()
-    os.dup2(file, sys.stdout.fileno())
-    os.dup2(file, sys.stderr.fileno())
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    # Anew, because a pipe may take the place of a file, which can seek.
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", 1, closefd=False)  # noqa: SIM115
     try:
         if processes == 1:
             run_telling(*command)

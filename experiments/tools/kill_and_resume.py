@@ -199,14 +199,14 @@ def _kill(training: Training, chance: random.Random) -> Moment | None:
     # The status of a job is that of its first process that has failed.
     if training.processes == 1 and process.exitcode not in (0, -signal.SIGKILL):
         raise training.failure(process)
-    return None if process.exitcode == 0 else _moment(told)
+    return None if process.exitcode == 0 else moment_of(told)
 
 
 def _count(told: Sequence[Told], moment: Moment) -> int:
     return sum(PHASES.get(one.phase) == moment for one in told)
 
 
-def _moment(told: Sequence[Told]) -> Moment:
+def moment_of(told: Sequence[Told]) -> Moment:
     """What a training is doing that has told this."""
     if sum(one.phase == "saving" for one in told) > sum(one.phase == "saved" for one in told):
         return "save"
