@@ -78,7 +78,11 @@ class Training:
         return process
 
     def wait(self, process: BaseProcess, until: Callable[[], bool] | None = None) -> None:
-        """Wait until something is true, by default nothing, or until the process has ended."""
+        """Wait until something is true, by default nothing, or until the process has ended.
+
+        Raises:
+            TrainingFailed: it hangs, and was killed.
+        """
         deadline = time.monotonic() + PATIENCE_SECONDS
         if until is None:
             process.join(PATIENCE_SECONDS)
@@ -87,8 +91,10 @@ class Training:
                 return
             time.sleep(0.004 if self._phases.exists() else 0.05)
         if process.is_alive():
+            failure = self.failure(process)
             kill_all(process)
-            raise self.failure(process)
+            process.join()
+            raise failure
 
     def told(self) -> list[Told]:
         """What its processes have told since the last start."""
@@ -123,7 +129,8 @@ def _train(output: str, tee: bool, processes: int, command: tuple) -> None:
     os.dup2(file, 1)
     os.dup2(file, 2)
     # Anew, because a pipe may take the place of a file, which can seek.
-    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", 1, closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     try:
         if processes == 1:
             run_telling(*command)

@@ -27,7 +27,7 @@ from rich.table import Table
 
 from cnn_jax.data.stream import STOP_SIGNALS
 from cnn_jax.training.signals import INTERRUPTED
-from experiments.tools.attacked import Training
+from experiments.tools.attacked import Training, TrainingFailed
 from experiments.tools.console import standard_console
 from experiments.tools.same_results import differences
 
@@ -132,7 +132,8 @@ def _hit(training: Training, number: Number, target: Target, phase: Phase, worke
             send = os.kill if target == "process" else os.killpg
             send(process.pid, getattr(signal, number))
         time.sleep(STRETCH / 4)
-    training.wait(process)
+    with suppress(TrainingFailed):  # it hangs, and was killed
+        training.wait(process)
     seconds = time.monotonic() - start
     lost = max([before, *(one.step for one in training.told())]) - _latest(training.run)
     traceback = "Traceback" in training.said()
