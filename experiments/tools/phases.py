@@ -49,10 +49,10 @@ def run_telling(path: str, module: str, words: Sequence[str], stretch: float = 0
         with open(path, "a") as file:
             file.write(f"{os.getpid()} {phase} {int(step)}\n")
 
-    def telling(function: Callable, begins: Callable[..., None]) -> Callable:
+    def telling(function: Callable, begin: Callable[..., None]) -> Callable:
         @wraps(function)
         def told(*arguments: Any, **options: Any) -> Any:
-            begins(*arguments)
+            begin(*arguments)
             time.sleep(stretch)
             return function(*arguments, **options)
 
@@ -66,22 +66,21 @@ def run_telling(path: str, module: str, words: Sequence[str], stretch: float = 0
 
     commit = Checkpoints._commit
 
-    @wraps(commit)
-    def committing(*arguments: Any) -> None:
+    def committing(checkpoints: Checkpoints, step: int, *rest: Any) -> None:
         try:
-            commit(*arguments)
+            commit(checkpoints, step, *rest)
         finally:
-            tell("saved", arguments[1])
+            tell("saved", step)
 
-    load._open_named = telling(load._open_named, lambda *_: tell("loading"))
-    Figure.savefig = telling(Figure.savefig, lambda *_: tell("drawing"))  # type: ignore[method-assign]
+    begins: dict[tuple[Any, str], Callable[..., None]] = {
+        (load, "_open_named"): lambda *_: tell("loading"),
+        (Runner, "advance"): advancing,
+        (Runner, "evaluate"): lambda _, state, *rest: tell("evaluating", state.step),
+        (Checkpoints, "save"): lambda _, step, *rest: tell("saving", step),
+        (Figure, "savefig"): lambda *_: tell("drawing"),
+    }
+    for (owner, name), begin in begins.items():
+        setattr(owner, name, telling(getattr(owner, name), begin))
     Checkpoints._commit = committing  # type: ignore[method-assign]
-    Checkpoints.save = telling(  # type: ignore[method-assign]
-        Checkpoints.save, lambda _, step, *rest: tell("saving", step)
-    )
-    Runner.advance = telling(Runner.advance, advancing)  # type: ignore[method-assign]
-    Runner.evaluate = telling(  # type: ignore[method-assign]
-        Runner.evaluate, lambda _, state, *rest: tell("evaluating", state.step)
-    )
     sys.argv = [module, *words]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -91,10 +91,10 @@ def hit_all(
     Returns:
         The hits, and a line for each difference of a run from the undisturbed one.
     """
-    for number in STOP_SIGNALS:
+    for one in STOP_SIGNALS:
         # As under nohup. What is ignored here would be ignored in the trainings too.
-        if signal.getsignal(number) == signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
+        if signal.getsignal(one) == signal.SIG_IGN:
+            signal.signal(one, signal.SIG_DFL)
 
     def training(name: str, workers: int = 0, *, tee: bool = False) -> Training:
         words = [*COMMAND.split(), "--data.workers", str(workers)]
@@ -126,6 +126,7 @@ def _hit(training: Training, number: Number, target: Target, phase: Phase, worke
     training.wait(process, lambda: [one.phase for one in training.told()].count(phase) >= times)
     if not process.is_alive():
         raise training.failure(process)
+    assert process.pid is not None
     start = time.monotonic()
     for _ in range(2 if phase == "saving" else 1):
         with suppress(ProcessLookupError):  # it has ended
@@ -137,7 +138,9 @@ def _hit(training: Training, number: Number, target: Target, phase: Phase, worke
     seconds = time.monotonic() - start
     lost = max([before, *(one.step for one in training.told())]) - _latest(training.run)
     traceback = "Traceback" in training.said()
-    return Hit(number, target, phase, workers, process.exitcode, seconds, lost, traceback)
+    status = process.exitcode
+    assert status is not None
+    return Hit(number, target, phase, workers, status, seconds, lost, traceback)
 
 
 def _latest(run: Path) -> int:
