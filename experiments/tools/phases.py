@@ -81,6 +81,6 @@ def run_telling(path: str, module: str, words: Sequence[str], stretch: float = 0
     }
     for (owner, name), begin in begins.items():
         setattr(owner, name, telling(getattr(owner, name), begin))
-    Checkpoints._commit = committing  # type: ignore[method-assign]
+    Checkpoints._commit = committing  # type: ignore[assignment, method-assign]
     sys.argv = [module, *words]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

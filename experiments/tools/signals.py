@@ -75,7 +75,8 @@ class Hit:
     """From the signal to the end of the process."""
     lost: int
     """Steps that were made and not saved."""
-    traceback: bool
+    traceback: str
+    """What was said from a traceback on; "" if there was none."""
 
 
 def hit_all(
@@ -137,7 +138,7 @@ def _hit(training: Training, number: Number, target: Target, phase: Phase, worke
         training.wait(process)
     seconds = time.monotonic() - start
     lost = max([before, *(one.step for one in training.told())]) - _latest(training.run)
-    traceback = "Traceback" in training.said()
+    traceback = "".join(training.said().partition("Traceback")[1:])
     status = process.exitcode
     assert status is not None
     return Hit(number, target, phase, workers, status, seconds, lost, traceback)
@@ -166,7 +167,7 @@ def table(hits: Sequence[Hit]) -> Table:
             ", ".join(map(str, sorted({hit.status for hit in group}))),
             f"{min(hit.seconds for hit in group):.1f} to {max(hit.seconds for hit in group):.1f}",
             str(sum(hit.lost for hit in group)),
-            str(sum(hit.traceback for hit in group)),
+            str(sum(bool(hit.traceback) for hit in group)),
         )
     return shown
 

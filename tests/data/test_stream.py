@@ -304,6 +304,29 @@ if __name__ == "__main__":
             time.sleep(0.1)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_end_of_a_program_waits_for_workers_that_are_still_closing(monkeypatch, workers):
+    class Reader:
+        closed = False
+
+        def __iter__(self):
+            yield {}
+
+        def close(self):
+            time.sleep(0.5)
+            self.closed = True
+
+    monkeypatch.setattr(stream, "CLOSING_SECONDS", 0.01)
+    monkeypatch.setattr(stream, "_closing", [])
+    reader = Reader()
+    batches = stream._closed_at_exit(reader, workers)
+    next(batches)
+    batches.close()
+    assert not reader.closed
+    stream._close_all()
+    assert reader.closed == bool(workers)  # a stalled read of this process holds up nothing
+
+
 def test_workers_without_a_stream_are_refused():
     with pytest.raises(DataError, match="--data.workers 3 are for a stream, and handwritten"):
         load_dataset(DataConfig("digits", workers=3), default="digits")
