@@ -10,6 +10,7 @@ is 1. Only clocks are not compared. A kill hits all processes of a run, as a sch
 that trains, as a system does that has run out of memory.
 """
 
+import json
 import os
 import random
 import shutil
@@ -26,6 +27,7 @@ from typing import Literal, get_args
 import tyro
 from rich.table import Table
 
+from cnn_jax.durable import write_text
 from cnn_jax.errors import ConfigError, check_range
 from experiments.tools.attacked import Training, TrainingFailed, kill_all
 from experiments.tools.console import standard_console
@@ -99,7 +101,8 @@ class Options:
     seed: int = 0
     """Seed of the moments of the kills."""
     workdir: str = ""
-    """Directory in which runs that differ are kept; a temporary one by default."""
+    """Directory for the counts and the runs that differ, with which the same command goes on; a
+    temporary one by default."""
     flags: tuple[str, ...] = ()
     """Further flags for the trainings, such as --parallel pmap (or --deterministic on a GPU)."""
 
@@ -147,7 +150,7 @@ def kill_and_resume(
 def _attack(
     name: str, kills: int, options: Options, directory: Path, tell: Callable[[str], None]
 ) -> Outcome:
-    kind, chance = KINDS[name], random.Random(f"{options.seed} {name}")
+    kind = KINDS[name]
     intervals = [*INTERVALS.split(), "--training.duration", f"{options.steps}steps"]
 
     def training(kind: Kind, folder: str) -> Training:
@@ -156,14 +159,19 @@ def _attack(
         return Training(words, directory / folder, processes=kind.processes)
 
     source = str(directory / "source" / MLP.split()[0] / "run")
-    if "SOURCE" in kind.command:
-        training(Kind(MLP), "source").finish()
-    calm = training(kind, "calm")
-    calm.finish()
-    outcome = Outcome(arrays=count_arrays(calm.run))
+    calm, counts = training(kind, "calm"), directory / "counts.json"
+    if counts.exists():
+        outcome = _read(counts)
+    else:
+        if "SOURCE" in kind.command:
+            training(Kind(MLP), "source").finish()
+        calm.finish()
+        outcome = Outcome(arrays=count_arrays(calm.run))
     while (before := outcome.hits.total()) < kills:
         outcome.runs += 1
+        chance = random.Random(f"{options.seed} {name} {outcome.runs}")
         killed = training(kind, f"killed-{outcome.runs}")
+        shutil.rmtree(killed.directory, ignore_errors=True)  # of a command that was stopped
         try:
             while outcome.hits.total() < kills and (hit := _kill(killed, chance)):
                 outcome.hits[hit] += 1
@@ -171,11 +179,18 @@ def _attack(
             lines = differences(calm.run, killed.run)
         except TrainingFailed as failure:
             lines = [str(failure)]
+        outcome.differences += [f"{name}, run {outcome.runs}: {line}" for line in lines]
+        write_text(counts, json.dumps(vars(outcome)))
         made = outcome.hits.total() - before
         tell(f"{name}, run {outcome.runs}: {made} kills, {'differs' if lines else 'equal'}")
-        outcome.differences += [f"{name}, run {outcome.runs}: {line}" for line in lines]
         if not lines:
             shutil.rmtree(killed.directory)
+    return outcome
+
+
+def _read(counts: Path) -> Outcome:
+    outcome = Outcome(**json.loads(counts.read_text()))
+    outcome.hits = Counter(outcome.hits)
     return outcome
 
 

@@ -262,7 +262,7 @@ def test_a_worker_that_is_killed_is_told(monkeypatch):
             pass
 
     with pytest.raises(DataError, match=r"has ended \(exit status -9; .* fewer --data.workers"):
-        next(stream._until_closed(Reader()))
+        next(stream._until_closed(Reader(), 1))
 
 
 @pytest.mark.usefixtures("no_shape_hook")
