@@ -185,6 +185,8 @@ def _attack(
         tell(f"{name}, run {outcome.runs}: {made} kills, {'differs' if lines else 'equal'}")
         if not lines:
             shutil.rmtree(killed.directory)
+        elif not made:
+            break  # it fails by itself
     return outcome
 
 
