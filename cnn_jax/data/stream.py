@@ -94,39 +94,49 @@ def stream_batches(
     batches = grain.MapDataset.source(source)
     if split.workers == 0:
         options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=BATCHES_AHEAD)
-        return _closed_at_exit(iter(batches.to_iter_dataset(options)))
+        return _closed_at_exit(iter(batches.to_iter_dataset(options)), 0)
     _mark_flags_as_parsed()
     # More threads in a worker would only compete with the other workers.
     here = batches.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
     spread = grain.MultiprocessingOptions(
         num_workers=split.workers, per_worker_buffer_size=BATCHES_AHEAD
     )
-    return _closed_at_exit(iter(here.mp_prefetch(spread, worker_init_fn=_begin_worker)))
+    reader = iter(here.mp_prefetch(spread, worker_init_fn=_begin_worker))
+    return _closed_at_exit(reader, split.workers)
 
 
 _open: "weakref.WeakSet[Generator[HostBatch, None, None]]" = weakref.WeakSet()
+_closing: list[threading.Thread] = []
+"""What closes streams whose workers are still at their last batch."""
 
 
 @atexit.register
 def _close_all() -> None:
     for batches in list(_open):
         batches.close()
+    for thread in _closing:
+        # At Python's exit Grain closes what is still open, and two at once get in each other's way.
+        thread.join()  # Grain kills a worker that does not end within 25 seconds
 
 
-def _closed_at_exit(reader: Any) -> Iterator[HostBatch]:
+def _closed_at_exit(reader: Any, workers: int) -> Iterator[HostBatch]:
     # When Python exits in the middle of a stream, Grain's own clean-up runs too late.
-    batches = _until_closed(reader)
+    batches = _until_closed(reader, workers)
     _open.add(batches)
     return batches
 
 
-def _until_closed(reader: Any) -> Generator[HostBatch, None, None]:
+def _until_closed(reader: Any, workers: int) -> Generator[HostBatch, None, None]:
     try:
         for batch in reader:
             # A copy: the arrays of workers are in shared memory, which must be returned at once.
             owned = {name: np.array(array) for name, array in batch.items()}
             del batch
             yield owned
+    except DataError as error:
+        # Grain's note is about frames of a traceback, which a user does not see.
+        vars(error).pop("__notes__", None)
+        raise
     except RuntimeError as error:
         if "Worker process was terminated" not in str(error):
             raise
@@ -140,6 +150,8 @@ def _until_closed(reader: Any) -> Generator[HostBatch, None, None]:
         closing = threading.Thread(target=reader.close, daemon=True)
         closing.start()
         closing.join(CLOSING_SECONDS)
+        if workers and closing.is_alive():
+            _closing.append(closing)
 
 
 def _begin_worker(worker: int, workers: int) -> None:

@@ -1,242 +1,258 @@
-"""Kill a training many times: after resuming it must equal the uninterrupted one to the bit.
+"""Kill trainings many times: after resuming they must equal uninterrupted ones to the bit.
 
-    python -m experiments.tools.kill_and_resume --kills 20
+    python -m experiments.tools.kill_and_resume --kills 500
 
-A small ResNet trains on handwritten digits without interruption. A second one, started by the same
-command, is killed by SIGKILL while it starts, steps, evaluates and saves, and restarted each time.
-At the end all arrays of all kept checkpoints must be equal to the bit, and metrics.csv to the byte;
-otherwise the exit status is 1. Only the clock, ``seconds``, is not compared.
+For each kind of run, a small training runs without interruption. Others of the same command are
+killed by SIGKILL while they start, step, evaluate, save and draw, and restarted each time, until
+they have ended. Then both directories must hold the same files, all arrays of all checkpoints must
+be equal to the bit, and metrics.csv, figures and the final metrics too; otherwise the exit status
+is 1. Only clocks are not compared. A kill hits all processes of a run, as a scheduler does, or one
+that trains, as a system does that has run out of memory.
 """
 
+import json
 import os
 import random
-import subprocess
-import sys
+import shutil
+import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-import jax
-import numpy as np
-import orbax.checkpoint as ocp
 import tyro
 from rich.table import Table
 
-from cnn_jax.errors import check_range
-from cnn_jax.training import read_metrics
+from cnn_jax.durable import write_text
+from cnn_jax.errors import ConfigError, check_range
+from experiments.tools.attacked import Training, TrainingFailed, kill_all
 from experiments.tools.console import standard_console
 from experiments.tools.messages import user_errors
+from experiments.tools.phases import Phase, Told
+from experiments.tools.same_results import count_arrays, differences
 
-Moment = Literal["start-up", "step", "evaluation", "save"]
+Moment = Literal["start-up", "step", "evaluation", "save", "figures"]
+MOMENTS: tuple[Moment, ...] = get_args(Moment)
+PHASES: dict[Phase, Moment] = {
+    "loading": "start-up",
+    "compiling": "start-up",
+    "training": "step",
+    "evaluating": "evaluation",
+    "saving": "save",
+    "drawing": "figures",
+}
+AIMS: dict[Moment, tuple[int, float]] = {
+    "start-up": (1, 4.0),
+    "step": (3, 0.003),
+    "evaluation": (3, 0.003),
+    "save": (4, 0.3),
+    "figures": (1, 0.5),
+}
+"""How often a kill is aimed at a moment, and the longest time in seconds after its beginning."""
+INTERVALS = (
+    "--training.batch-size 64 --training.eval-batch-size 32 --training.log-every 2steps "
+    "--training.evaluate-every 6steps --training.save-every 10steps"
+)
+"""Saves fall between evaluations."""
 
-AIMS: tuple[Moment, ...] = ("save", "step", "evaluation", "save", "step", "save", "start-up")
-"""What kills 1, 2, … aim at; the list is repeated."""
-LOG, EVALUATE, SAVE = 3, 12, 25
-"""Intervals in steps. Saves fall between rows, and a row shows when an evaluation begins."""
-POLL_SECONDS = 0.001
-PATIENCE_SECONDS = 600.0
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of run."""
+
+    command: str
+    """Experiment and flags; SOURCE is the directory of a finished run."""
+    processes: int = 1
+    """Processes of one job."""
+
+
+MLP = "mlp_fashion_mnist --loss softmax --hidden 16 --data.name digits"
+KINDS = {
+    "supervised": Kind("train --model simple_cnn --data.name digits"),
+    "study": Kind("mlp_regression --functions wave --widths 2 4 8 --points 256"),
+    "sweep": Kind("learning_rates --hidden 16 --sweep.learning-rate 1e-3 1e-2 --data.name digits"),
+    "stream": Kind(f"{MLP} --data.storage stream --data.workers 0"),
+    # Each evaluation starts a worker of its own, for seconds.
+    "workers": Kind(
+        f"{MLP} --data.storage stream --data.workers 1 --training.evaluate-every 30steps"
+    ),
+    "fine-tuning": Kind(
+        "finetune --init run --from-run SOURCE --head-duration 20steps --data.name digits"
+    ),
+    "processes": Kind(MLP, processes=2),
+}
+"""The first stream is decoded by a thread, the second one by a process of its own."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How often to kill, and which training."""
+    """How often to kill, and what."""
 
     kills: int = 20
     """Number of SIGKILLs."""
-    steps: int = 600
-    """Length of the training; the kills are spread over it."""
-    depth: int = 8
-    """Layers of the residual network."""
+    kinds: tuple[str, ...] = tuple(KINDS)
+    """Kinds of runs, among which the kills are divided."""
+    steps: int = 60
+    """Length of a training. There are as many as it takes until there were enough kills."""
     seed: int = 0
-    """Seed of the times of the kills."""
+    """Seed of the moments of the kills."""
     workdir: str = ""
-    """Directory in which the two runs are kept; a temporary one by default."""
+    """Directory for the counts and the runs that differ, with which the same command goes on; a
+    temporary one by default."""
     flags: tuple[str, ...] = ()
-    """Further flags for the training, such as --parallel pmap (or --deterministic on a GPU)."""
+    """Further flags for the trainings, such as --parallel pmap (or --deterministic on a GPU)."""
 
     def __post_init__(self) -> None:
         check_range(self, 0, seed=self.seed)
         check_range(self, 1, kills=self.kills, steps=self.steps)
-        check_range(self, 8, depth=self.depth)
+        for kind in self.kinds:
+            if kind not in KINDS:
+                raise ConfigError(f"--kinds: no kind {kind!r}; there are {', '.join(KINDS)}")
 
 
-@dataclass(frozen=True)
-class Kill:
-    """What a SIGKILL aimed at and what it hit."""
+@dataclass
+class Outcome:
+    """What came of the kills of a kind of run."""
 
-    aim: Moment
-    hit: Moment
-    step: int
-    """Step of the last row in metrics.csv."""
+    hits: Counter[Moment] = field(default_factory=Counter)
+    runs: int = 0
+    """Trainings that were killed, resumed and compared."""
+    arrays: int = 0
+    """Arrays in the checkpoints of each of them."""
+    differences: list[str] = field(default_factory=list)
 
 
-def kill_and_resume(options: Options, directory: Path) -> tuple[list[Kill], list[str]]:
-    """Train twice in ``directory``, the second time with kills.
+def kill_and_resume(
+    options: Options, directory: Path, tell: Callable[[str], None] = print
+) -> dict[str, Outcome]:
+    """Train each kind of run once without kills, and again with them.
 
-    Returns:
-        The kills, and a line for each difference between the two runs.
+    Args:
+        options: which kinds, and how often to kill.
+        directory: gets a directory for each kind; runs that do not differ are removed.
+        tell: is called with a line for each run.
 
     Raises:
-        RuntimeError: the training itself failed; the message holds its last lines.
+        TrainingFailed: a training without kills.
     """
-    calm, killed = Training(options, directory, "calm"), Training(options, directory, "killed")
-    calm.finish()
-    chance = random.Random(options.seed)
-    # No kill near the end: the run must not finish before all kills have happened.
-    last = options.steps - 3 * SAVE
-    targets = sorted(chance.randrange(1, last) for _ in range(options.kills))
-    kills = [
-        killed.kill(AIMS[number % len(AIMS)], target, chance)
-        for number, target in enumerate(targets)
-    ]
-    killed.finish()
-    return kills, differences(calm.directory, killed.directory)
+    outcomes = {}
+    for number, kind in enumerate(options.kinds):
+        # The first kinds have one more where they cannot be divided evenly.
+        kills = -((number - options.kills) // len(options.kinds))
+        outcomes[kind] = _attack(kind, kills, options, directory / kind, tell)
+    return outcomes
 
 
-class Training:
-    """A run of resnet_cifar in its own process, observed through its files."""
+def _attack(
+    name: str, kills: int, options: Options, directory: Path, tell: Callable[[str], None]
+) -> Outcome:
+    kind = KINDS[name]
+    intervals = [*INTERVALS.split(), "--training.duration", f"{options.steps}steps"]
 
-    def __init__(self, options: Options, workdir: Path, name: str) -> None:
-        self.directory = workdir / "resnet_cifar" / name
-        self._metrics = self.directory / "metrics.csv"
-        self._output = workdir / f"{name}.txt"
-        self._command = [
-            *(sys.executable, "-m", "experiments.resnet_cifar"),
-            *("--workdir", str(workdir), "--name", name, "--data.name", "digits"),
-            *("--depth", str(options.depth)),
-            *("--training.batch-size", "64", "--training.eval-batch-size", "16"),
-            *("--training.duration", f"{options.steps} steps"),
-            *("--training.log-every", f"{LOG} steps"),
-            *("--training.evaluate-every", f"{EVALUATE} steps"),
-            *("--training.save-every", f"{SAVE} steps"),
-            *options.flags,
-        ]
+    def training(kind: Kind, folder: str) -> Training:
+        experiment, *flags = (source if word == "SOURCE" else word for word in kind.command.split())
+        words = [experiment, *intervals, *flags, *options.flags]
+        return Training(words, directory / folder, processes=kind.processes)
 
-    def finish(self) -> None:
-        """Run to the end."""
-        process = self._start()
-        if process.wait():
-            raise RuntimeError(self._failure(process))
-
-    def kill(self, aim: Moment, target: int, chance: random.Random) -> Kill:
-        """Start or resume, and kill at the first such moment after step ``target``."""
-        rewritten, unfinished = self._rewritten(), self._unfinished()
-        process = self._start()
-        if aim == "start-up":
-            time.sleep(chance.uniform(0.2, 4.0))
-        else:
-            started = time.monotonic()
-            while not self._is_now(aim, target, rewritten, unfinished):
-                if process.poll() is not None or time.monotonic() - started > PATIENCE_SECONDS:
-                    process.kill()
-                    raise RuntimeError(self._failure(process))
-                time.sleep(POLL_SECONDS)
-            # Kill in the middle: a step or a save takes a few milliseconds.
-            time.sleep(chance.uniform(0.0, 0.05 if aim == "step" else 0.004))
-        process.kill()
-        process.wait()
-        return Kill(aim, self._hit(rewritten, unfinished), self._last_row()[0])
-
-    def _start(self) -> subprocess.Popen:
-        with self._output.open("a") as output:
-            return subprocess.Popen(
-                self._command,
-                cwd=Path(__file__).resolve().parents[2],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-
-    def _is_now(
-        self, aim: Moment, target: int, rewritten: int, unfinished: set[tuple[str, int]]
-    ) -> bool:
-        if self._rewritten() == rewritten:
-            return False  # the process has not started training yet
-        step, split = self._last_row()
-        if step < target:
-            return False
-        saving = bool(self._unfinished() - unfinished)
-        if aim == "save" or saving:
-            return aim == "save" and saving
-        if aim == "evaluation":
-            return step % EVALUATE == 0 and split == "train"
-        return True
-
-    def _hit(self, rewritten: int, unfinished: set[tuple[str, int]]) -> Moment:
-        if self._rewritten() == rewritten:
-            return "start-up"
-        if self._unfinished() - unfinished:
-            return "save"
-        step, split = self._last_row()
-        return "evaluation" if step and step % EVALUATE == 0 and split == "train" else "step"
-
-    def _rewritten(self) -> int:
-        """Changes when a process begins to train, because it rewrites metrics.csv."""
-        return self._metrics.stat().st_ino if self._metrics.exists() else 0
-
-    def _unfinished(self) -> set[tuple[str, int]]:
-        """Checkpoints that do not have their final name yet."""
+    source = str(directory / "source" / MLP.split()[0] / "run")
+    calm, counts = training(kind, "calm"), directory / "counts.json"
+    if counts.exists():
+        outcome = _read(counts)
+    else:
+        if "SOURCE" in kind.command:
+            training(Kind(MLP), "source").finish()
+        calm.finish()
+        outcome = Outcome(arrays=count_arrays(calm.run))
+    while (before := outcome.hits.total()) < kills:
+        outcome.runs += 1
+        chance = random.Random(f"{options.seed} {name} {outcome.runs}")
+        killed = training(kind, f"killed-{outcome.runs}")
+        shutil.rmtree(killed.directory, ignore_errors=True)  # of a command that was stopped
         try:
-            with os.scandir(self.directory / "checkpoints") as entries:
-                return {(e.name, e.inode()) for e in entries if not e.name.isdigit()}
-        except FileNotFoundError:
-            return set()
-
-    def _last_row(self) -> tuple[int, str]:
-        """Step and split of the last complete row."""
-        lines = self._metrics.read_text().split("\n")[:-1] if self._metrics.exists() else []
-        if len(lines) < 2:
-            return 0, ""
-        step, _, split, *_ = lines[-1].split(",")
-        return int(step), split
-
-    def _failure(self, process: subprocess.Popen) -> str:
-        output = "\n".join(self._output.read_text().split("\n")[-30:])
-        return f"{' '.join(self._command)}\nended with status {process.poll()}:\n{output}"
-
-
-def differences(calm: Path, killed: Path) -> list[str]:
-    """A line for each difference between two runs: in rows, checkpoints or arrays."""
-    lines = []
-    if (calm / "metrics.csv").read_bytes() != (killed / "metrics.csv").read_bytes():
-        rows = [read_metrics(run / "metrics.csv") for run in (calm, killed)]
-        first = next((a["step"] for a, b in zip(*rows, strict=False) if a != b), "the end")
-        lines.append(f"metrics.csv: {len(rows[0])} and {len(rows[1])} rows, differ from {first}")
-    steps = [
-        sorted(int(p.name) for p in (r / "checkpoints").glob("[0-9]*") if p.name.isdigit())
-        for r in (calm, killed)
-    ]
-    if steps[0] != steps[1]:
-        lines.append(f"checkpoints: of steps {steps[0]} and of steps {steps[1]}")
-    for step in sorted(set(steps[0]) & set(steps[1])):
-        ours, theirs = (_arrays(run / "checkpoints" / str(step)) for run in (calm, killed))
-        if ours.keys() != theirs.keys():
-            lines.append(f"step {step}: arrays of one only: {sorted(ours.keys() ^ theirs.keys())}")
-        lines += [
-            f"step {step}: {name} differs"
-            for name in sorted(ours.keys() & theirs.keys())
-            if ours[name] != theirs[name]
-        ]
-    return lines
+            while outcome.hits.total() < kills and (hit := _kill(killed, chance)):
+                outcome.hits[hit] += 1
+            killed.finish()
+            lines = differences(calm.run, killed.run)
+        except TrainingFailed as failure:
+            lines = [str(failure)]
+        outcome.differences += [f"{name}, run {outcome.runs}: {line}" for line in lines]
+        write_text(counts, json.dumps(vars(outcome)))
+        made = outcome.hits.total() - before
+        tell(f"{name}, run {outcome.runs}: {made} kills, {'differs' if lines else 'equal'}")
+        if not lines:
+            shutil.rmtree(killed.directory)
+        elif not made:
+            break  # it fails by itself
+    return outcome
 
 
-def _arrays(checkpoint: Path) -> dict[str, tuple]:
-    """Dtype, shape and bytes of each array of a checkpoint, by name."""
-    with ocp.StandardCheckpointer() as checkpointer:
-        tree = checkpointer.restore(checkpoint.resolve() / "arrays")
-    tree.pop("seconds")
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): _bits(leaf) for path, leaf in leaves}
+def _read(counts: Path) -> Outcome:
+    outcome = Outcome(**json.loads(counts.read_text()))
+    outcome.hits = Counter(outcome.hits)
+    return outcome
 
 
-def _bits(leaf: jax.Array) -> tuple:
-    if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = jax.random.key_data(leaf)
-    array = np.asarray(leaf)
-    return array.dtype.str, array.shape, array.tobytes()
+def _kill(training: Training, chance: random.Random) -> Moment | None:
+    """Start or resume, and kill; the moment that was hit, None if the training ended before."""
+    aim = chance.choices(MOMENTS, [AIMS[moment][0] for moment in MOMENTS])[0]
+    times, seconds = chance.randint(1, 3), chance.uniform(0.0, AIMS[aim][1])
+    victim = chance.randrange(training.processes + 1)
+    process = training.start()
+    if aim != "start-up":
+        training.wait(process, lambda: _count(training.told(), aim) >= times)
+    time.sleep(seconds)
+    told = training.told()
+    trained = sorted({one.process for one in told})
+    if victim < len(trained):
+        with suppress(ProcessLookupError):  # it has ended
+            os.kill(trained[victim], signal.SIGKILL)
+    else:
+        kill_all(process)
+    training.wait(process)
+    # The status of a job is that of its first process that has failed.
+    if training.processes == 1 and process.exitcode not in (0, -signal.SIGKILL):
+        raise training.failure(process)
+    return None if process.exitcode == 0 else moment_of(told)
+
+
+def _count(told: Sequence[Told], moment: Moment) -> int:
+    return sum(PHASES.get(one.phase) == moment for one in told)
+
+
+def moment_of(told: Sequence[Told]) -> Moment:
+    """What a training is doing that has told this."""
+    if sum(one.phase == "saving" for one in told) > sum(one.phase == "saved" for one in told):
+        return "save"
+    begun = [PHASES[one.phase] for one in told if one.phase not in ("saving", "saved")]
+    return begun[-1] if begun else "start-up"
+
+
+def table(outcomes: dict[str, Outcome]) -> Table:
+    """A row for each kind of run, and their sum."""
+    shown = Table(title="SIGKILLs by what they hit", title_justify="left")
+    for heading in ("kind", *MOMENTS, "kills", "runs", "arrays", "differences"):
+        shown.add_column(heading, justify="left" if heading == "kind" else "right")
+    total = Outcome()
+    for name, one in [*outcomes.items(), ("all", total)]:
+        if one is not total:
+            total.hits += one.hits
+            total.runs += one.runs
+            total.differences += one.differences
+        shown.add_row(
+            name,
+            *(str(one.hits[moment]) for moment in MOMENTS),
+            *(
+                str(one.hits.total()),
+                str(one.runs),
+                str(one.arrays or ""),
+                str(len(one.differences)),
+            ),
+        )
+    return shown
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -244,30 +260,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     console = standard_console()
     with user_errors(console):
         options = tyro.cli(Options, description=__doc__, args=argv)
-    if options.steps <= 4 * SAVE:
-        raise SystemExit(f"error: more than {4 * SAVE} steps are needed")
     with tempfile.TemporaryDirectory(prefix="kill_and_resume_") as temporary:
         directory = Path(options.workdir or temporary).resolve()
-        directory.mkdir(parents=True, exist_ok=True)
-        kills, lines = kill_and_resume(options, directory)
-        arrays = len(
-            _arrays(directory / "resnet_cifar" / "killed" / "checkpoints" / str(options.steps))
-        )
-    table = Table(title=f"{options.kills} kills in {options.steps} steps", title_justify="left")
-    for heading in ("kill", "aimed at", "hit", "last row: step"):
-        table.add_column(heading)
-    for number, kill in enumerate(kills, start=1):
-        table.add_row(str(number), kill.aim, kill.hit, str(kill.step))
-    console.print(table)
-    hits = Counter(kill.hit for kill in kills)
-    console.print("hit: " + ", ".join(f"{count} x {moment}" for moment, count in hits.items()))
-    if lines:
-        console.print("\n".join(["the two runs differ:", *lines]), markup=False)
+        outcomes = kill_and_resume(options, directory, console.print)
+    console.print(table(outcomes))
+    different = [line for one in outcomes.values() for line in one.differences]
+    for line in different:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if different:
         raise SystemExit(1)
-    console.print(
-        f"equal: {arrays} arrays of the last checkpoint and those of the other checkpoints to the "
-        "bit, and metrics.csv to the byte"
-    )
+    console.print("equal: the same files; all arrays, rows, figures and final metrics to the bit")
 
 
 if __name__ == "__main__":

@@ -4,26 +4,23 @@
 
 A perceptron trains on a stream of handwritten digits without interruption. Others, started by the
 same command, are hit by SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU while they load,
-compile, train, evaluate and save (there twice in a row), and restarted each time. The signals go to
-the process, to its process group, or to the group of a shell that pipes it into tee, which they
+compile, train, evaluate, save (there twice in a row) and draw, and restarted each time. The signals
+go to the process, to its process group, or to a group with a tee that reads its output, which they
 end; with and without worker processes. Each hit must end with status 75 and without a traceback,
-and lose no step; in the end all arrays and rows must equal those of the uninterrupted training to
-the bit. Otherwise the exit status is 1.
+and lose no step; in the end all arrays, rows and figures must equal those of the uninterrupted
+training to the bit. Otherwise the exit status is 1.
 """
 
 import os
-import runpy
-import shlex
+import re
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import tyro
 from rich.table import Table
@@ -32,17 +29,21 @@ from cnn_jax.data.load import MOST_WORKERS
 from cnn_jax.data.stream import STOP_SIGNALS
 from cnn_jax.errors import check_range
 from cnn_jax.training.signals import INTERRUPTED
+from experiments.tools.attacked import Training, TrainingFailed
 from experiments.tools.console import standard_console
-from experiments.tools.kill_and_resume import differences
+from experiments.tools.same_results import differences
 
 Target = Literal["process", "group", "tee"]
-Phase = Literal["loading", "compiling", "training", "evaluating", "saving"]
+Phase = Literal["loading", "compiling", "training", "evaluating", "saving", "drawing"]
 Number = Literal["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"]
 
 STRETCH = 0.1
 """Seconds that each phase is made longer, so that a signal comes inside of it."""
-PATIENCE = 900.0
-"""Seconds until a process is called hanging."""
+COMMAND = (
+    "mlp_fashion_mnist --loss softmax --hidden 16 --data.name digits --data.storage stream "
+    "--training.batch-size 64 --training.log-every 5steps --training.evaluate-every 60steps "
+    "--training.save-every 10steps"
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Options:
     signals: tuple[Number, ...] = get_args(Number)
     """Each of them is sent in each phase."""
     targets: tuple[Target, ...] = get_args(Target)
-    """Who gets them: the process, its group, or the group of a shell that pipes it into tee."""
+    """Who gets them: the process, its group, or a group with a tee that reads its output."""
     phases: tuple[Phase, ...] = get_args(Phase)
     """What the training is doing."""
     workers: tuple[int, ...] = (0, 1)
@@ -80,153 +81,83 @@ class Hit:
     """From the signal to the end of the process."""
     lost: int
     """Steps that were made and not saved."""
-    traceback: bool
+    traceback: str
+    """What was said from a traceback on; "" if there was none."""
 
 
-def hit_all(options: Options, workdir: Path) -> tuple[list[Hit], list[str]]:
+def hit_all(
+    options: Options, workdir: Path, tell: Callable[[str], None] = print
+) -> tuple[list[Hit], list[str]]:
     """Train once without signals, and once for each target and number of workers with all of them.
+
+    Args:
+        options: which signals.
+        workdir: gets a directory for each run.
+        tell: is called with a line for each hit.
 
     Returns:
         The hits, and a line for each difference of a run from the undisturbed one.
     """
-    for number in STOP_SIGNALS:
+    for one in STOP_SIGNALS:
         # As under nohup. What is ignored here would be ignored in the trainings too.
-        if signal.getsignal(number) == signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
-    calm = Training(workdir, "calm", options.steps)
+        if signal.getsignal(one) == signal.SIG_IGN:
+            signal.signal(one, signal.SIG_DFL)
+
+    def training(name: str, workers: int = 0, *, tee: bool = False) -> Training:
+        words = [*COMMAND.split(), "--data.workers", str(workers)]
+        words += ["--training.duration", f"{options.steps}steps"]
+        return Training(words, workdir / name, tee=tee, stretch=STRETCH)
+
+    calm = training("calm")
     calm.finish()
     hits, lines = [], []
     for target in options.targets:
         for workers in options.workers:
-            run = Training(workdir, f"{target}-{workers}", options.steps, target, workers)
+            hurt = training(f"{target}-{workers}", workers, tee=target == "tee")
             for phase in options.phases:
-                hits += [run.hit(number, phase) for number in options.signals]
-            run.finish()
-            lines += [f"{run.name}: {line}" for line in differences(calm.run, run.run)]
-    return hits, [line for line in lines if ": checkpoints:" not in line]
+                for number in options.signals:
+                    hits.append(_hit(hurt, number, target, phase, workers))
+                    tell(str(hits[-1]))
+            hurt.finish()
+            found = _differences(calm.run, hurt.run)
+            lines += [f"{target}, {workers} workers: {line}" for line in found]
+    return hits, lines
 
 
-class Training:
-    """A run in a process group of its own, which announces its phases in a file."""
-
-    def __init__(
-        self, workdir: Path, name: str, steps: int, target: Target = "process", workers: int = 0
-    ) -> None:
-        self.name, self.run = name, workdir / "mlp_fashion_mnist" / name
-        self._target, self._workers = target, workers
-        self._phases, self._output = workdir / f"{name}.phases", workdir / f"{name}.txt"
-        flags = (
-            f"--workdir {workdir} --name {name} --loss softmax --data.name digits "
-            f"--data.storage stream --data.workers {workers} --training.batch-size 64 "
-            f"--training.duration {steps}steps --training.log-every 5steps "
-            "--training.evaluate-every 60steps --training.save-every 10steps"
-        )
-        program = f"import experiments.tools.signals as s; s.announced({str(self._phases)!r})"
-        self._command = [sys.executable, "-c", program, *flags.split()]
-
-    def finish(self) -> None:
-        """Run to the end."""
-        process = self._start()
-        if status := self._wait(process):
-            raise RuntimeError(f"ended with status {status}:\n{self._output.read_text()[-3000:]}")
-
-    def hit(self, number: Number, phase: Phase) -> Hit:
-        """Start or resume, and send a signal in a phase."""
-        before = self._latest()
-        self._phases.write_text("")
-        process = self._start()
-        while not self._is_in(phase):
-            if process.poll() is not None:
-                said = self._output.read_text()[-3000:]
-                raise RuntimeError(f"ended before {phase}, status {process.returncode}:\n{said}")
-            time.sleep(0.002)
-        start = time.monotonic()
-        for _ in range(2 if phase == "saving" else 1):
-            self._send(process, getattr(signal, number))
-            time.sleep(STRETCH / 4)
-        status = self._wait(process)
-        seconds = time.monotonic() - start
-        made = [int(line.split()[1]) for line in self._phases.read_text().splitlines()]
-        lost = max([before, *made]) - self._latest()
-        traceback = "Traceback" in self._output.read_text()
-        return Hit(number, self._target, phase, self._workers, status, seconds, lost, traceback)
-
-    def _start(self) -> subprocess.Popen:
-        command = self._command
-        if self._target == "tee":
-            log = shlex.quote(f"{self._output}.tee")
-            traps = " ".join(number.name for number in STOP_SIGNALS)
-            script = (
-                f"trap : {traps}; {shlex.join(command)} 2>&1 | tee {log}; exit ${{PIPESTATUS[0]}}"
-            )
-            command = ["bash", "-c", script]
-        with self._output.open("w") as output:
-            return subprocess.Popen(
-                command,
-                cwd=Path(__file__).resolve().parents[2],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    def _wait(self, process: subprocess.Popen) -> int:
-        try:
-            return process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            return process.wait()
-
-    def _send(self, process: subprocess.Popen, number: int) -> None:
-        try:
-            send = os.kill if self._target == "process" else os.killpg
-            send(process.pid, number)
-        except ProcessLookupError:
-            pass  # it has ended
-
-    def _is_in(self, phase: Phase) -> bool:
-        if not self._phases.exists():
-            return False
-        entered = [line.split()[0] for line in self._phases.read_text().splitlines() if line]
-        # Not before the third chunk, so that there is something to lose.
-        return entered.count(phase) >= (2 if phase == "training" else 1)
-
-    def _latest(self) -> int:
-        names = [path.name for path in self.run.glob("checkpoints/*")]
-        return max((int(name) for name in names if name.isdigit()), default=0)
+def _hit(training: Training, number: Number, target: Target, phase: Phase, workers: int) -> Hit:
+    """Start or resume, and send a signal in a phase."""
+    before = _latest(training.run)
+    process = training.start()
+    # Not before the third chunk, so that there is something to lose.
+    times = 2 if phase == "training" else 1
+    training.wait(process, lambda: [one.phase for one in training.told()].count(phase) >= times)
+    if not process.is_alive():
+        raise training.failure(process)
+    assert process.pid is not None
+    start = time.monotonic()
+    for _ in range(2 if phase == "saving" else 1):
+        with suppress(ProcessLookupError):  # it has ended
+            send = os.kill if target == "process" else os.killpg
+            send(process.pid, getattr(signal, number))
+        time.sleep(STRETCH / 4)
+    with suppress(TrainingFailed):  # it hangs, and was killed
+        training.wait(process)
+    seconds = time.monotonic() - start
+    lost = max([before, *(one.step for one in training.told())]) - _latest(training.run)
+    traceback = "".join(training.said().partition("Traceback")[1:])
+    status = process.exitcode
+    assert status is not None
+    return Hit(number, target, phase, workers, status, seconds, lost, traceback)
 
 
-def announced(phases: str) -> None:
-    """Run mlp_fashion_mnist, and write its phases, and the steps made before them, into a file."""
-    from cnn_jax.data import load
-    from cnn_jax.training import Checkpoints
-    from cnn_jax.training.runner import Runner
+def _latest(run: Path) -> int:
+    names = [path.name for path in run.glob("checkpoints/*")]
+    return max((int(name) for name in names if name.isdigit()), default=0)
 
-    def tell(function: Callable, phase: Callable[..., tuple[str, int]]) -> Callable:
-        @wraps(function)
-        def told(*arguments: Any, **options: Any) -> Any:
-            name, step = phase(*arguments)
-            with open(phases, "a") as file:
-                file.write(f"{name} {step}\n")
-            time.sleep(STRETCH)
-            return function(*arguments, **options)
 
-        return told
-
-    compiled = []
-
-    def advance(_: Runner, state: Any, *rest: Any) -> tuple[str, int]:
-        compiled.append(True)
-        return "compiling" if len(compiled) == 1 else "training", int(state.step)
-
-    load._open_named = tell(load._open_named, lambda *_: ("loading", 0))
-    Runner.advance = tell(Runner.advance, advance)  # type: ignore[method-assign]
-    Runner.evaluate = tell(  # type: ignore[method-assign]
-        Runner.evaluate, lambda _, state, *rest: ("evaluating", int(state.step))
-    )
-    Checkpoints.save = tell(  # type: ignore[method-assign]
-        Checkpoints.save, lambda _, step, *rest: ("saving", step)
-    )
-    runpy.run_module("experiments.mlp_fashion_mnist", run_name="__main__", alter_sys=True)
+def _differences(calm: Path, run: Path) -> list[str]:
+    # A stop saves at another step, so other checkpoints are kept beside the last one.
+    return [line for line in differences(calm, run) if not re.match("checkpoints/.* only$", line)]
 
 
 def table(hits: Sequence[Hit]) -> Table:
@@ -242,7 +173,7 @@ def table(hits: Sequence[Hit]) -> Table:
             ", ".join(map(str, sorted({hit.status for hit in group}))),
             f"{min(hit.seconds for hit in group):.1f} to {max(hit.seconds for hit in group):.1f}",
             str(sum(hit.lost for hit in group)),
-            str(sum(hit.traceback for hit in group)),
+            str(sum(bool(hit.traceback) for hit in group)),
         )
     return shown
 
@@ -250,15 +181,19 @@ def table(hits: Sequence[Hit]) -> Table:
 def main(argv: Sequence[str] | None = None) -> None:
     """Send all signals, compare and print a table."""
     console = standard_console()
+
+    def tell(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     options = tyro.cli(Options, description=__doc__, args=argv)
     with tempfile.TemporaryDirectory(prefix="signals_") as temporary:
         workdir = Path(options.workdir or temporary).resolve()
         workdir.mkdir(parents=True, exist_ok=True)
-        hits, lines = hit_all(options, workdir)
+        hits, lines = hit_all(options, workdir, tell)
     console.print(table(hits))
     bad = [hit for hit in hits if hit.status != INTERRUPTED or hit.lost or hit.traceback]
     for text in [*map(str, bad), *lines]:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        tell(text)
     if bad or lines:
         raise SystemExit(1)
     console.print("all end with status 75, and the runs equal the undisturbed one to the bit")

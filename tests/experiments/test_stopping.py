@@ -16,8 +16,8 @@ def test_a_signal_to_all_processes_under_tee_loses_nothing(tmp_path, monkeypatch
     hits, differences = hit_all(options, tmp_path)
     assert differences == []
     assert [(hit.phase, hit.status, hit.lost, hit.traceback) for hit in hits] == [
-        ("evaluating", 75, 0, False),
-        ("saving", 75, 0, False),
+        ("evaluating", 75, 0, ""),
+        ("saving", 75, 0, ""),
     ]
     assert table(hits).row_count == 2
 
