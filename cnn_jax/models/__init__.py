@@ -4,6 +4,7 @@ from cnn_jax.models.airbench import Airbench
 from cnn_jax.models.alexnet import AlexNet
 from cnn_jax.models.autoencoder import Autoencoder, EncoderClassifier
 from cnn_jax.models.conv_autoencoder import ConvAutoencoder
+from cnn_jax.models.deeplab import DeepLab
 from cnn_jax.models.densenet import DenseNet
 from cnn_jax.models.googlenet import GoogLeNet
 from cnn_jax.models.inception import InceptionV3
@@ -27,6 +28,7 @@ __all__ = [
     "AlexNet",
     "Autoencoder",
     "ConvAutoencoder",
+    "DeepLab",
     "DenseNet",
     "EncoderClassifier",
     "GoogLeNet",
