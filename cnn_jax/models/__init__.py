@@ -6,6 +6,7 @@ from cnn_jax.models.autoencoder import Autoencoder, EncoderClassifier
 from cnn_jax.models.conv_autoencoder import ConvAutoencoder
 from cnn_jax.models.deeplab import DeepLab
 from cnn_jax.models.densenet import DenseNet
+from cnn_jax.models.fcn import FCN
 from cnn_jax.models.googlenet import GoogLeNet
 from cnn_jax.models.inception import InceptionV3
 from cnn_jax.models.lenet import LeNet
@@ -17,11 +18,15 @@ from cnn_jax.models.registry import (
     registered_name,
 )
 from cnn_jax.models.resnet import ResNet, cifar_resnet
+from cnn_jax.models.segnet import SegNet
 from cnn_jax.models.simple_cnn import SimpleCNN
+from cnn_jax.models.tiles import predict_tiles
+from cnn_jax.models.unet import UNet
 from cnn_jax.models.vgg import VGG
 from cnn_jax.models.wide_resnet import WideResNet
 
 __all__ = [
+    "FCN",
     "MLP",
     "VGG",
     "Airbench",
@@ -35,11 +40,14 @@ __all__ = [
     "InceptionV3",
     "LeNet",
     "ResNet",
+    "SegNet",
     "SimpleCNN",
+    "UNet",
     "WideResNet",
     "cifar_resnet",
     "create_model",
     "example_shape",
     "list_models",
+    "predict_tiles",
     "registered_name",
 ]
