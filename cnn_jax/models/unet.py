@@ -13,11 +13,11 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.layers import Conv, ConvTranspose, Dropout, max_pool
-from cnn_jax.models.arrays import Feature, Images, PixelLogits, at_least_float32
+from cnn_jax.models.arrays import Feature, Images, at_least_float32
 from cnn_jax.models.checks import as_num_classes, check_choice, check_images
 from cnn_jax.models.classifier import make_classifier
 from cnn_jax.models.conv_norm import ConvNormReLU, MakeConv, OptionalNorm, make_norm
@@ -197,7 +197,9 @@ class UNet(nn.Module):
         by_stride = {stride: maps[names[-1]] for stride, names in maps_by_stride(strides).items()}
         return {**maps, **self.decoder(by_stride[largest], by_stride, train=train)}
 
-    def __call__(self, x: Images, *, train: bool = False) -> PixelLogits:
+    def __call__(
+        self, x: Images, *, train: bool = False
+    ) -> Float[Array, "batch out_height out_width classes"]:
         *_, last = self.features(x, train=train).values()
         logits = self.head(at_least_float32(last))
         return logits if self.border == "valid" else logits[:, : x.shape[1], : x.shape[2]]

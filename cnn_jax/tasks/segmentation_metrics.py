@@ -112,12 +112,13 @@ def segmentation_scores(
         `mean_dice`, the means over classes; `frequency_weighted_iou`, the mean weighted by the
         number of labels.
     """
+    counts = np.asarray(counts, np.float64)
     of_class = class_overlaps(counts, ignored=ignored, absent=absent)
     support = of_class["support"]
-    pixels = np.sum(counts if ignored == "wrong" else counts[:-1], dtype=np.float64)
+    pixels = np.sum(counts if ignored == "wrong" else counts[:-1])
     weighted = np.sum(support * np.where(support > 0, of_class["iou"], 0))
     return {
-        "pixel_accuracy": _share(np.trace(np.asarray(counts, np.float64)), pixels),
+        "pixel_accuracy": _share(np.trace(counts), pixels),
         "mean_accuracy": _mean(of_class["accuracy"]),
         "mean_iou": _mean(of_class["iou"]),
         "frequency_weighted_iou": _share(weighted, support.sum()),

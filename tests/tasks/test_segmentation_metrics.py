@@ -95,7 +95,10 @@ def test_batches_and_devices_add_up_and_weight_zero_counts_for_nothing():
     kept = weight > 0
     assert whole.sum() == kept.sum() * labels[0].size
     np.testing.assert_array_equal(counts_of(outputs[kept], labels[kept]), whole)
-    parts = [counts_of(outputs[i], labels[i], weight[i]) for i in np.split(np.arange(8), [1, 4])]
+    parts = [
+        counts_of(outputs[i], labels[i], jnp.asarray(weight[i]))
+        for i in np.split(np.arange(8), [1, 4])
+    ]
     np.testing.assert_array_equal(sum(parts), whole)
     sharding = jax.sharding.NamedSharding(
         jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)),
@@ -106,6 +109,7 @@ def test_batches_and_devices_add_up_and_weight_zero_counts_for_nothing():
     np.testing.assert_array_equal(counts, whole)
 
 
+@pytest.mark.full
 def test_more_pixels_than_float32_counts():
     """2**24 + 1 is no float32."""
     number = 2**24 + 1
