@@ -39,12 +39,16 @@ def make_encoder(encoder: Encoder, norm: str, dtype: Dtype | None, **attributes:
         # A copy, because a module that is a field is bound to the name of the field.
         model = encoder.clone(parent=None, name=None)
     if not getattr(model, "feature_strides", dict)():
-        title = encoder if isinstance(encoder, str) else type(encoder).__name__
         raise ConfigError(
-            f"{title!r} has no feature maps, so it cannot be an encoder; take a convolutional "
+            f"{encoder_title(encoder)} has no feature maps, so it cannot be an encoder; take a convolutional "
             "classifier, such as 'vgg16' or 'resnet50'"
         )
     return model
+
+
+def encoder_title(encoder: Encoder) -> str:
+    """What a message calls it."""
+    return repr(encoder) if isinstance(encoder, str) else type(encoder).__name__
 
 
 def maps_by_stride(strides: Mapping[str, int]) -> dict[int, list[str]]:
@@ -55,7 +59,9 @@ def maps_by_stride(strides: Mapping[str, int]) -> dict[int, list[str]]:
     return names
 
 
-def pad_to_multiple(x: Images, multiple: int) -> Images:
+def pad_to_multiple(
+    x: Images, multiple: int
+) -> Float[Array, "batch out_height out_width channels"]:
     """Zeros at the bottom and right, up to a multiple of a number of pixels."""
     _, height, width, _ = x.shape
     return jnp.pad(x, ((0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)))

@@ -22,7 +22,14 @@ from cnn_jax.layers import Conv, ConvTranspose, Dropout, conv_transpose2d, relu
 from cnn_jax.models.arrays import Feature, Images, PixelLogits, at_least_float32
 from cnn_jax.models.checks import as_num_classes, check_choice, check_images
 from cnn_jax.models.conv_norm import Norm
-from cnn_jax.models.encoder import Encoder, make_encoder, maps_by_stride, pad_to_multiple, resize_to
+from cnn_jax.models.encoder import (
+    Encoder,
+    encoder_title,
+    make_encoder,
+    maps_by_stride,
+    pad_to_multiple,
+    resize_to,
+)
 from cnn_jax.models.registry import IMAGENET, register
 
 zeros = nn.initializers.zeros_init()
@@ -186,8 +193,8 @@ class FCN(nn.Module):
         strides = [max(names) // 2**i for i in range(self.skips + 1)]
         if missing := [stride for stride in strides if stride not in names]:
             raise ConfigError(
-                f"skips={self.skips} needs maps of the strides {strides}, and {self.encoder!r} has "
-                f"none of {missing}; take fewer skips"
+                f"skips={self.skips} needs maps of the strides {strides}, and "
+                f"{encoder_title(self.encoder)} has none of {missing}; take fewer skips"
             )
         # Of VGG the pooled map, which comes before the convolutions of the next stage.
         pooled = {s: [name for name in names[s] if name.startswith("stage")] for s in strides}

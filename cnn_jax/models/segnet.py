@@ -70,7 +70,7 @@ class SegNetDecoder(nn.Module):
     conv_block: MakeConv
 
     @nn.compact
-    def __call__(self, maps: dict[str, Feature], *, train: bool) -> dict[str, Feature]:
+    def __call__(self, maps: dict[str, Array], *, train: bool) -> dict[str, Feature]:
         stages = range(len(self.stage_sizes), 0, -1)
         x, features = maps[f"stage{len(self.stage_sizes)}"], {}
         for stage in stages:

@@ -26,13 +26,15 @@ _FILTERS = {
 class Preprocessing:
     """Resize the shorter side, crop the center and normalize.
 
-    Equal to torchvision's `transforms.ImageClassification` of a Pillow image: resizing is Pillow's,
+    Equal to torchvision's `transforms.ImageClassification` of a Pillow image, and without a crop to
+    its `transforms.SemanticSegmentation`: resizing is Pillow's,
     with antialiasing, the longer side is rounded down, the corner of the crop is rounded half to
     even, and an image that is smaller than the crop is padded with black.
 
     Attributes:
-        resize: pixels of the shorter side; 0 is as few as fill the crop.
-        crop: height and width of the result in pixels, or one number for both.
+        resize: pixels of the shorter side; 0 is as few as fill the crop, or no change without it.
+        crop: height and width of the result in pixels, or one number for both; 0 keeps the whole
+            image.
         mean: of each channel, in [0, 1]; subtracted. One channel is gray, three are RGB.
         std: of each channel, in [0, 1]; divided by.
         interpolation: "bilinear" or "bicubic", antialiased.
@@ -46,8 +48,9 @@ class Preprocessing:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of the result."""
-        height, width = (self.crop, self.crop) if isinstance(self.crop, int) else self.crop
+        """Height, width and channels of the result; without a crop those of a square image."""
+        crop = self.crop or self.resize
+        height, width = (crop, crop) if isinstance(crop, int) else crop
         return height, width, len(self.mean)
 
     def __call__(self, image: Image) -> Float32[np.ndarray, "out_height out_width channels"]:
@@ -64,15 +67,16 @@ class Preprocessing:
                 "three (RGB)"
             )
         picture = PillowImage.fromarray(image).convert("L" if channels == 1 else "RGB")
-        if self.resize:
-            new, old = self.resize, min(picture.size)
+        if self.resize or not self.crop:
+            new, old = self.resize or 1, min(picture.size) if self.resize else 1
         else:
             # The side that has to grow more, or may shrink less, decides.
             sides = ((width, picture.width), (height, picture.height))
             new, old = max(sides, key=lambda side: side[0] / side[1])
         size = int(new * picture.width / old), int(new * picture.height / old)
         pixels = np.asarray(picture.resize(size, _FILTERS[self.interpolation]))
-        return _center(pixels.reshape(*pixels.shape[:2], channels), height, width)
+        pixels = pixels.reshape(*pixels.shape[:2], channels)
+        return _center(pixels, height, width) if self.crop else pixels
 
 
 def _center(pixels: UInt8[np.ndarray, "height width channels"], height: int, width: int) -> Pixels:

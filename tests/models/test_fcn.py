@@ -158,7 +158,7 @@ def test_what_makes_no_sense_is_named():
         create_model("fcn8s", num_classes=0)
     images = jnp.zeros((1, 9, 9, 3))
     few = FCN(1, VGG((1,), (2,), hidden=None), hidden=())
-    with pytest.raises(ConfigError, match=r"maps of the strides \[2, 1\]"):
+    with pytest.raises(ConfigError, match=r"strides \[2, 1, 0\], and VGG has none of \[0\]"):
         FCN(2, VGG((1,), (2,), hidden=None), hidden=()).init(jax.random.key(0), images)
     assert traced(few, (9, 9, 3))[0] == (1, 9, 9, 21)
     with pytest.raises(ConfigError, match="unknown attribute 'ceil_mode' of model 'resnet18'"):

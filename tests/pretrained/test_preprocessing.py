@@ -95,3 +95,13 @@ def test_a_run_sees_what_its_data_set_gave_it(resize, shorter):
         image = random.integers(0, 256, shape, dtype=np.uint8)
         expected = decode_image(encode_png(image), 3, centre_square(8, shorter))
         assert_array_equal(Preprocessing(resize, 8).resize_and_crop(image), expected)
+
+
+def test_without_a_crop_the_whole_image_is_kept():
+    """torchvision's `SemanticSegmentation` resizes the shorter side only."""
+    image = np.random.default_rng(0).integers(0, 256, (30, 47, 3)).astype(np.uint8)
+    scaled = Preprocessing(resize=20, crop=0)
+    assert scaled.image_shape == (20, 20, 3)
+    cropped = Preprocessing(resize=20, crop=(20, 31)).resize_and_crop(image)
+    np.testing.assert_array_equal(scaled.resize_and_crop(image), cropped)
+    np.testing.assert_array_equal(Preprocessing(resize=0, crop=0).resize_and_crop(image), image)
