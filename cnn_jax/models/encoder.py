@@ -40,8 +40,8 @@ def make_encoder(encoder: Encoder, norm: str, dtype: Dtype | None, **attributes:
         model = encoder.clone(parent=None, name=None)
     if not getattr(model, "feature_strides", dict)():
         raise ConfigError(
-            f"{encoder_title(encoder)} has no feature maps, so it cannot be an encoder; take a convolutional "
-            "classifier, such as 'vgg16' or 'resnet50'"
+            f"{encoder_title(encoder)} has no feature maps, so it cannot be an encoder; take a "
+            "convolutional classifier, such as 'vgg16' or 'resnet50'"
         )
     return model
 

@@ -119,7 +119,7 @@ def test_upsampling_is_bilinear_and_learned_upsampling_begins_so():
         fixed = FCN(2, VGG(**BODY), **SMALL)
         learned = fixed.clone(learned_upsampling=True)
         variables = drawn(fixed, images)
-        ups = {"kernel": bilinear_init(None, (4, 4, 3, 3), jnp.float64)}
+        ups = {"kernel": bilinear_init(jax.random.key(0), (4, 4, 3, 3), jnp.float64)}
         params = variables["params"] | {"ups_0": ups, "ups_1": ups}
         apply = [jax.jit(model.apply) for model in (fixed, learned)]
         assert_close(apply[1]({"params": params}, images), apply[0](variables, images))

@@ -54,7 +54,8 @@ def started(task):
 
 
 def mean_loss(task, batch, train=False):
-    loss, (_, sums) = task.loss_fn(*started(task), batch, jax.random.key(1), train)
+    loss_fn = jax.jit(task.loss_fn, static_argnames="train")
+    loss, (_, sums) = loss_fn(*started(task), batch, jax.random.key(1), train=train)
     return loss / sums["weight"]
 
 
@@ -84,9 +85,10 @@ def test_losses_are_means_over_the_pixels_that_count(loss):
     expected = [expected_loss(loss, one, batch, weights or (1.0,) * 3) for one in (outputs, aux)]
     assert_close(mean_loss(task, batch), expected[0], rtol=1e-6)
     assert_close(mean_loss(task, batch, True), expected[0] + 0.5 * expected[1], rtol=1e-6)
-    loss, (_, sums) = task.loss_fn(params, state, batch, jax.random.key(1), False)
+    loss_fn = jax.jit(task.loss_fn, static_argnums=4)
+    value, (_, sums) = loss_fn(params, state, batch, jax.random.key(1), False)
     counts = pixel_counts(outputs, batch["mask"].astype(int), batch["weight"], ignore_index=IGNORED)
-    summary = task.summarize(sums | {"loss": loss})
+    summary = task.summarize(sums | {"loss": value})
     assert summary.keys() == set(task.metrics)
     scores = segmentation_scores(np.asarray(counts))
     assert {name: summary[name] for name in scores} == pytest.approx(scores)
@@ -126,7 +128,7 @@ def test_no_pixel_that_counts_gives_no_loss_and_no_gradient(loss):
     task, batch = Segmentation(Pixels(), loss=loss), batch_of()
     batch["mask"] = jnp.full((4, 5, 5), IGNORED, jnp.uint8)
     params, state = started(task)
-    gradient = jax.value_and_grad(task.loss_fn, has_aux=True)
+    gradient = jax.jit(jax.value_and_grad(task.loss_fn, has_aux=True), static_argnums=4)
     (value, (_, sums)), grads = gradient(params, state, batch, jax.random.key(0), True)
     assert value == 0 and sums["weight"] == 0
     assert all(np.all(np.asarray(leaf) == 0) for leaf in jax.tree.leaves(grads))
@@ -179,8 +181,11 @@ def test_data_that_does_not_fit_is_named():
     with pytest.raises(ConfigError, match=r"mask .* of every image: scenes .* and no mask"):
         task.check(other)
     wrong = batch_of() | {"mask": jnp.full((4, 5, 5), 7, jnp.uint8)}
+    task = Segmentation(Pixels())
     with pytest.raises(ConfigError, match="classes from 0 to 2, got 7; only 255 is ignored"):
-        mean_loss(Segmentation(Pixels()), wrong)
+        task.loss_fn(*started(task), wrong, jax.random.key(0), False)
+    # Compiled code cannot raise.
+    assert np.isnan(mean_loss(task, wrong))
 
 
 @pytest.mark.usefixtures("no_shape_hook")
