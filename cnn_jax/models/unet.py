@@ -221,11 +221,14 @@ class UNet(nn.Module):
             outputs = size - lost
             if outputs < 1 or (outputs + on_the_way_up) % stride:
                 smallest = lost + 1 + -(1 + on_the_way_up) % stride
-                below = max(smallest, size - (size - smallest) % stride)
+                below = size - (size - smallest) % stride
+                way_out = f"crop to {below} or pad to {below + stride}"
+                if size < smallest:
+                    way_out = f"pad to {smallest}"
                 raise ConfigError(
                     f"border='valid' needs images of {smallest} + n * {stride} pixels, so that all "
-                    f"pooled maps are even, got {x.shape[1]}x{x.shape[2]}; crop to {below} or pad "
-                    f"to {below + stride}, or set border='mirror'"
+                    f"pooled maps are even, got {x.shape[1]}x{x.shape[2]}; {way_out}, or set "
+                    "border='mirror'"
                 )
         return x
 

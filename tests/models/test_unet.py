@@ -164,7 +164,7 @@ def test_what_makes_no_sense_is_named():
     with pytest.raises(ConfigError, match="set border='same', got 'mirror'"):
         UNet("mirror", encoder="resnet18")
     valid = UNet("valid", **SMALL)
-    for size, near in ((10, "crop to 44 or pad to 48"), (53, "crop to 52 or pad to 56")):
+    for size, near in ((10, "pad to 44, or set"), (53, "crop to 52 or pad to 56")):
         with pytest.raises(ConfigError, match=rf"44 \+ n \* 4 pixels.*{size}x{size}; {near}"):
             valid.init(jax.random.key(0), jnp.zeros((1, size, size, 1)))
     deep = UNet("same", encoder=ResNet("imagenet", "basic", (1, 1), (4, 4)), widths=(2,))
