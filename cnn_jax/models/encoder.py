@@ -67,6 +67,16 @@ def pad_to_multiple(
     return jnp.pad(x, ((0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)))
 
 
+def crop_to_image(x: Array, size: tuple[int, ...], multiple: int) -> Array:
+    """Cut off what does not belong to an image of that size, before `pad_to_multiple`.
+
+    Where a body has lost pixels at the border, as AlexNet's does, x is resized first.
+    """
+    height, width = size
+    x = resize_to(x, (height + -height % multiple, width + -width % multiple))
+    return x[:, :height, :width]
+
+
 def resize_to(
     x: Float[Array, "batch height width channels"], size: tuple[int, ...]
 ) -> Float[Array, "batch out_height out_width channels"]:

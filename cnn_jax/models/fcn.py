@@ -24,6 +24,7 @@ from cnn_jax.models.checks import as_num_classes, check_choice, check_images
 from cnn_jax.models.conv_norm import Norm
 from cnn_jax.models.encoder import (
     Encoder,
+    crop_to_image,
     encoder_title,
     make_encoder,
     maps_by_stride,
@@ -169,7 +170,7 @@ class FCN(nn.Module):
         return self.backbone.features(x, train=train)
 
     def __call__(self, x: Images, *, train: bool = False) -> PixelLogits:
-        maps, (_, height, width, _) = self.features(x, train=train), x.shape
+        maps, (height, width) = self.features(x, train=train), x.shape[1:3]
         names, stride = self._scored(), max(self.backbone.feature_strides().values())
         y = self.head(maps[names[0]], train=train)
         for name, score, up, crop in zip(
@@ -184,7 +185,9 @@ class FCN(nn.Module):
         factor = stride // 2**self.skips
         if factor > 1:
             y = upsample(y, factor, factor // 2 if self.alignment == "same" else 0)
-        crop = CROPS[self.skips][-1] if self.alignment == "original" else 0
+        if self.alignment == "same":
+            return crop_to_image(y, (height, width), stride)
+        crop = CROPS[self.skips][-1]
         return y[:, crop : crop + height, crop : crop + width]
 
     def _scored(self) -> list[str]:

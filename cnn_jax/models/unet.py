@@ -21,7 +21,14 @@ from cnn_jax.models.arrays import Feature, Images, at_least_float32
 from cnn_jax.models.checks import as_num_classes, check_choice, check_images
 from cnn_jax.models.classifier import make_classifier
 from cnn_jax.models.conv_norm import ConvNormReLU, MakeConv, OptionalNorm, make_norm
-from cnn_jax.models.encoder import Encoder, make_encoder, maps_by_stride, pad_to_multiple, resize_to
+from cnn_jax.models.encoder import (
+    Encoder,
+    crop_to_image,
+    make_encoder,
+    maps_by_stride,
+    pad_to_multiple,
+    resize_to,
+)
 from cnn_jax.models.registry import register
 from cnn_jax.models.tiles import mirrored
 
@@ -202,6 +209,10 @@ class UNet(nn.Module):
     ) -> Float[Array, "batch out_height out_width classes"]:
         *_, last = self.features(x, train=train).values()
         logits = self.head(at_least_float32(last))
+        if self.border == "same":
+            return crop_to_image(
+                logits, x.shape[1:3], max(self.backbone.feature_strides().values())
+            )
         return logits if self.border == "valid" else logits[:, : x.shape[1], : x.shape[2]]
 
     @nn.nowrap

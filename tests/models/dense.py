@@ -26,8 +26,8 @@ def drawn(model, images, seed=0):
 
     def draw(path, leaf):
         fan_in = np.prod(leaf.shape[:-1]) if leaf.ndim == 4 else 1
-        normal = jnp.asarray(rng.normal(size=leaf.shape) / np.sqrt(fan_in))
-        return 1 + abs(normal) / 2 if path.endswith(("scale", "var")) else normal
+        normal = rng.normal(size=leaf.shape) / np.sqrt(fan_in)
+        return jnp.asarray(1 + abs(normal) / 2 if path.endswith(("scale", "var")) else normal)
 
     flat = flatten_dict(shapes, sep="/")
     return unflatten_dict({path: draw(path, leaf) for path, leaf in flat.items()}, sep="/")
