@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,10 @@ if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = (
         os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
     ).strip()
+
+# A shell lets what it starts in the background ignore Ctrl-C, which tests send and expect.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jax
 import jaxtyping
@@ -45,17 +50,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="slow: run with --full"))
 
 
-MOST_MEMORY = 4 * 2**30
-"""Bytes that a process of the tests may hold before it drops its compiled programs."""
-
-
 @pytest.fixture(autouse=True)
 def few_programs() -> Iterator[None]:
-    """Drops the compiled programs of earlier tests once the process is large."""
+    """Drops the compiled programs of earlier tests where the process is large and has grown."""
     yield
-    statm = Path("/proc/self/statm")
-    if statm.exists() and int(statm.read_text().split()[1]) * resource.getpagesize() > MOST_MEMORY:
+    if _Memory.resident() > max(3 * 2**30, _Memory.dropped_at + 2**30):
         jax.clear_caches()
+        _Memory.dropped_at = _Memory.resident()
+
+
+class _Memory:
+    """Bytes in memory. Not all of those of dropped programs are given back to the system."""
+
+    dropped_at = 0
+
+    @staticmethod
+    def resident() -> int:
+        statm = Path("/proc/self/statm")
+        return int(statm.read_text().split()[1]) * resource.getpagesize() if statm.exists() else 0
 
 
 @pytest.fixture

@@ -39,6 +39,8 @@ class _Request:
     """The first stop signal; 0: there was none."""
     reaction: Reaction = "note"
     installed = False
+    left = threading.Event()
+    """Ends the watch of the last stop."""
 
 
 def _handle(number: int, _: Any) -> None:
@@ -113,7 +115,9 @@ def stop_signals(
     _Request.number, _Request.installed = 0, True
     taken = [n for n in STOP_SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
     before = _install(taken)
-    left = threading.Event()
+    # A process that goes on after an earlier stop, as a notebook, is no longer to be ended for it.
+    _Request.left.set()
+    _Request.left = left = threading.Event()
     ends, fd_before = _start_watch(left)
     stays = False
     try:

@@ -33,11 +33,13 @@ def grouped_bars(groups: Mapping[str, Mapping[str, float]], *, ylabel: str, titl
     figure = new_figure(max(5.0, 1.2 + 1.1 * sum(map(len, groups.values()))), 4.0, title)
     axes = figure.add_subplot()
     colors = {name: color_of(index) for index, name in enumerate(methods)}
+    largest = max(abs(value) for values in groups.values() for value in values.values())
+    shown = "%.1f" if largest >= 10 else "%.4g"  # per cent in columns of equal decimals
     start, ticks = 0.0, []
     for values in groups.values():
         for place, (name, value) in enumerate(values.items()):
             bar = axes.bar(start + place, value, width=0.85, color=colors[name])
-            axes.bar_label(bar, fmt="%.4g", padding=2, fontsize=LABEL_SIZE, color=INK)
+            axes.bar_label(bar, fmt=shown, padding=2, fontsize=LABEL_SIZE, color=INK)
         ticks.append(start + (len(values) - 1) / 2)
         start += len(values) + 0.8
     plain_axes(axes, ylabel=ylabel)

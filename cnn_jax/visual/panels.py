@@ -22,10 +22,10 @@ _MARGIN = 0.2
 _BAR_WIDTH = 0.1  # of a colour bar without its numbers
 _BAR_ROOM = 0.75
 _TITLE_LINES = 2
-# The outlines of an image over its heat map, in pixels of an image of this size.
+# The outlines of an image over its heat map: in pixels of an image of this size, where it is steep.
 _OUTLINE_SIZE = 300
 _OUTLINE_SMOOTHING = 2.0
-_OUTLINE_SHARE = 0.05
+_OUTLINE_SHARE = 0.12
 
 
 @dataclass(frozen=True)
@@ -150,9 +150,13 @@ def _draw(axes: Axes, bar: Axes | None, panel: Panel) -> None:
 
 
 def _outlines(image: np.ndarray) -> np.ma.MaskedArray:
-    """The strongest edges of an image, masked elsewhere."""
+    """The strongest edges of an image, a line thin (Marr and Hildreth 1980); masked elsewhere."""
     gray = image.astype(np.float32).mean(axis=-1)
-    gray = ndimage.zoom(gray, _OUTLINE_SIZE / max(gray.shape), order=1)
-    edges = ndimage.gaussian_gradient_magnitude(gray, _OUTLINE_SMOOTHING)
-    weak = edges <= np.quantile(edges, 1 - _OUTLINE_SHARE)
-    return np.ma.masked_array(np.zeros_like(edges), weak)
+    zoom = _OUTLINE_SIZE / max(gray.shape)
+    gray = ndimage.zoom(gray, zoom, order=1)
+    smoothing = max(_OUTLINE_SMOOTHING, 0.6 * zoom)  # the pixels of a small image are no edges
+    bent = ndimage.gaussian_laplace(gray, smoothing) > 0
+    line = ndimage.maximum_filter(bent, 2) != ndimage.minimum_filter(bent, 2)
+    steepness = ndimage.gaussian_gradient_magnitude(gray, smoothing)
+    strong = steepness > np.quantile(steepness, 1 - _OUTLINE_SHARE)
+    return np.ma.masked_array(np.zeros_like(gray), ~(line & strong))

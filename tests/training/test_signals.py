@@ -93,3 +93,23 @@ def test_a_process_ends_though_python_cannot(doing: str) -> None:
         os.kill(process.pid, signal.SIGTERM)
         # The interpreter waits for the thread of a stalled read for as long as it takes.
         assert process.wait(60) == INTERRUPTED
+
+
+GOES_ON = """
+import signal, time
+from cnn_jax.training import signals
+signals.GRACE = 0.2
+try:
+    with signals.stop_signals("end", ends_process=True):
+        signal.raise_signal(signal.SIGTERM)
+except signals.Interrupted:
+    pass
+with signals.stop_signals("end", ends_process=True):
+    time.sleep(1.0)
+print("ended by itself")
+"""
+
+
+def test_a_process_that_goes_on_is_not_ended_for_an_earlier_signal() -> None:
+    done = subprocess.run([sys.executable, "-c", GOES_ON], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "ended by itself\n"), done.stderr

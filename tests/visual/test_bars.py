@@ -12,7 +12,7 @@ def test_every_value_is_a_bar_from_zero_with_its_number_above(tmp_path):
     (axes,) = figure.axes
     heights = [bar.get_height() for bar in axes.patches]
     assert heights == [12, 6, 5, 46, 27] and axes.get_ylim()[0] == 0
-    assert [text.get_text() for text in axes.texts] == ["12", "6", "5", "46", "27"]
+    assert [text.get_text() for text in axes.texts] == ["12.0", "6.0", "5.0", "46.0", "27.0"]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["30", "2"]
     assert figure.get_suptitle() == "digits, test" and axes.get_ylabel() == "error"
     save_figure(figure, tmp_path / "bars.png")
