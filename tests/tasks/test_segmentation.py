@@ -87,7 +87,9 @@ def test_losses_are_means_over_the_pixels_that_count(loss):
     assert_close(mean_loss(task, batch, True), expected[0] + 0.5 * expected[1], rtol=1e-6)
     loss_fn = jax.jit(task.loss_fn, static_argnums=4)
     value, (_, sums) = loss_fn(params, state, batch, jax.random.key(1), False)
-    counts = pixel_counts(outputs, batch["mask"].astype(int), batch["weight"], ignore_index=IGNORED)
+    counts = pixel_counts(
+        outputs, batch["mask"].astype(jnp.int32), batch["weight"], ignore_index=IGNORED
+    )
     summary = task.summarize(sums | {"loss": value})
     assert summary.keys() == set(task.metrics)
     scores = segmentation_scores(np.asarray(counts))
