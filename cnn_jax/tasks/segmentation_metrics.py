@@ -27,7 +27,7 @@ from cnn_jax.tasks.output_layers import decision
 
 Ignored = Literal["leave_out", "wrong"]
 Absent = Literal["leave_out", "zero", "one"]
-Counts = Real[np.ndarray, "rows classes"]
+Counts = Real[Array | np.ndarray, "rows classes"]
 PerClass = Float[np.ndarray, " classes"]
 
 
