@@ -27,9 +27,9 @@ class Preprocessing:
     """Resize the shorter side, crop the center and normalize.
 
     Equal to torchvision's `transforms.ImageClassification` of a Pillow image, and without a crop to
-    its `transforms.SemanticSegmentation`: resizing is Pillow's,
-    with antialiasing, the longer side is rounded down, the corner of the crop is rounded half to
-    even, and an image that is smaller than the crop is padded with black.
+    its `transforms.SemanticSegmentation`: resizing is Pillow's, with antialiasing, the longer side
+    is rounded down, the corner of the crop is rounded half to even, and an image that is smaller
+    than the crop is padded with black.
 
     Attributes:
         resize: pixels of the shorter side; 0 is as few as fill the crop, or no change without it.
@@ -67,8 +67,10 @@ class Preprocessing:
                 "three (RGB)"
             )
         picture = PillowImage.fromarray(image).convert("L" if channels == 1 else "RGB")
-        if self.resize or not self.crop:
-            new, old = self.resize or 1, min(picture.size) if self.resize else 1
+        if self.resize:
+            new, old = self.resize, min(picture.size)
+        elif not self.crop:
+            new = old = 1
         else:
             # The side that has to grow more, or may shrink less, decides.
             sides = ((width, picture.width), (height, picture.height))
