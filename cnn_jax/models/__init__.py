@@ -4,7 +4,9 @@ from cnn_jax.models.airbench import Airbench
 from cnn_jax.models.alexnet import AlexNet
 from cnn_jax.models.autoencoder import Autoencoder, EncoderClassifier
 from cnn_jax.models.conv_autoencoder import ConvAutoencoder
+from cnn_jax.models.deeplab import DeepLab
 from cnn_jax.models.densenet import DenseNet
+from cnn_jax.models.fcn import FCN
 from cnn_jax.models.googlenet import GoogLeNet
 from cnn_jax.models.inception import InceptionV3
 from cnn_jax.models.lenet import LeNet
@@ -16,28 +18,36 @@ from cnn_jax.models.registry import (
     registered_name,
 )
 from cnn_jax.models.resnet import ResNet, cifar_resnet
+from cnn_jax.models.segnet import SegNet
 from cnn_jax.models.simple_cnn import SimpleCNN
+from cnn_jax.models.tiles import predict_tiles
+from cnn_jax.models.unet import UNet
 from cnn_jax.models.vgg import VGG
 from cnn_jax.models.wide_resnet import WideResNet
 
 __all__ = [
+    "FCN",
     "MLP",
     "VGG",
     "Airbench",
     "AlexNet",
     "Autoencoder",
     "ConvAutoencoder",
+    "DeepLab",
     "DenseNet",
     "EncoderClassifier",
     "GoogLeNet",
     "InceptionV3",
     "LeNet",
     "ResNet",
+    "SegNet",
     "SimpleCNN",
+    "UNet",
     "WideResNet",
     "cifar_resnet",
     "create_model",
     "example_shape",
     "list_models",
+    "predict_tiles",
     "registered_name",
 ]

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 Images = Float[Array | np.ndarray, "batch height width channels"]
 Feature = Float[Array, "batch out_height out_width features"]
 Logits = Float[Array, "batch classes"]
+PixelLogits = Float[Array, "batch height width classes"]
 
 
 def at_least_float32(x: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -72,13 +72,19 @@ class ConvNormReLU(nn.Module):
     _: KW_ONLY
     stride: Size = 1
     padding: Padding = 0
+    dilation: Size = 1
     conv: MakeConv
     norm: MakeNorm
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         conv = self.conv(
-            self.features, self.kernel_size, stride=self.stride, padding=self.padding, name="conv"
+            self.features,
+            self.kernel_size,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            name="conv",
         )
         return relu(self.norm(name="norm")(conv(x), train=train))
 

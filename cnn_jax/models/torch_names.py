@@ -24,3 +24,12 @@ def norm(torch: str, path: str) -> dict[str, str]:
         f"{torch}.running_mean": f"batch_stats/{path}/mean",
         f"{torch}.running_var": f"batch_stats/{path}/var",
     }
+
+
+def below(torch: str, path: str, names: dict[str, str]) -> dict[str, str]:
+    """The entries of a module's own `torch_names`, where it is a part of another module."""
+    placed = {}
+    for name, variable in names.items():
+        collection, _, rest = variable.partition("/")
+        placed[f"{torch}.{name}"] = f"{collection}/{path}/{rest}"
+    return placed

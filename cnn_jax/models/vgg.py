@@ -40,12 +40,13 @@ class VGGBody(nn.Module):
 
     stage_sizes: tuple[int, ...]
     widths: tuple[int, ...]
+    ceil_mode: bool
     conv: MakeConv
     norm: MakeNorm
 
     @nn.compact
     def __call__(self, images: Images, *, train: bool) -> dict[str, Feature]:
-        check_images(images, 2 ** len(self.stage_sizes))
+        check_images(images, 1 if self.ceil_mode else 2 ** len(self.stage_sizes))
         x, features = jnp.asarray(images), {}
         for stage, (size, width) in enumerate(
             zip(self.stage_sizes, self.widths, strict=True), start=1
@@ -54,7 +55,7 @@ class VGGBody(nn.Module):
                 x = self.conv(width, 3, padding=1, name=f"conv{stage}_{number}")(x)
                 x = self.norm(name=f"norm{stage}_{number}")(x, train=train)
                 x = features[f"conv{stage}_{number}"] = relu(x)
-            x = features[f"stage{stage}"] = max_pool(x, 2)
+            x = features[f"stage{stage}"] = max_pool(x, 2, ceil_mode=self.ceil_mode)
         return features
 
 
@@ -87,6 +88,7 @@ class VGG(nn.Module):
             is the CIFAR form: global average pooling and one linear layer.
         dropout: dropout rate after each hidden layer (rng "dropout").
         num_classes: number of outputs; 0 or None gives the features before the last layer.
+        ceil_mode: pool the last pixel of an odd map too, as Caffe does and the authors did.
         norm: "none" leaves BatchNorm out; "frozen" normalizes with the running statistics,
             also in training.
         dtype: dtype of the body's computation, such as bfloat16; parameters, statistics and
@@ -94,7 +96,8 @@ class VGG(nn.Module):
 
     Raises:
         ConfigError: attributes that make no sense; images that are not [batch, height, width,
-            channels] or that are smaller than the stride of the last stage (32 for five stages).
+            channels] or, without `ceil_mode`, that are smaller than the stride of the last stage
+            (32 for five stages).
     """
 
     stage_sizes: tuple[int, ...]
@@ -102,6 +105,7 @@ class VGG(nn.Module):
     hidden: tuple[int, int] | None = (4096, 4096)
     dropout: float = 0.5
     num_classes: int | None = 1000
+    ceil_mode: bool = False
     norm: OptionalNorm = "none"
     dtype: Dtype | None = None
 
@@ -113,7 +117,7 @@ class VGG(nn.Module):
     def setup(self) -> None:
         conv = partial(Conv, dtype=self.dtype, kernel_init=he_kernel_init, bias_init=zeros)
         norm = make_norm(self.norm, dtype=self.dtype)
-        self.body = VGGBody(self.stage_sizes, self.widths, conv, norm)
+        self.body = VGGBody(self.stage_sizes, self.widths, self.ceil_mode, conv, norm)
         head: Any = make_classifier(self.num_classes)
         if self.hidden is not None:
             head = VGGHead(self.hidden, self.dropout, self.num_classes)

@@ -5,31 +5,37 @@ import fnmatch
 from dataclasses import dataclass
 
 from cnn_jax.errors import ConfigError
+from cnn_jax.imagenet import imagenet_classes
 from cnn_jax.pretrained.preprocessing import Preprocessing
+from cnn_jax.pretrained.voc import VOC_CLASSES
 
 TORCHVISION = "https://download.pytorch.org/models/"
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Public weights of one model, trained on ImageNet's 1,000 classes.
+    """Public weights of one model: a classifier of ImageNet, or a network for segmentation.
 
     Attributes:
         model: a name for `create_model`.
         name: torchvision's, such as "IMAGENET1K_V1".
         file: torchvision's; its last part is the first eight digits of its sha256.
-        top1: accuracy on ImageNet's validation images in percent, as published by torchvision.
-        top5: percentage of images whose class is among the five most likely.
+        top1: accuracy on ImageNet's validation images in percent, as published by torchvision; for
+            segmentation that of the pixels of COCO's validation images with VOC's labels.
+        top5: percentage of images whose class is among the five most likely; None for segmentation.
         parameters: number of parameters as published by torchvision, which includes the auxiliary
-            classifier of Inception v3 but not those of GoogLeNet; both files have them.
+            classifier of Inception v3 and of segmentation, but not those of GoogLeNet; the files
+            have all of them.
+        mean_iou: for segmentation, the mean intersection over union in percent.
     """
 
     model: str
     name: str
     file: str
     top1: float
-    top5: float
+    top5: float | None
     parameters: int
+    mean_iou: float | None = None
 
     @property
     def url(self) -> str:
@@ -44,7 +50,7 @@ class Weights:
     @property
     def hub(self) -> str | None:
         """The repository of timm on the Hugging Face hub with the same weights as safetensors."""
-        if self.model in ("alexnet", "googlenet", "inception_v3"):
+        if self.model in ("alexnet", "googlenet", "inception_v3") or self.mean_iou:
             return None
         tag = {"IMAGENET1K_V1": "tv_in1k", "IMAGENET1K_V2": "tv2_in1k"}[self.name]
         return f"timm/{self.model}.{tag}"
@@ -52,9 +58,16 @@ class Weights:
     @property
     def preprocessing(self) -> Preprocessing:
         """The preprocessing with which `top1` was measured."""
+        if self.mean_iou:
+            return Preprocessing(resize=520, crop=0)
         if self.model == "inception_v3":
             return Preprocessing(resize=342, crop=299)
         return Preprocessing(resize=232 if self.name == "IMAGENET1K_V2" else 256)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, by label."""
+        return VOC_CLASSES if self.mean_iou else imagenet_classes()
 
 
 def list_weights(pattern: str = "*") -> list[Weights]:
@@ -183,4 +196,13 @@ WEIGHTS = [
     Weights("densenet161", "IMAGENET1K_V1", "densenet161-8d451a50.pth", 77.138, 93.56, 28_681_000),
     Weights("densenet169", "IMAGENET1K_V1", "densenet169-b2777c0a.pth", 75.6, 92.806, 14_149_480),
     Weights("densenet201", "IMAGENET1K_V1", "densenet201-c1103571.pth", 76.896, 93.37, 20_013_928),
+    *(
+        Weights(f"{head}_resnet{depth}", "COCO_WITH_VOC_LABELS_V1", file, pixels, None, number, iou)
+        for head, depth, file, pixels, number, iou in (
+            ("fcn", 50, "fcn_resnet50_coco-1167a1af.pth", 91.4, 35_322_218, 60.5),
+            ("fcn", 101, "fcn_resnet101_coco-7ecb50ca.pth", 91.9, 54_314_346, 63.7),
+            ("deeplabv3", 50, "deeplabv3_resnet50_coco-cd0a2569.pth", 92.4, 42_004_074, 66.4),
+            ("deeplabv3", 101, "deeplabv3_resnet101_coco-586e9e4e.pth", 92.4, 60_996_202, 67.4),
+        )
+    ),
 ]

@@ -29,13 +29,13 @@ def load(
     """A model with public weights, which are downloaded once and verified by their sha256.
 
     GoogLeNet and Inception v3 get `transform_input=True`, because torchvision's weights for them
-    expect images in [-1, 1]. Their auxiliary classifiers are omitted unless `aux_logits=True`.
+    expect images in [-1, 1]. Auxiliary classifiers are omitted unless `aux_logits=True`.
 
     Args:
         name: a name for `create_model`.
-        weights: "IMAGENET1K_V1", "IMAGENET1K_V2" (torchvision's, see `list_weights`), "DEFAULT"
-            for the best of them, or a repository of timm on the Hugging Face hub, such as
-            "timm/resnet50.a1_in1k".
+        weights: "IMAGENET1K_V1", "IMAGENET1K_V2", for segmentation "COCO_WITH_VOC_LABELS_V1"
+            (torchvision's, see `list_weights`), "DEFAULT" for the best of them, or a repository of
+            timm on the Hugging Face hub, such as "timm/resnet50.a1_in1k".
         num_classes: if it is not that of the weights, the body is kept and the last layer is
             initialized, see `change_num_classes`; 0 gives the features before the last layer.
         directory: directory of the files; by default "cnn_jax/weights" in the user's cache
@@ -44,8 +44,8 @@ def load(
         attributes: attributes of the model, such as `norm="frozen"` or `dtype`.
 
     Returns:
-        The network; `class_names` is empty if the weights aren't for ImageNet's 1,000 classes, or
-        the number of classes was changed.
+        The network; `class_names` is empty if the weights are neither torchvision's nor for
+        ImageNet's 1,000 classes, or the number of classes was changed.
 
     Raises:
         ConfigError: unknown model, attribute or weights (close names are listed), or weights that
@@ -56,11 +56,13 @@ def load(
     if "/" in weights:
         file = hub_file(weights, "model.safetensors", folder)
         preprocessing, there = hub_configuration(weights, folder)
+        class_names = imagenet_classes() if there == IMAGENET_CLASSES else ()
     else:
         chosen = find_weights(name, weights)
         if name in ("googlenet", "inception_v3"):
             attributes = {"transform_input": True} | attributes
-        preprocessing, there = chosen.preprocessing, IMAGENET_CLASSES
+        preprocessing, class_names = chosen.preprocessing, chosen.class_names
+        there = len(class_names)
         create_model(name, **attributes)  # raises before anything is downloaded
         file = weights_file(chosen, folder)
     model = create_model(name, num_classes=there, **attributes)
@@ -71,13 +73,11 @@ def load(
         model, variables, reinitialized = change_num_classes(
             model, variables, num_classes, jax.random.key(0) if key is None else key, image_shape
         )
-    keeps_classes = there == IMAGENET_CLASSES == model.num_classes
-    class_names = imagenet_classes() if keeps_classes else ()
     return Network(
         model=model,
         variables=variables,
         preprocessing=preprocessing,
-        class_names=class_names,
+        class_names=class_names if model.num_classes == there else (),
         title=f"{name}, {weights}",
         reinitialized=reinitialized,
     )

@@ -26,19 +26,21 @@ _FILTERS = {
 class Preprocessing:
     """Resize the shorter side, crop the center and normalize.
 
-    Equal to torchvision's `transforms.ImageClassification` of a Pillow image: resizing is Pillow's,
-    with antialiasing, the longer side is rounded down, the corner of the crop is rounded half to
-    even, and an image that is smaller than the crop is padded with black.
+    Equal to torchvision's `transforms.ImageClassification` of a Pillow image, and without a crop to
+    its `transforms.SemanticSegmentation`: resizing is Pillow's, with antialiasing, the longer side
+    is rounded down, the corner of the crop is rounded half to even, and an image that is smaller
+    than the crop is padded with black.
 
     Attributes:
-        resize: pixels of the shorter side; 0 is as few as fill the crop.
-        crop: height and width of the result in pixels, or one number for both.
+        resize: pixels of the shorter side; 0 is as few as fill the crop, or no change without it.
+        crop: height and width of the result in pixels, or one number for both; 0 keeps the whole
+            image.
         mean: of each channel, in [0, 1]; subtracted. One channel is gray, three are RGB.
         std: of each channel, in [0, 1]; divided by.
         interpolation: "bilinear" or "bicubic", antialiased.
 
     Raises:
-        UserError: a crop of less than a pixel, a deviation that is not more than 0, or another
+        UserError: a crop below 0 or with a side of 0, a deviation that is not more than 0, or another
             number of deviations than of means.
     """
 
@@ -50,7 +52,7 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         check_range(self, 0, resize=self.resize)
-        check_range(self, 1, crop=self.crop)
+        check_range(self, 1, crop=self.crop or None)
         check_range(self, -LARGEST, mean=self.mean)
         check_range(self, 0, above=True, std=self.std)
         if len(self.mean) != len(self.std):
@@ -60,8 +62,9 @@ class Preprocessing:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of the result."""
-        height, width = (self.crop, self.crop) if isinstance(self.crop, int) else self.crop
+        """Height, width and channels of the result; without a crop those of a square image."""
+        crop = self.crop or self.resize
+        height, width = (crop, crop) if isinstance(crop, int) else crop
         return height, width, len(self.mean)
 
     def __call__(self, image: Image) -> Float32[np.ndarray, "out_height out_width channels"]:
@@ -80,13 +83,16 @@ class Preprocessing:
         picture = PillowImage.fromarray(image).convert("L" if channels == 1 else "RGB")
         if self.resize:
             new, old = self.resize, min(picture.size)
+        elif not self.crop:
+            new = old = 1
         else:
             # The side that has to grow more, or may shrink less, decides.
             sides = ((width, picture.width), (height, picture.height))
             new, old = max(sides, key=lambda side: side[0] / side[1])
         size = int(new * picture.width / old), int(new * picture.height / old)
         pixels = np.asarray(picture.resize(size, _FILTERS[self.interpolation]))
-        return _center(pixels.reshape(*pixels.shape[:2], channels), height, width)
+        pixels = pixels.reshape(*pixels.shape[:2], channels)
+        return _center(pixels, height, width) if self.crop else pixels
 
 
 def _center(pixels: UInt8[np.ndarray, "height width channels"], height: int, width: int) -> Pixels:

@@ -1,7 +1,11 @@
 """What a model is trained for: losses, output layers, targets, metrics."""
 
 from cnn_jax.tasks.classification import Classification
-from cnn_jax.tasks.labels import balanced_class_weights, label_weights
+from cnn_jax.tasks.labels import (
+    balanced_class_weights,
+    label_weights,
+    median_frequency_weights,
+)
 from cnn_jax.tasks.losses import (
     absolute_error,
     binary_cross_entropy,
@@ -27,30 +31,44 @@ from cnn_jax.tasks.metrics import (
 )
 from cnn_jax.tasks.output_layers import decision, identity, sigmoid, softmax
 from cnn_jax.tasks.reconstruction import Reconstruction
+from cnn_jax.tasks.regions import border_weights, dice_loss
 from cnn_jax.tasks.regression import Regression
+from cnn_jax.tasks.segmentation import Segmentation
+from cnn_jax.tasks.segmentation_metrics import (
+    class_overlaps,
+    pixel_counts,
+    segmentation_scores,
+)
 
 __all__ = [
     "Classification",
     "Reconstruction",
     "Regression",
+    "Segmentation",
     "absolute_error",
     "accuracy",
     "balanced_class_weights",
     "binary_cross_entropy",
+    "border_weights",
     "calibration_error",
     "calibration_sums",
+    "class_overlaps",
     "class_scores",
     "confusion_counts",
     "decision",
+    "dice_loss",
     "hinge_loss",
     "huber_loss",
     "identity",
     "label_weights",
     "logistic_loss",
+    "median_frequency_weights",
     "multiclass_hinge_loss",
     "one_hot_squared_error",
     "one_versus_rest_logistic_loss",
+    "pixel_counts",
     "rmse",
+    "segmentation_scores",
     "sigmoid",
     "sigmoid_focal_loss",
     "softmax",

@@ -176,3 +176,35 @@ def balanced_class_weights(
         raise ConfigError("balanced class weights need labels to count, got none")
     shares = counts * np.count_nonzero(counts) / counts.sum()
     return tuple(float(1 / share) if share else 0.0 for share in shares)
+
+
+def median_frequency_weights(
+    masks: np.ndarray, num_classes: int, *, ignore_index: int | None = None
+) -> tuple[float, ...]:
+    """Weights by which rare classes of a segmentation count more, for `Segmentation`.
+
+    The weight of a class is the median of all classes' frequencies over its own. The frequency of a
+    class is its number of pixels over that of all pixels of the images in which it occurs (Eigen
+    and Fergus 2015, section 6.3.2; Badrinarayanan et al. 2017, "SegNet", section 4.1). A class
+    without pixels has the weight 0, and none in the median.
+
+    Args:
+        masks: of the training split, integers [images, height, width].
+        num_classes: number of classes.
+        ignore_index: a label that does not count; None counts all.
+
+    Raises:
+        ConfigError: a label that is no class, or no labels.
+    """
+    own, together = np.zeros(num_classes), np.zeros(num_classes)
+    for mask in map(np.asarray, masks):
+        check_classes(mask, num_classes, ignore_index)
+        counted_labels = mask if ignore_index is None else mask[mask != ignore_index]
+        counts = np.bincount(counted_labels.ravel(), minlength=num_classes)
+        own += counts
+        together += np.where(counts, counts.sum(), 0)
+    if not own.any():
+        raise ConfigError("median frequency weights need labels to count, got none")
+    frequencies = own / np.maximum(together, 1)
+    median = np.median(frequencies[own > 0])
+    return tuple(float(median / one) if one else 0.0 for one in frequencies)

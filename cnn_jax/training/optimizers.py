@@ -27,7 +27,7 @@ class OptimizerConfig:
     """Momentum of sgd and muon; beta_1 of the other rules."""
     nesterov: bool = True
     """Use Nesterov momentum in sgd and muon."""
-    schedule: Literal["constant", "step", "cosine", "linear", "one_cycle"] = "constant"
+    schedule: Literal["constant", "step", "cosine", "linear", "poly", "one_cycle"] = "constant"
     """Shape of the learning rate over the run."""
     warmup: str = "0 steps"
     """Duration of a linear warm-up from warmup_factor times the peak; ignored by one_cycle."""
@@ -37,6 +37,10 @@ class OptimizerConfig:
     """Durations from the start of the run after which the step schedule decays."""
     decay_factor: float = 0.1
     """Factor of the step schedule at each milestone."""
+    poly_power: float = 0.9
+    """Exponent of the poly schedule, peak * (1 - step / steps)**power, as in DeepLab."""
+    body_rate: float = 1.0
+    """Factor of the rate of the parameters below `body` or `backbone`, such as a pretrained one."""
     l2: float = 0.0
     """L2 regularization: l2 / 2 * sum(w**2) is added to the loss (PyTorch SGD's weight_decay)."""
     weight_decay: float = 0.0
@@ -52,6 +56,7 @@ class OptimizerConfig:
         check_range(self, 0, 1, warmup_factor=self.warmup_factor, decay_factor=self.decay_factor)
         check_range(self, 0, 1, momentum=self.momentum)
         check_durations(self, warmup=self.warmup, milestones=self.milestones)
+        check_range(self, 0, poly_power=self.poly_power, body_rate=self.body_rate)
 
 
 def make_schedule(
@@ -102,6 +107,8 @@ def _shape(
         return optax.cosine_decay_schedule(peak, steps)
     if config.schedule == "linear":
         return optax.linear_schedule(peak, 0.0, steps)
+    if config.schedule == "poly":
+        return optax.polynomial_schedule(peak, 0.0, config.poly_power, steps)
     return optax.constant_schedule(peak)
 
 
@@ -132,12 +139,25 @@ def make_optimizer(config: OptimizerConfig, schedule: Schedule) -> optax.Gradien
     if decay and config.name in ("sgd", "adam"):
         # After the rule, so that decay does not enter the momentum.
         steps.append(optax.add_decayed_weights(lambda step: -decay * schedule(step), mask))
+    if config.body_rate != 1:
+        steps.append(optax.masked(optax.scale(config.body_rate), _of_body))
     return optax.chain(*steps) if len(steps) > 1 else rule
 
 
 def decay_mask(params: PyTree) -> PyTree:
     """True for kernels, False for biases and the scales of normalization layers."""
     return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def _of_body(params: PyTree) -> dict[str, bool]:
+    """Whether the parameters below each name are those of the body."""
+    mask = {name: name in ("body", "backbone") for name in params}
+    if not any(mask.values()):
+        raise ConfigError(
+            "body_rate is for parameters below `body` or `backbone`, and this model has "
+            f"{', '.join(mask)}; set it to 1"
+        )
+    return mask
 
 
 def l2_penalty(config: OptimizerConfig) -> Callable[[PyTree], Array] | None:

@@ -136,10 +136,9 @@ def networks(options: Options) -> list[NetworkConfig]:
 
 def _has_weights(name: str) -> bool:
     try:
-        find_weights(name)
+        return find_weights(name).mean_iou is None  # not one for segmentation
     except ConfigError:
         return False
-    return True
 
 
 def main(argv: Sequence[str] | None = None) -> list[Row]:

@@ -13,7 +13,7 @@ def test_every_entry_is_of_a_model_and_checkable():
     for one in there:
         assert one.model in list_models()
         assert re.fullmatch("[0-9a-f]{8}", one.sha256)
-        assert 50 < one.top1 < one.top5 < 100
+        assert 50 < (one.mean_iou or 50.1) < one.top1 < (one.top5 or 100) <= 100
         assert one.url == f"https://download.pytorch.org/models/{one.file}"
 
 
@@ -77,11 +77,16 @@ def test_the_table_is_torchvisions():
         theirs = torchvision.models.get_model_weights(one.model)
         entry = theirs[one.name]
         assert one.url == entry.url and one.parameters == entry.meta["num_params"]
-        metrics = entry.meta["_metrics"]["ImageNet-1K"]
-        assert (one.top1, one.top5) == (metrics["acc@1"], metrics["acc@5"])
         transforms, mine = entry.transforms(), one.preprocessing
-        assert ([mine.resize], [mine.crop]) == (transforms.resize_size, transforms.crop_size)
+        if one.mean_iou:
+            metrics = entry.meta["_metrics"]["COCO-val2017-VOC-labels"]
+            assert (one.top1, one.mean_iou) == (metrics["pixel_acc"], metrics["miou"])
+            assert ([mine.resize], mine.crop) == (transforms.resize_size, 0)
+        else:
+            metrics = entry.meta["_metrics"]["ImageNet-1K"]
+            assert (one.top1, one.top5) == (metrics["acc@1"], metrics["acc@5"])
+            assert ([mine.resize], [mine.crop]) == (transforms.resize_size, transforms.crop_size)
         assert (list(mine.mean), list(mine.std)) == (transforms.mean, transforms.std)
         assert mine.interpolation == transforms.interpolation.value
-        assert list(imagenet_classes()) == entry.meta["categories"]
+        assert list(one.class_names) == entry.meta["categories"]
         assert (find_weights(one.model) == one) == (entry == theirs.DEFAULT)

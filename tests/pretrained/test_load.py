@@ -97,6 +97,23 @@ def test_a_repository_of_the_hub(published, offered, tmp_path, monkeypatch):
     assert loaded.preprocessing == preprocessing and loaded.class_names[0] == "tench"
 
 
+def test_a_network_for_segmentation(tmp_path, monkeypatch):
+    """Its auxiliary head is in the file, and only loaded if it is asked for."""
+    monkeypatch.setattr(load_module, "weights_file", lambda weights, directory: weights)
+    taken = []
+
+    def from_torch(model, file, image_shape):
+        taken.append((model, file.file, image_shape))
+        return {"params": {}}
+
+    monkeypatch.setattr(load_module, "from_torch", from_torch)
+    loaded = load("fcn_resnet50", aux_logits=True, norm="frozen", directory=tmp_path)
+    assert loaded.model == create_model("fcn_resnet50", aux_logits=True, norm="frozen")
+    assert taken == [(loaded.model, "fcn_resnet50_coco-1167a1af.pth", (520, 520, 3))]
+    assert loaded.preprocessing == Preprocessing(520, 0)
+    assert len(loaded.class_names) == 21 and loaded.class_names[15] == "person"
+
+
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 def test_the_inceptions_take_images_in_their_own_scale(name, monkeypatch):
     class Stop(Exception):

@@ -100,8 +100,18 @@ def test_a_run_sees_what_its_data_set_gave_it(resize, shorter):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"std": (0.0, 1.0, 1.0)}, {"std": (1.0,)}, {"crop": 0}, {"crop": (8, 0)}, {"resize": -1}],
+    [{"std": (0.0, 1.0, 1.0)}, {"std": (1.0,)}, {"crop": -1}, {"crop": (8, 0)}, {"resize": -1}],
 )
 def test_values_that_make_no_image_are_refused(fields):
     with pytest.raises(UserError, match=r"got \(|got 0|got -1"):
         Preprocessing(**fields)
+
+
+def test_without_a_crop_the_whole_image_is_kept():
+    """torchvision's `SemanticSegmentation` resizes the shorter side only."""
+    image = np.random.default_rng(0).integers(0, 256, (30, 47, 3)).astype(np.uint8)
+    scaled = Preprocessing(resize=20, crop=0)
+    assert scaled.image_shape == (20, 20, 3)
+    cropped = Preprocessing(resize=20, crop=(20, 31)).resize_and_crop(image)
+    np.testing.assert_array_equal(scaled.resize_and_crop(image), cropped)
+    np.testing.assert_array_equal(Preprocessing(resize=0, crop=0).resize_and_crop(image), image)

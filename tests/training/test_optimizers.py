@@ -247,3 +247,48 @@ def test_schedules_that_do_not_fit() -> None:
         make_schedule(OptimizerConfig(schedule="step"), 50, steps)
     with pytest.raises(ConfigError, match="milestones belong to the step schedule, .* 'cosine'"):
         make_schedule(OptimizerConfig(schedule="cosine", milestones=("9 steps",)), 50, steps)
+
+
+def test_poly_schedule_is_pytorch_s() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    rule = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=0.2)
+    theirs = torch.optim.lr_scheduler.PolynomialLR(rule, total_iters=20, power=0.9)
+    expected = []
+    for _ in range(21):
+        expected.append(theirs.get_last_lr()[0])
+        rule.step()
+        theirs.step()
+    config = OptimizerConfig(learning_rate=0.2, schedule="poly")
+    assert rates(config, 20, list(range(21))) == pytest.approx(expected, rel=1e-5, abs=1e-8)
+    straight = OptimizerConfig(learning_rate=0.2, schedule="poly", poly_power=1, warmup="2 steps")
+    assert rates(straight, 22, [2, 12, 22]) == pytest.approx([0.2, 0.1, 0])
+
+
+@pytest.mark.parametrize("body", ["body", "backbone"])
+def test_the_body_has_a_rate_of_its_own(body: str) -> None:
+    """As with PyTorch's groups of parameters, also its decay."""
+    config = OptimizerConfig("sgd", 0.1, nesterov=False, weight_decay=0.01, body_rate=0.25)
+    with jax.enable_x64(True):
+        weights = {body: {"a": start()}, "head": start()}
+        rule = make_optimizer(config, make_schedule(config, 5, steps))
+        state = rule.init(weights)
+        for step in range(5):
+            updates, state = rule.update(gradient_of(weights, step), state, weights)
+            weights = optax.apply_updates(weights, updates)
+    expected = {}
+    for name, rate in ((body, 0.025), ("head", 0.1)):
+        kernel = np.asarray(start()["kernel"], np.float64)
+        buffer = np.zeros_like(kernel)
+        for step in range(5):
+            buffer = 0.9 * buffer + 0.7 * kernel - 0.3 * np.cos(step)
+            kernel = kernel - rate * buffer - rate * 0.01 * kernel
+        expected[name] = kernel
+    actual = {body: weights[body]["a"]["kernel"], "head": weights["head"]["kernel"]}
+    assert_close(actual, expected, rtol=1e-6)
+
+
+def test_a_rate_of_the_body_needs_a_body() -> None:
+    config = OptimizerConfig(body_rate=0.1)
+    rule = make_optimizer(config, make_schedule(config, 5, steps))
+    with pytest.raises(ConfigError, match="this model has kernel, bias; set it to 1"):
+        rule.init(start())

@@ -144,7 +144,7 @@ def points_of(rng: np.random.Generator, n: int) -> ArraySplit:
     return ArraySplit({"image": x, "label": (x[:, 0] > 0).astype(np.int32)})
 
 
-@pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "linear", "one_cycle"])
+@pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "linear", "poly", "one_cycle"])
 def test_every_schedule_is_proportional_to_the_rate(schedule: Any) -> None:
     config = OptimizerConfig(
         schedule=schedule,
