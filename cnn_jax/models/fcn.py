@@ -150,9 +150,10 @@ class FCN(nn.Module):
             self.hidden, self.num_classes, self.dropout, 3 if same else 0, self.dtype
         )
         self.scores = [make_score(self.num_classes) for _ in range(self.skips)]
-        self.ups = [partial(upsample, factor=2, padding=1 if same else 0)] * self.skips
+        up: Any = partial(upsample, factor=2, padding=1 if same else 0)
+        self.ups = [up] * self.skips
         if self.learned_upsampling:
-            options = {"use_bias": False, "kernel_init": bilinear_init}
+            options: dict[str, Any] = {"use_bias": False, "kernel_init": bilinear_init}
             self.ups = [
                 ConvTranspose(self.num_classes, 4, 2, padding=1 if same else 0, **options)
                 for _ in range(self.skips)

@@ -7,7 +7,7 @@ in the paper's table 1.
 """
 
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -72,7 +72,8 @@ class SegNetDecoder(nn.Module):
     @nn.compact
     def __call__(self, maps: dict[str, Array], *, train: bool) -> dict[str, Feature]:
         stages = range(len(self.stage_sizes), 0, -1)
-        x, features = maps[f"stage{len(self.stage_sizes)}"], {}
+        features: dict[str, Feature] = {}
+        x = maps[f"stage{len(self.stage_sizes)}"]
         for stage in stages:
             size, width = self.stage_sizes[stage - 1], self.widths[stage - 1]
             upsample = Upsample(self.upsampling, self.dtype, name=f"up{stage}")
@@ -134,7 +135,7 @@ class SegNet(nn.Module):
         )
 
     def setup(self) -> None:
-        init = {"kernel_init": he_kernel_init, "bias_init": zeros}
+        init: dict[str, Any] = {"kernel_init": he_kernel_init, "bias_init": zeros}
         conv_block = partial(
             ConvNormReLU,
             conv=partial(Conv, dtype=self.dtype, **init),

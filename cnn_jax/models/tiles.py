@@ -53,7 +53,7 @@ def predict_tiles(
         )
     height, width = image.shape[:2]
     rows, columns = (mirrored(size, margin, tile + step) for size in (height, width))
-    result = None
+    result: Any = None
     for top in range(0, height, step):
         for left in range(0, width, step):
             part = image[rows[top : top + tile]][:, columns[left : left + tile]]

@@ -64,7 +64,7 @@ class ContractingPath(nn.Module):
 
     @nn.compact
     def features(self, x: Array, *, train: bool) -> dict[str, Feature]:
-        features = {}
+        features: dict[str, Feature] = {}
         for level, width in enumerate(self.widths, start=1):
             x = x if level == 1 else max_pool(x, 2)
             convs = DoubleConv(width, self.padding, self.conv_block, name=f"level{level}")
@@ -96,7 +96,7 @@ class ExpandingPath(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, maps: dict[int, Array], *, train: bool) -> dict[str, Feature]:
-        features = {}
+        features: dict[str, Feature] = {}
         for level in range(max(maps).bit_length() - 2, -1, -1):
             width, skip = self.widths[level], maps.get(2**level)
             x = self.up(width, name=f"up{level + 1}")(x)
