@@ -40,8 +40,8 @@ class Preprocessing:
         interpolation: "bilinear" or "bicubic", antialiased.
 
     Raises:
-        UserError: a crop with a side below 1, a deviation that is not more than 0, or another
-            number of deviations than of means.
+        UserError: a crop below 0 or with a side of 0, a deviation that is not more than 0, or
+            another number of deviations than of means.
     """
 
     resize: int = 256
