@@ -124,8 +124,9 @@ def _shape(output: Any) -> tuple[int, ...]:
     if isinstance(output, Mapping):
         output = list(output.values())
     if isinstance(output, list):
-        output = output[-1]
-    return tuple(jax.tree.leaves(output)[0].shape[1:])
+        output = output[-1:]
+    arrays = jax.tree.leaves(output)
+    return tuple(arrays[0].shape[1:]) if arrays else ()  # as the features of a linear classifier
 
 
 def _listed_above(path: tuple[str, ...], listed: Mapping[tuple[str, ...], int]) -> tuple[str, ...]:

@@ -79,8 +79,9 @@ def test_no_good_image_is_an_error(checkpoint, images, tmp_path, capsys):
     assert "none of 1 file could be read as an image" in capsys.readouterr().out
 
 
-def test_a_network_without_maps_has_a_sheet_too():
-    model = create_model("mlp", hidden=(5,), num_classes=3)
+@pytest.mark.parametrize("hidden", [(5,), ()])
+def test_a_network_without_maps_has_a_sheet_too(hidden):
+    model = create_model("mlp", hidden=hidden, num_classes=3)
     variables = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 6, 6, 1), np.float32))
     preprocessing = Preprocessing(0, 6, (0.5,), (0.25,))
     network = Network(model, variables, preprocessing, ("cat", "dog", "bird"), "an MLP")
@@ -89,7 +90,7 @@ def test_a_network_without_maps_has_a_sheet_too():
     figure = inside.sheet(image, "gray.png")
     # Image and bars; gradient and occlusion with colour bars, guided gradient, the network's image.
     assert len(figure.axes) == 2 + 2 * 2 + 2
-    with pytest.raises(ValueError, match="'hidden1' are not maps; give one of none"):
+    with pytest.raises(ValueError, match="hidden1"):
         Inside(network, Options(("some",), layer="hidden1"))
 
 
