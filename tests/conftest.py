@@ -1,5 +1,6 @@
 """Sets JAX up for the tests: 8 virtual CPU devices, strict ranks, a compilation cache."""
 
+import ctypes
 import os
 import resource
 import signal
@@ -51,23 +52,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def few_programs() -> Iterator[None]:
-    """Drops the compiled programs of earlier tests where the process is large and has grown."""
+def little_memory() -> Iterator[None]:
+    """Drops compiled programs, and gives back what experiments keep, where a process is large."""
     yield
-    if _Memory.resident() > max(3 * 2**30, _Memory.dropped_at + 2**30):
+    statm = Path("/proc/self/statm")
+    if statm.exists() and int(statm.read_text().split()[1]) * resource.getpagesize() > 3 * 2**30:
         jax.clear_caches()
-        _Memory.dropped_at = _Memory.resident()
-
-
-class _Memory:
-    """Bytes in memory. Not all of those of dropped programs are given back to the system."""
-
-    dropped_at = 0
-
-    @staticmethod
-    def resident() -> int:
-        statm = Path("/proc/self/statm")
-        return int(statm.read_text().split()[1]) * resource.getpagesize() if statm.exists() else 0
+        # After `keep_freed_memory` malloc gives nothing back by itself (glibc alone has this).
+        getattr(ctypes.CDLL(None), "malloc_trim", int)(0)
 
 
 @pytest.fixture
