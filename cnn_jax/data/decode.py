@@ -2,6 +2,7 @@
 
 import io
 import struct
+import threading
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -22,6 +23,8 @@ LONGEST_SIDE = 11_585
 _STARTS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WEBP"}
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's mode of an image with as many channels."""
+_EXIF = (b"Exif", b"eXIf", b"EXIF")  # in JPEG, PNG and WebP
+_one_at_a_time = threading.Lock()
 # EXIF 2.3, section 4.6.4: the rotation and reflection of the stored image.
 _ORIENTATION_TAG = 274
 _ORIENTATIONS = {
@@ -86,16 +89,12 @@ def _decode(
     if encoded.startswith(b"RIFF"):
         _check_size(_webp_size(encoded))
     # Pillow tries all formats in turn, which takes longer than decoding a small image.
-    formats = [kind for start, kind in _STARTS.items() if encoded.startswith(start)]
+    formats = tuple(kind for start, kind in _STARTS.items() if encoded.startswith(start))
     try:
-        with PillowImage.open(io.BytesIO(encoded), formats=formats or tuple(FORMATS)) as opened:
-            _check_size(opened.size)
+        opened, orientation, whole = _read_header(encoded, formats or tuple(FORMATS))
+        with opened:
             # Before the draft, which changes the image's size.
             size = _within(opened.size, at_most) if at_most else opened.size
-            try:
-                orientation, whole = opened.getexif().get(_ORIENTATION_TAG, 1), True
-            except Exception:  # Pillow's parsers raise many kinds of exceptions
-                orientation, whole = 1, False
             if size != opened.size:
                 opened.draft(None, size)
             image = as_mode(opened, MODES[channels])
@@ -115,6 +114,26 @@ def _decode(
     except Exception as error:  # Pillow's decoders raise many kinds of exceptions
         raise ValueError(str(error) or type(error).__name__) from error
     return (pixels[..., None] if pixels.ndim == 2 else pixels), whole
+
+
+def _read_header(encoded: bytes, formats: tuple[str, ...]) -> tuple[PillowImage.Image, int, bool]:
+    """The opened image, its orientation, and whether its metadata could be read."""
+    if not any(mark in encoded for mark in _EXIF):
+        return _opened(encoded, formats)
+    # Pillow warns of some broken metadata, without the image's name. Warnings are of all threads.
+    with _one_at_a_time, warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        opened, orientation, whole = _opened(encoded, formats)
+    return opened, orientation, whole and not told
+
+
+def _opened(encoded: bytes, formats: tuple[str, ...]) -> tuple[PillowImage.Image, int, bool]:
+    opened = PillowImage.open(io.BytesIO(encoded), formats=formats)
+    _check_size(opened.size)
+    try:
+        return opened, opened.getexif().get(_ORIENTATION_TAG, 1), True
+    except Exception:  # Pillow's parsers raise many kinds of exceptions
+        return opened, 1, False
 
 
 def _check_size(size: tuple[int, int]) -> None:

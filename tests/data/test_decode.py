@@ -261,3 +261,12 @@ def test_broken_pixels_stay_an_error():
     webp = encoded(Image.fromarray(noise(1, (64, 64, 3))[0]), "webp")
     with pytest.raises(ValueError):
         decode_image(webp[: len(webp) // 2], 3)
+
+
+def test_what_pillow_only_warns_of_is_named_too(recwarn):
+    exif = b"Exif\0\0II*\0\xff\xff\xff\x7f"  # the place of its entries is beyond its end
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(file, "JPEG", exif=exif)
+    assert decode_image(file.getvalue(), 3, name="d.jpg").shape == (8, 8, 3)
+    (told,) = recwarn
+    assert told.category is MetadataWarning and "metadata of d.jpg" in str(told.message)
