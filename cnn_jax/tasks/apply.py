@@ -20,6 +20,16 @@ def check_loss(loss: str, known: Iterable[str]) -> None:
         raise ConfigError(f"loss must be one of {', '.join(map(repr, known))}, got {loss!r}")
 
 
+def check_outputs(model: nn.Module, dataset: Any) -> None:
+    """Raise ConfigError for a data set that has more classes than the model has outputs."""
+    outputs, classes = getattr(model, "num_classes", None), dataset.num_classes
+    if outputs is not None and outputs < classes:
+        raise ConfigError(
+            f"the model has {outputs} outputs, and {dataset.title} has {classes} classes; "
+            f"create the model with num_classes={classes}"
+        )
+
+
 def init_model(model: nn.Module, key: Key[Array, ""], spec: Spec) -> tuple[PyTree, PyTree]:
     """Fresh ``(params, model_state)`` for the images of a spec."""
     images = jnp.zeros((1, *spec["image"].shape))

@@ -10,7 +10,14 @@ import flax.linen as nn
 from jaxtyping import Array, Float, Key, PyTree
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.tasks.apply import Spec, apply_model, check_loss, init_model, predict_model
+from cnn_jax.tasks.apply import (
+    Spec,
+    apply_model,
+    check_loss,
+    check_outputs,
+    init_model,
+    predict_model,
+)
 from cnn_jax.tasks.labels import PerLabel, counted, label_weights
 from cnn_jax.tasks.losses import (
     multiclass_hinge_loss,
@@ -109,12 +116,7 @@ class Classification:
 
     def check(self, dataset: Any) -> None:
         """Raise ConfigError if the data set has more classes than the model has outputs."""
-        outputs, classes = getattr(self.model, "num_classes", None), dataset.num_classes
-        if outputs is not None and outputs < classes:
-            raise ConfigError(
-                f"the model has {outputs} outputs, and {dataset.title} has {classes} classes; "
-                f"create the model with num_classes={classes}"
-            )
+        check_outputs(self.model, dataset)
 
     def init(self, key: Key[Array, ""], spec: Spec) -> tuple[PyTree, PyTree]:
         """Fresh ``(params, model_state)`` for examples of a spec."""

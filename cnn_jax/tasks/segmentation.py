@@ -9,7 +9,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.tasks.apply import Spec, apply_model, check_loss, init_model, predict_model
+from cnn_jax.tasks.apply import (
+    Spec,
+    apply_model,
+    check_loss,
+    check_outputs,
+    init_model,
+    predict_model,
+)
 from cnn_jax.tasks.labels import Labels, PerLabel, label_weights
 from cnn_jax.tasks.losses import softmax_cross_entropy, softmax_focal_loss
 from cnn_jax.tasks.metrics import mean, weighted_sums
@@ -96,12 +103,7 @@ class Segmentation:
                 f"segmentation needs a mask [height, width] of every image: {dataset.title} has "
                 f"images of shape {image.shape} and {found}"
             )
-        outputs, classes = getattr(self.model, "num_classes", None), dataset.num_classes
-        if outputs is not None and outputs < classes:
-            raise ConfigError(
-                f"the model has {outputs} outputs, and {dataset.title} has {classes} classes; "
-                f"create the model with num_classes={classes}"
-            )
+        check_outputs(self.model, dataset)
 
     def init(self, key: Key[Array, ""], spec: Spec) -> tuple[PyTree, PyTree]:
         """Fresh ``(params, model_state)`` for examples of a spec."""
