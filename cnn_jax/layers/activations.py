@@ -46,7 +46,9 @@ def _relu(x: Array) -> Array:
 
 @_relu.defjvp
 def _relu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    return _relu(*primals), jnp.where(primals[0] > 0, *tangents, 0)
+    # By the output, which the next layer keeps too: then nothing else is kept for the gradient.
+    y = _relu(*primals)
+    return y, jnp.where(y > 0, *tangents, 0)
 
 
 def leaky_relu(x: Shaped[Array, "*shape"], negative_slope: float = 0.01) -> Float[Array, "*shape"]:

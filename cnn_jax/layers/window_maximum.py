@@ -1,4 +1,4 @@
-"""The maximum over windows of images, with a derivative that is fast on CPUs."""
+"""The maximum over windows of images, with a derivative that is fast on CPUs and GPUs."""
 
 import functools
 import math
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, DTypeLike
 
 from cnn_jax.layers.arguments import wide
 from cnn_jax.layers.mesh_axes import varying_like
@@ -66,7 +66,7 @@ def _gather_by_jax(x: Array, tangents: Array, *, shape: Any, windows: Windows) -
     return jax.jvp(maximum, (x,), (tangents,))[1]
 
 
-def _scatter_by_jax(x: Array, gradient: Array, *, shape: Any, windows: Windows) -> Array:
+def _scatter_by_jax(x: Array, gradient: Array, windows: Windows) -> Array:
     # What `jax.vjp` gives, without the maximum itself.
     size, stride, padding = _in_four_axes(windows)
     return lax.select_and_scatter_add_p.bind(
@@ -77,6 +77,32 @@ def _scatter_by_jax(x: Array, gradient: Array, *, shape: Any, windows: Windows) 
         window_strides=stride,
         padding=padding,
     ).astype(gradient.dtype)
+
+
+def _scatter_on_accelerators(x: Array, gradient: Array, *, shape: Any, windows: Windows) -> Array:
+    """The gradient of each pixel: the sum over the windows that selected it.
+
+    JAX's own moves six times as many bytes on a GPU (3x3 windows, stride 2, bfloat16).
+    """
+    if _many(windows):
+        return _scatter_by_jax(x, gradient, windows)
+    selected, wider = _selected(x, windows, jnp.int8), gradient.astype(wide(x))
+    spread = (
+        _spread(jnp.where(selected == number, wider, 0), tap, x.shape, windows)
+        for number, tap in enumerate(np.ndindex(windows.size))
+    )
+    return functools.reduce(jnp.add, spread).astype(gradient.dtype)
+
+
+def _spread(values: Array, tap: Sequence[int], shape: Sequence[int], windows: Windows) -> Array:
+    """The image with the value of each window at one pixel of the window, and zeros between."""
+    edges = []
+    for t, stride, (before, _), count, size in zip(
+        tap, windows.stride, windows.padding, values.shape[1:3], shape[1:3], strict=True
+    ):
+        after = size - (t - before) - (count - 1) * stride - 1
+        edges.append((t - before, after, stride - 1))
+    return lax.pad(values, jnp.zeros((), values.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
 
 
 def _gather_on_cpu(x: Array, tangents: Array, *, shape: Any, windows: Windows) -> Array:
@@ -92,7 +118,7 @@ def _gather_on_cpu(x: Array, tangents: Array, *, shape: Any, windows: Windows) -
 
 def _scatter_on_cpu(x: Array, gradient: Array, *, shape: Any, windows: Windows) -> Array:
     if _many(windows):
-        return _scatter_by_jax(x, gradient, shape=shape, windows=windows)
+        return _scatter_by_jax(x, gradient, windows)
     if windows.stride == windows.size:
         return _scatter_to_tiles(x, gradient, windows)
     gather = partial(_gather_on_cpu, x, shape=gradient.shape, windows=windows)
@@ -102,12 +128,7 @@ def _scatter_on_cpu(x: Array, gradient: Array, *, shape: Any, windows: Windows) 
 
 def _scatter_to_tiles(x: Array, gradient: Array, windows: Windows) -> Array:
     """For windows side by side: every pixel has one window, so that nothing is added up."""
-    taps = _taps(x, windows, -jnp.inf)
-    largest, selected = next(taps), jnp.zeros(gradient.shape, jnp.int32)
-    for number, values in enumerate(taps, start=1):
-        selected = jnp.where(_replaces(values, largest), number, selected)
-        largest = _larger(largest, values)
-
+    selected = _selected(x, windows, jnp.int32)
     height, width = windows.size
     numbers = jnp.arange(height * width).reshape(1, 1, height, 1, width, 1)
     chosen = selected[:, :, None, :, None] == numbers
@@ -117,6 +138,17 @@ def _scatter_to_tiles(x: Array, gradient: Array, windows: Windows) -> Array:
     after = (x.shape[1] + top - spread.shape[1], x.shape[2] + left - spread.shape[2])
     edges = ((-top, after[0], 0), (-left, after[1], 0))
     return lax.pad(spread, jnp.zeros((), x.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
+
+
+def _selected(x: Array, windows: Windows, dtype: DTypeLike) -> Array:
+    """Which pixel of each window is its maximum, counted row by row."""
+    taps = _taps(x, windows, -jnp.inf)
+    largest = next(taps)
+    selected = jnp.zeros(largest.shape, dtype)
+    for number, values in enumerate(taps, start=1):
+        selected = jnp.where(_replaces(values, largest), number, selected)
+        largest = _larger(largest, values)
+    return selected
 
 
 def _many(windows: Windows) -> bool:
@@ -158,5 +190,5 @@ def _in_four_axes(windows: Windows) -> tuple[Any, Any, Any]:
 _maximum = primitive("max_pool", _maximum_by_jax, _maximum_on_cpu)
 batch_comes_first(_maximum)
 _gather = primitive("max_pool_gather", _gather_by_jax, _gather_on_cpu)
-_scatter = primitive("max_pool_scatter", _scatter_by_jax, _scatter_on_cpu)
+_scatter = primitive("max_pool_scatter", _scatter_on_accelerators, _scatter_on_cpu)
 transpose_each_other(_gather, _scatter)

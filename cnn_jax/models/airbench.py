@@ -61,9 +61,9 @@ class AirbenchBody(nn.Module):
         features = {"stem": x}
         for stage, width in enumerate(self.widths, start=1):
             x = max_pool(self.conv(width, 3, padding=1, name=f"stage{stage}_conv1")(x), 2)
-            x = gelu(self.norm(name=f"stage{stage}_norm1")(x, train=train))
+            x = self.norm(name=f"stage{stage}_norm1", activation=gelu)(x, train=train)
             x = self.conv(width, 3, padding=1, name=f"stage{stage}_conv2")(x)
-            x = gelu(self.norm(name=f"stage{stage}_norm2")(x, train=train))
+            x = self.norm(name=f"stage{stage}_norm2", activation=gelu)(x, train=train)
             features[f"stage{stage}"] = x
         return features
 

@@ -4,7 +4,7 @@ A model makes `conv` and `norm` once, in `setup`, with everything that its layer
 initialization, eps), and hands them down. A block adds only what is its own:
 
     y = self.conv(64, 3, stride=2, padding=1, name="conv1")(x)
-    y = relu(self.norm(name="norm1")(y, train=train))
+    y = self.norm(name="norm1", activation=relu)(y, train=train)
 """
 
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from flax import linen as nn
 from jaxtyping import Array
 
 from cnn_jax.layers import BatchNorm, relu
+from cnn_jax.layers.activations import Activation
 from cnn_jax.layers.windows import Padding, Size
 from cnn_jax.models import torch_names
 
@@ -42,9 +43,14 @@ class MakeConv(Protocol):
 
 @runtime_checkable
 class MakeNorm(Protocol):
-    """Makes a normalization, see `make_norm`; it is called with an array and `train`."""
+    """Makes a normalization, see `make_norm`; it is called with an array and `train`.
 
-    def __call__(self, *, name: str) -> Callable[..., Array]: ...
+    An activation that follows is given to it, because the gradient of both together keeps less.
+    """
+
+    def __call__(
+        self, *, name: str, activation: Activation | None = None
+    ) -> Callable[..., Array]: ...
 
 
 def make_norm(norm: OptionalNorm, **options: Any) -> MakeNorm:
@@ -52,7 +58,7 @@ def make_norm(norm: OptionalNorm, **options: Any) -> MakeNorm:
 
     Args:
         norm: "batch" is `BatchNorm`, "frozen" is `BatchNorm` with fixed statistics, and "none"
-            returns its input.
+            applies the activation alone.
         options: attributes of `BatchNorm`.
     """
     if norm == "none":
@@ -60,8 +66,8 @@ def make_norm(norm: OptionalNorm, **options: Any) -> MakeNorm:
     return partial(BatchNorm, frozen=norm == "frozen", **options)
 
 
-def _no_norm(*, name: str) -> Callable[..., Array]:
-    return lambda x, *, train: x
+def _no_norm(*, name: str, activation: Activation | None = None) -> Callable[..., Array]:
+    return lambda x, *, train: activation(x) if activation else x
 
 
 class ConvNormReLU(nn.Module):
@@ -86,7 +92,7 @@ class ConvNormReLU(nn.Module):
             dilation=self.dilation,
             name="conv",
         )
-        return relu(self.norm(name="norm")(conv(x), train=train))
+        return self.norm(name="norm", activation=relu)(conv(x), train=train)
 
 
 def conv_norm_names(torch: str, path: str) -> dict[str, str]:

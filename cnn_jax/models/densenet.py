@@ -36,9 +36,9 @@ class DenseLayer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        y = relu(self.norm(name="norm1")(x, train=train))
+        y = self.norm(name="norm1", activation=relu)(x, train=train)
         y = self.conv(BOTTLENECK * self.growth_rate, 1, name="conv1")(y)
-        y = relu(self.norm(name="norm2")(y, train=train))
+        y = self.norm(name="norm2", activation=relu)(y, train=train)
         return self.conv(self.growth_rate, 3, padding=1, name="conv2")(y)
 
 
@@ -55,12 +55,12 @@ class DenseNetBody(nn.Module):
     def __call__(self, images: Images, *, train: bool) -> dict[str, Feature]:
         check_images(images, SMALLEST)
         x = self.conv(self.width, 7, stride=2, padding=3, name="stem_conv")(jnp.asarray(images))
-        x = relu(self.norm(name="stem_norm")(x, train=train))
+        x = self.norm(name="stem_norm", activation=relu)(x, train=train)
         features = {"stem": x}
         x = max_pool(x, 3, 2, padding=1)
         for stage, size in enumerate(self.stage_sizes, start=1):
             if stage > 1:
-                x = relu(self.norm(name=f"transition{stage - 1}_norm")(x, train=train))
+                x = self.norm(name=f"transition{stage - 1}_norm", activation=relu)(x, train=train)
                 x = self.conv(x.shape[-1] // 2, 1, name=f"transition{stage - 1}_conv")(x)
                 x = avg_pool(x, 2)
             for number in range(1, size + 1):
@@ -69,7 +69,7 @@ class DenseNetBody(nn.Module):
                 )
                 x = jnp.concatenate([x, layer(x, train=train)], axis=-1)
             features[f"stage{stage}"] = x
-        features[f"stage{stage}"] = relu(self.norm(name="last_norm")(x, train=train))
+        features[f"stage{stage}"] = self.norm(name="last_norm", activation=relu)(x, train=train)
         return features
 
 

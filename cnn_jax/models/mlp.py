@@ -68,7 +68,7 @@ class MLPBody(nn.Module):
         x, features = as_vectors(inputs), {}
         for number, width in enumerate(self.hidden, start=1):
             x = self.linear(width, name=f"hidden{number}")(x)
-            x = activate(self.norm(name=f"norm{number}")(x, train=train))
+            x = self.norm(name=f"norm{number}", activation=activate)(x, train=train)
             x = features[f"hidden{number}"] = Dropout(self.dropout)(x, train=train)
         return features
 

@@ -50,7 +50,7 @@ class BasicBlock(nn.Module, kw_only=True):
         y = self.conv(
             self.width, 3, stride=self.stride, padding=first, dilation=first, name="conv1"
         )(x)
-        y = relu(self.norm(name="norm1")(y, train=train))
+        y = self.norm(name="norm1", activation=relu)(y, train=train)
         y = self.conv(self.width, 3, padding=second, dilation=second, name="conv2")(y)
         y = self.last_norm(name="norm2")(y, train=train)
         return relu(_add_shortcut(self, x, y, train))
@@ -76,7 +76,7 @@ class BottleneckBlock(nn.Module, kw_only=True):
         inner = self.width * self.width_per_group // 64 * self.groups
         dilation, _ = self.dilations
         y = self.conv(inner, 1, name="conv1")(x)
-        y = relu(self.norm(name="norm1")(y, train=train))
+        y = self.norm(name="norm1", activation=relu)(y, train=train)
         y = self.conv(
             inner,
             3,
@@ -86,7 +86,7 @@ class BottleneckBlock(nn.Module, kw_only=True):
             groups=self.groups,
             name="conv2",
         )(y)
-        y = relu(self.norm(name="norm2")(y, train=train))
+        y = self.norm(name="norm2", activation=relu)(y, train=train)
         y = self.conv(self.width * self.expansion, 1, name="conv3")(y)
         y = self.last_norm(name="norm3")(y, train=train)
         return relu(_add_shortcut(self, x, y, train))
@@ -132,7 +132,9 @@ class ResNetBody(nn.Module):
             stem_conv = self.conv(self.widths[0], 3, padding=1, name="stem_conv")
         else:
             stem_conv = self.conv(self.widths[0], 7, stride=2, padding=3, name="stem_conv")
-        x = relu(self.norm(name="stem_norm")(stem_conv(jnp.asarray(images)), train=train))
+        x = self.norm(name="stem_norm", activation=relu)(
+            stem_conv(jnp.asarray(images)), train=train
+        )
         features = {"stem": x}
         if self.stem == "imagenet":
             x = max_pool(x, 3, 2, padding=1)

@@ -36,8 +36,8 @@ class SimpleCNNBody(nn.Module):
         for number, width in enumerate(self.widths):
             stage = f"stage{number}" if number else "stem"
             x = self.conv(width, size, padding=size // 2, name=f"{stage}_conv")(x)
-            x = self.norm(name=f"{stage}_norm")(x, train=train)
-            x = features[stage] = max_pool(relu(x), 2)
+            x = self.norm(name=f"{stage}_norm", activation=relu)(x, train=train)
+            x = features[stage] = max_pool(x, 2)
         return features
 
 

@@ -53,8 +53,8 @@ class VGGBody(nn.Module):
         ):
             for number in range(1, size + 1):
                 x = self.conv(width, 3, padding=1, name=f"conv{stage}_{number}")(x)
-                x = self.norm(name=f"norm{stage}_{number}")(x, train=train)
-                x = features[f"conv{stage}_{number}"] = relu(x)
+                norm = self.norm(name=f"norm{stage}_{number}", activation=relu)
+                x = features[f"conv{stage}_{number}"] = norm(x, train=train)
             x = features[f"stage{stage}"] = max_pool(x, 2, ceil_mode=self.ceil_mode)
         return features
 

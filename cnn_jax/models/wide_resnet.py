@@ -35,9 +35,9 @@ class WideBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        activated = relu(self.norm(name="norm1")(x, train=train))
+        activated = self.norm(name="norm1", activation=relu)(x, train=train)
         y = self.conv(self.width, 3, stride=self.stride, padding=1, name="conv1")(activated)
-        y = relu(self.norm(name="norm2")(y, train=train))
+        y = self.norm(name="norm2", activation=relu)(y, train=train)
         y = Dropout(self.dropout)(y, train=train)
         y = self.conv(self.width, 3, padding=1, name="conv2")(y)
         if x.shape == y.shape:
@@ -71,7 +71,7 @@ class WideResNetBody(nn.Module):
                 )
                 x = block(x, train=train)
             features[f"stage{stage}"] = x
-        features["stage3"] = relu(self.norm(name="last_norm")(x, train=train))
+        features["stage3"] = self.norm(name="last_norm", activation=relu)(x, train=train)
         return features
 
 
