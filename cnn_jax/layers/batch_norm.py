@@ -109,9 +109,9 @@ def _normalize_batch(
 def _mean_and_variance(x: Array, axis_name: AxisName) -> tuple[Array, Array]:
     """The mean and the biased variance of each channel, in one pass over images.
 
-    E[x²] - E[x]² cancels. So the squares are taken about a value near the mean, that of the pixels
-    in the middle of the images: the relative rounding error of the variance is at most that of a
-    sum over the pixels of an image.
+    E[x²] - E[x]² cancels. So the squares are taken about a value near the mean, that of the middle
+    pixels of all images. What remains of the cancellation: where these alone differ from all other
+    pixels, the relative rounding error is multiplied by the number of an image's pixels.
     """
     middle = (slice(None), *(size // 2 for size in x.shape[1:-1]))
     pixels = x[middle]

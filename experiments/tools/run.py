@@ -1,5 +1,6 @@
 """From an experiment file to a finished run: command line, training, table, figures."""
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,7 +40,6 @@ from cnn_jax.visual import save_figure
 from experiments.tools import lengthen, run_directory
 from experiments.tools.command_line import RunOptions, parse
 from experiments.tools.compilation_cache import keep_compiled_programs
-from experiments.tools.compiler_flags import set_compiler_flags
 from experiments.tools.console import standard_console
 from experiments.tools.describe_run import describe_networks
 from experiments.tools.failed_writes import tell_once
@@ -302,10 +302,12 @@ class _Choice:
 
 
 def set_up_jax(*, deterministic: bool = False) -> None:
-    """Set XLA's flags, keep compiled programs in the user's cache and a CPU step's memory."""
+    """Keep compiled programs in the user's cache directory, and a CPU step's memory in hand."""
     keep_freed_memory()
     tell_once()
-    set_compiler_flags(deterministic=deterministic)
+    if deterministic:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
     keep_compiled_programs()
 
 

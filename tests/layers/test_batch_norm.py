@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
 
-from cnn_jax.layers import BatchNorm, batch_norm, normalize_batch
+from cnn_jax.layers import BatchNorm, batch_norm, gelu, normalize_batch, relu
 from tests.tolerance import assert_close
 
 DEVICES = 8
@@ -120,6 +120,47 @@ def test_the_written_gradient_is_the_derived_one(batch, channels, seed):
         assert_close(*both(arguments, (of_y, of_mean, of_variance)))
 
 
+@pytest.mark.parametrize("activation", [relu, gelu, jnp.tanh])
+@pytest.mark.parametrize(("frozen", "train"), [(False, True), (False, False), (True, True)])
+def test_an_activation_is_as_if_called_on_the_result(activation, frozen, train):
+    """Values, derivatives of both modes, and second derivatives."""
+
+    def derivatives(layer, after, x, params, tangents):
+        before = {**variables(3), "params": params}
+
+        def apply(x, params):
+            y, updated = layer.apply(before | {"params": params}, x, train=train, mutable=True)
+            return jnp.sin(after(y)), updated
+
+        def gradient(x, params):
+            return jax.grad(lambda *a: jnp.sum(apply(*a)[0]), (0, 1))(x, params)
+
+        return (
+            jax.jvp(apply, (x, params), tangents),
+            jax.jvp(gradient, (x, params), tangents),
+            jax.grad(lambda x: jnp.sum(jnp.square(gradient(x, params)[0])))(x),
+        )
+
+    with jax.enable_x64(True):
+        x, of_x = (jnp.asarray(draw((2, 3, 4, 3), seed)) for seed in (0, 1))
+        arguments = x, variables(3)["params"], (of_x, {"scale": x[0, 0, 0], "bias": x[0, 0, 1]})
+        together = BatchNorm(frozen=frozen, activation=activation)
+        ours = jax.jit(lambda *a: derivatives(together, lambda y: y, *a))(*arguments)
+        one_by_one = BatchNorm(frozen=frozen)
+        assert_close(ours, jax.jit(lambda *a: derivatives(one_by_one, activation, *a))(*arguments))
+
+
+def test_an_activation_keeps_no_array_for_the_gradient():
+    x, scale = jnp.asarray(draw((2, 3, 4, 3))), jnp.ones(3)
+    after = jax.vjp(lambda *a: relu(normalize_batch(*a)[0]), x, scale, scale)[1]
+    within = jax.vjp(lambda *a: normalize_batch(*a, activation=relu)[0], x, scale, scale)[1]
+    whole = [
+        [leaf for leaf in jax.tree.leaves(pullback) if leaf.shape == x.shape]
+        for pullback in (within, after)
+    ]
+    assert len(whole[0]) == 1 < len(whole[1])
+
+
 def loss_gradients(mapped=None, axis_name=None):
     """Gradients of a sum over the local examples, and the statistics; both for all parameters.
 
@@ -230,6 +271,23 @@ def test_a_variance_far_from_zero_is_not_lost():
     wide = x.astype(np.float64)
     expected = normalized(wide, wide.mean(0), wide.var(0), before["params"], 1e-5)
     assert_close(y, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(64, 2), (8, 7, 2), (4, 16, 16, 2), (2, 3, 4, 5, 2)])
+def test_a_mean_of_ten_thousand_deviations_is_no_loss(shape):
+    x = (1e4 + np.random.default_rng(0).standard_normal(shape)).astype(np.float32)
+    _, mean, variance = normalize_batch(jnp.asarray(x), jnp.ones(2), jnp.ones(2))
+    axes, wide = tuple(range(len(shape) - 1)), x.astype(np.float64)
+    assert_close(mean, wide.mean(axes), rtol=1e-6)
+    assert_close(variance, wide.var(axes), rtol=1e-4)
+
+
+def test_the_pixel_in_the_middle_may_be_far_from_the_mean():
+    """The squares are taken about its mean; this is the worst case."""
+    x = np.random.default_rng(0).standard_normal((4, 16, 16, 2)).astype(np.float32)
+    x[:, 8, 8] += 1e4
+    _, _, variance = normalize_batch(jnp.asarray(x), jnp.ones(2), jnp.ones(2))
+    assert_close(variance, x.astype(np.float64).var((0, 1, 2)), rtol=16 * 16 * 1e-6)
 
 
 def test_gradients_in_bfloat16_are_those_of_float32_rounded():

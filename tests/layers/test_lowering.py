@@ -47,3 +47,4 @@ def test_gradients_have_no_operator_more(platform):
     assert convolutions == expected_convolutions and len(convolutions) == 7
     for name in ("transpose", "reverse", "reduce", "reduce_window", "select_and_scatter", "case"):
         assert counts[name] <= expected[name], name
+    assert not counts["select_and_scatter"]

@@ -17,6 +17,7 @@ from cnn_jax.layers import (
     max_pool,
     max_pool_with_indices,
 )
+from cnn_jax.layers.window_maximum import Windows, _scatter_on_accelerators
 from tests.tolerance import assert_close
 
 
@@ -218,10 +219,12 @@ def test_a_window_that_could_lie_outside_is_refused(pool):
         pool(x, 9, 1, ceil_mode=True)
 
 
+@pytest.mark.parametrize("platform", ["cpu", "accelerators"])
 @pytest.mark.parametrize(
-    ("window", "stride", "padding"), [(3, 2, 1), (2, 2, 0), (3, 1, 1), (3, 3, 1), (4, 4, 2)]
+    ("window", "stride", "padding"),
+    [(3, 2, 1), (2, 2, 0), (3, 1, 1), (3, 3, 1), (4, 4, 2), (2, 3, 0)],
 )
-def test_the_gradient_on_a_cpu_is_that_of_the_windows(window, stride, padding):
+def test_the_gradient_is_that_of_the_windows(window, stride, padding, platform):
     """With many equal values, and windows that share them."""
     rng = np.random.default_rng(0)
     x = np.maximum(rng.integers(-3, 3, (2, 9, 10, 3)), 0).astype(np.float64)
@@ -237,7 +240,13 @@ def test_the_gradient_on_a_cpu_is_that_of_the_windows(window, stride, padding):
         expected, plain_pullback = jax.vjp(plain, jnp.asarray(x))
         np.testing.assert_array_equal(value, expected)
         gradient = jnp.asarray(rng.standard_normal(value.shape))
-        assert_close(pullback(gradient), plain_pullback(gradient))
+        expected = plain_pullback(gradient)
+        if platform == "cpu":
+            assert_close(pullback(gradient), expected)
+            return
+        places = Windows((window,) * 2, (stride,) * 2, ((padding,) * 2,) * 2)
+        ours = _scatter_on_accelerators(jnp.asarray(x), gradient, shape=x.shape, windows=places)
+        assert_close((ours,), expected)
 
 
 @pytest.mark.parametrize("window", [2, 8, 9])

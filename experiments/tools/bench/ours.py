@@ -28,7 +28,6 @@ from cnn_jax.training import (
 from experiments.tools.bench.cases import Case, noise, order_file, weights_file
 from experiments.tools.bench.side import RunSteps
 from experiments.tools.compilation_cache import keep_compiled_programs
-from experiments.tools.compiler_flags import set_compiler_flags
 
 
 def make_experiment(
@@ -133,7 +132,6 @@ def set_up(keep_memory: bool = True) -> None:
     """
     if keep_memory:
         keep_freed_memory()
-    set_compiler_flags()
     keep_compiled_programs()
 
 
