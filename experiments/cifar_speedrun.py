@@ -165,7 +165,7 @@ def speedrun(config: Config, console: Console) -> None:
     examples = f"{len(dataset.splits['train']):,} to train on"
     _say(console, f"[bold]cifar_speedrun[/]  {escape(title)}, {examples}  ({device})")
     if jax.default_backend() == "cpu":
-        _say(console, f"[dim]{onednn.status()}[/]")
+        _say(console, f"[dim]{escape(onednn.status())}[/]")
     for note in dataset.notes:
         _say(console, f"[yellow]note:[/] {escape(note)}")
 

@@ -320,7 +320,7 @@ def _announce(
     title = escape(printable(dataset.title))
     _say(console, f"[bold]{experiment}[/]  {title}: {sizes}  ({devices}, {parallel.mode})")
     if jax.default_backend() == "cpu":
-        _say(console, f"[dim]{onednn.status()}[/]")
+        _say(console, f"[dim]{escape(onednn.status())}[/]")
     for text in dataset.notes:
         note(console, text)
     _say(console, f"[dim]writes to {escape(printable(directory))}[/]")
