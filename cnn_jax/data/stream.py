@@ -5,6 +5,7 @@ to know the step only, and starts there at once.
 """
 
 import atexit
+import gc
 import multiprocessing
 import os
 import re
@@ -152,6 +153,10 @@ def _until_closed(reader: Any, workers: int) -> Generator[HostBatch, None, None]
         closing.join(CLOSING_SECONDS)
         if workers and closing.is_alive():
             _closing.append(closing)
+        if workers:
+            # At the end of a stream the frames of Grain's StopIteration keep each other alive, and
+            # with them the last batch, whose shared memory Python would find leaked at its exit.
+            gc.collect()
 
 
 def _begin_worker(worker: int, workers: int) -> None:

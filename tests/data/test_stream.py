@@ -1,8 +1,10 @@
+import gc
 import os
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -263,6 +265,24 @@ def test_a_worker_that_is_killed_is_told(monkeypatch):
 
     with pytest.raises(DataError, match=r"has ended \(exit status -9; .* fewer --data.workers"):
         next(stream._until_closed(Reader(), 1))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists what a process has mapped")
+def test_the_shared_memory_of_a_stream_that_has_ended_is_returned():
+    def mapped():
+        return Path("/proc/self/maps").read_text().count("/dev/shm/psm_")
+
+    split = replace(numbers(), workers=1)
+    gc.disable()  # which comes sometime, but not before Python ends
+    try:
+        assert len(list(stream_batches(split, seed=None, batch_size=8))) == 3
+        for _ in range(50):  # a thread returns it
+            if not mapped():
+                break
+            time.sleep(0.1)
+        assert not mapped()
+    finally:
+        gc.enable()
 
 
 @pytest.mark.usefixtures("no_shape_hook")
