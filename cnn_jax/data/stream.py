@@ -6,7 +6,7 @@ to know the step only, and starts there at once.
 
 import atexit
 import gc
-import multiprocessing
+import multiprocessing.util
 import os
 import re
 import signal
@@ -111,6 +111,8 @@ _closing: list[threading.Thread] = []
 """What closes streams whose workers are still at their last batch."""
 
 
+# What is registered last runs first: before the exit function of multiprocessing.util, which ends
+# the thread that returns shared memory.
 @atexit.register
 def _close_all() -> None:
     for batches in list(_open):
