@@ -10,6 +10,7 @@ import multiprocessing.util
 import os
 import re
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -120,6 +121,10 @@ def _close_all() -> None:
     for thread in _closing:
         # At Python's exit Grain closes what is still open, and two at once get in each other's way.
         thread.join()  # Grain kills a worker that does not end within 25 seconds
+    if "grain" in sys.modules:
+        # The frames of Grain's exceptions, also of StopIteration, keep each other alive, and with
+        # them a batch, whose shared memory Python would find leaked.
+        gc.collect()
 
 
 def _closed_at_exit(reader: Any, workers: int) -> Iterator[HostBatch]:
@@ -155,10 +160,6 @@ def _until_closed(reader: Any, workers: int) -> Generator[HostBatch, None, None]
         closing.join(CLOSING_SECONDS)
         if workers and closing.is_alive():
             _closing.append(closing)
-        if workers:
-            # At the end of a stream the frames of Grain's StopIteration keep each other alive, and
-            # with them the last batch, whose shared memory Python would find leaked at its exit.
-            gc.collect()
 
 
 def _begin_worker(worker: int, workers: int) -> None:
