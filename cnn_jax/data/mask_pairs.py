@@ -102,7 +102,7 @@ def find_voc(root: Path) -> Pairs:
     are the classes, and 255 for the objects' borders, which do not count. The classes are VOC's, or
     those of a file `classes.txt`.
 
-    Source: Everingham and Winn, "The PASCAL VOC 2012 Development Kit", section 2.2 and 3.
+    Source: Everingham and Winn, "The PASCAL VOC 2012 Development Kit".
 
     Raises:
         DataError: no lists, a name that is twice in a list, an image or a mask that is missing.
@@ -183,7 +183,8 @@ def _pairs(
             unusable[split] = f"{error}{way_without(split)}"
     if not splits:
         raise DataError(next(iter(unusable.values()), f"there are no images: expected {LAYOUT}"))
-    return Pairs(splits, coding, unusable, not_read(others, "folders of images and masks"))
+    notes = not_read(sorted(set(others)), "folders of images and masks")
+    return Pairs(splits, coding, unusable, notes)
 
 
 def _by_name(folder: Path, ending: str, others: list[Path]) -> dict[str, list[Path]]:

@@ -75,7 +75,7 @@ def without_unreadable(stored: Stored) -> Stored:
         )
         without = np.setdiff1d(classes, classes[kept])
         if len(without) and (split == "train" or not kept):
-            lost = np.flatnonzero(np.isin(classes, without))
+            lost = np.flatnonzero(np.isin(classes, without)).tolist()
             folders = sorted({str(examples.paths[index].parent) for index in lost})
             raise DataError(f"no file can be read in {', '.join(folders[:LISTED])}")
         splits[split] = examples.rows(kept)

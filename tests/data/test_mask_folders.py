@@ -218,6 +218,8 @@ def test_pascal_vocs_layout(tmp_path):
     assert np.array_equal(train["mask"][1], MASK * (MASK != 2))
     assert np.array_equal(train["mask"][0], np.roll(MASK * (MASK != 2), 2, axis=1))
     assert len(dataset.splits["validation"]) == 1 and not dataset.notes
+    (root / "JPEGImages" / "notes.txt").write_text("")
+    assert "that are not read: 1 (.txt 1)" in load(root).notes[0]
     (lists / "test.txt").write_text("2007_3\n")
     assert "holds no masks of the 1 images in" in message(root)
     assert load(root, test="none").splits.keys() == {"train", "validation"}
