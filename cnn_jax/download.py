@@ -5,7 +5,7 @@ import os
 import queue
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,12 +155,18 @@ def _head(url: str, seconds: float) -> Any:
     )
 
 
-def download(published: PublishedFile, folder: Path, mirrors: Sequence[str] = ()) -> Path:
+def download(
+    published: PublishedFile,
+    folder: Path,
+    mirrors: Sequence[str] = (),
+    *,
+    headers: Mapping[str, str] | None = None,
+) -> Path:
     """Download a file to a folder and return its path.
 
     A file of that name that is not the published one is renamed to "<filename>.damaged".
     Received bytes are kept in "<filename>.part", where a later call continues. The mirrors are
-    tried in order, each as long as it delivers more bytes.
+    tried in order, each as long as it delivers more bytes. `headers` are added to the requests.
 
     Raises:
         DownloadError: no mirror delivers the whole, unaltered file at a rate of `BLOCK` bytes in
@@ -176,7 +182,7 @@ def download(published: PublishedFile, folder: Path, mirrors: Sequence[str] = ()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for mirror in mirrors or published.mirrors:
-            failure = _fetch(mirror + published.filename, published, part)
+            failure = _fetch(mirror + published.filename, published, part, headers or {})
             if not failure:
                 if target.exists():
                     set_aside(target)
@@ -200,13 +206,13 @@ def is_complete(published: PublishedFile, folder: Path) -> bool:
     return _size(target) == published.size and sha256(target).startswith(published.sha256)
 
 
-def _fetch(url: str, published: PublishedFile, part: Path) -> str:
+def _fetch(url: str, published: PublishedFile, part: Path, headers: Mapping[str, str]) -> str:
     """Download or continue. Returns the reason of a failure, or ""."""
     failure = ""
     if _size(part) > published.size:
         part.unlink()
     while (before := _size(part)) < published.size:
-        failure = _receive(url, published, part)
+        failure = _receive(url, published, part, headers)
         if failure and _size(part) <= before:
             return failure
     actual = sha256(part)
@@ -216,11 +222,12 @@ def _fetch(url: str, published: PublishedFile, part: Path) -> str:
     return f"not the published file, and deleted: its sha256 is {actual}, not {published.sha256}"
 
 
-def _receive(url: str, published: PublishedFile, part: Path) -> str:
+def _receive(url: str, published: PublishedFile, part: Path, headers: Mapping[str, str]) -> str:
     """Request the missing bytes once. Returns the reason of a failure, or ""."""
     size = _size(part)
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={size}-"} if size else {})
-    received = _in_time(_answer_and_blocks(url, headers), BLOCK_SECONDS)
+    wanted = {"Range": f"bytes={size}-"} if size else {}
+    wanted = {**headers, "Accept-Encoding": "identity", **wanted}
+    received = _in_time(_answer_and_blocks(url, wanted), BLOCK_SECONDS)
     try:
         answer = next(received)
         if answer.status_code == 200:

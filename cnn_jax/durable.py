@@ -35,6 +35,10 @@ def replacing(path: Path) -> Iterator[Path]:
             set_aside(path)
         os.replace(partial, path)
         sync(path.parent)
+    except OSError as error:
+        if error.filename is None:  # a write to an open file does not name it
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

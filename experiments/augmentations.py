@@ -33,6 +33,7 @@ from cnn_jax.data import (
     random_brightness,
     random_contrast,
     random_crop,
+    random_elastic,
     random_flip,
     random_hue,
     random_lighting,
@@ -41,9 +42,10 @@ from cnn_jax.data import (
     random_rotation,
     random_saturation,
     random_scale,
+    random_scale_crop,
     random_translation,
 )
-from cnn_jax.data.augment import suited_to
+from cnn_jax.data.augment import PLACED, suited_to
 from cnn_jax.errors import check_range
 from cnn_jax.visual import Picture, example_rows, save_figure
 from experiments.tools.console import standard_console
@@ -120,15 +122,23 @@ def photographs(height: int) -> Subject:
 
 
 def from_dataset(config: DataConfig, seed: int) -> Subject:
-    """Two training examples of different classes, without boxes and masks."""
+    """Two training examples, of different classes where images have one."""
     dataset = load_dataset(config, default="cifar10")
     split = dataset.splits["train"]
     order = np.random.default_rng(seed).permutation(len(split))
     one = split[int(order[0])]
     others = (split[int(index)] for index in order[1:])
-    other = next(other for other in others if other["label"] != one["label"])
-    first, second = ({"image": jnp.asarray(e["image"], jnp.float32) / 255} for e in (one, other))
-    names = dataset.class_names[int(one["label"])], dataset.class_names[int(other["label"])]
+    names = "one image", "another one"
+    if "label" in one:
+        other = next(other for other in others if other["label"] != one["label"])
+        names = dataset.class_names[int(one["label"])], dataset.class_names[int(other["label"])]
+    else:
+        other = next(others)
+    first, second = (
+        {name: jnp.asarray(value) for name, value in example.items() if name in PLACED}
+        | {"image": jnp.asarray(example["image"], jnp.float32) / 255}
+        for example in (one, other)
+    )
     title = f"{dataset.title}, train"
     return Subject(title, dataset.name, (first, second), names, dataset.mean, dataset.std)
 
@@ -141,6 +151,8 @@ def augmentations(side: int) -> dict[str, tuple[Augment, ...]]:
         f'random_crop({padding}, "reflect")': (random_crop(padding, "reflect"),),
         "random_resized_crop()": (random_resized_crop(),),
         "random_scale(0.6, 1.6)": (random_scale(0.6, 1.6),),
+        "random_scale_crop()": (random_scale_crop(),),
+        f"random_elastic({side / 32:g})": (random_elastic(side / 32),),
         "random_rotation(30)": (random_rotation(30),),
         "random_translation(0.2)": (random_translation(0.2),),
         "random_flip()": (random_flip(),),

@@ -24,6 +24,8 @@ class WebServer:
     headers: dict[str, dict[str, str]] = field(default_factory=dict)
     """Of each file, beside those that every answer has."""
     log: list[tuple[str, str, str | None]] = field(default_factory=list)
+    tokens: list[str | None] = field(default_factory=list)
+    """The Authorization header of each request."""
 
 
 @pytest.fixture
@@ -40,6 +42,7 @@ def web_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
         def answer(self, body: bool) -> None:
             name, wanted = self.path.lstrip("/"), self.headers.get("Range")
             served.log.append((self.command, name, wanted))
+            served.tokens.append(self.headers.get("Authorization"))
             if name not in served.files:
                 self.send_error(404)
                 return

@@ -20,6 +20,7 @@ from cnn_jax.data.augment import (
     random_brightness,
     random_contrast,
     random_crop,
+    random_elastic,
     random_flip,
     random_hue,
     random_lighting,
@@ -28,6 +29,7 @@ from cnn_jax.data.augment import (
     random_rotation,
     random_saturation,
     random_scale,
+    random_scale_crop,
     random_translation,
 )
 from cnn_jax.data.dataset import Dataset
@@ -75,6 +77,7 @@ __all__ = [
     "random_brightness",
     "random_contrast",
     "random_crop",
+    "random_elastic",
     "random_flip",
     "random_hue",
     "random_lighting",
@@ -83,6 +86,7 @@ __all__ = [
     "random_rotation",
     "random_saturation",
     "random_scale",
+    "random_scale_crop",
     "random_translation",
     "stream_batches",
 ]

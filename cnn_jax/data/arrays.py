@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from jaxtyping import Int
 
-from cnn_jax.data.errors import DataError, SourceError, some_of
+from cnn_jax.data.errors import DataError, SourceError, UnreadableImage, some_of
 from cnn_jax.data.examples import Examples
 from cnn_jax.data.splits import ArraySplit
 
@@ -19,7 +19,8 @@ def decode_all(examples: Examples, indices: Int[np.ndarray, "chosen"]) -> ArrayS
 
     Raises:
         SourceError: the data set is broken.
-        DataError: examples cannot be read. One error lists all of them, up to `LISTED`.
+        UnreadableImage: image files cannot be read, and perhaps other examples.
+        DataError: examples cannot be used. One error lists all of them, up to `LISTED`.
     """
     positions = [int(index) for index in indices]
     arrays = {
@@ -27,7 +28,7 @@ def decode_all(examples: Examples, indices: Int[np.ndarray, "chosen"]) -> ArrayS
         for name, entry in examples.spec.items()
     }
 
-    def fill(start: int) -> list[str]:
+    def fill(start: int) -> list[DataError]:
         chunk = positions[start : start + CHUNK]
         try:
             decoded = examples.__getitems__(chunk)
@@ -49,21 +50,22 @@ def decode_all(examples: Examples, indices: Int[np.ndarray, "chosen"]) -> ArrayS
     with ThreadPoolExecutor(threads) as pool:
         errors = [error for part in pool.map(fill, starts) for error in part]
     if errors:
-        raise DataError(_summary(errors))
+        unreadable = any(isinstance(error, UnreadableImage) for error in errors)
+        raise (UnreadableImage if unreadable else DataError)(_summary(errors))
     return ArraySplit(arrays)
 
 
-def _errors(examples: Examples, indices: Sequence[int]) -> list[str]:
+def _errors(examples: Examples, indices: Sequence[int]) -> list[DataError]:
     errors = []
     for index in indices:
         try:
             examples[index]
         except DataError as error:
-            errors.append(str(error))
+            errors.append(error)
     return errors
 
 
-def _summary(errors: list[str]) -> str:
+def _summary(errors: list[DataError]) -> str:
     if len(errors) == 1:
-        return errors[0]
-    return f"{len(errors):,} examples cannot be used:\n  {some_of(errors)}"
+        return str(errors[0])
+    return f"{len(errors):,} examples cannot be used:\n  {some_of([*map(str, errors)])}"

@@ -4,7 +4,8 @@ import io
 import struct
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -86,25 +87,36 @@ def _decode(
     encoded: bytes, *, channels: int, crop: Crop | None, at_most: int
 ) -> tuple[UInt8[np.ndarray, "height width {channels}"], bool]:
     """The image, and whether its orientation could be read."""
-    if encoded.startswith(b"RIFF"):
-        _check_size(_webp_size(encoded))
-    # Pillow tries all formats in turn, which takes longer than decoding a small image.
-    formats = tuple(kind for start, kind in _STARTS.items() if encoded.startswith(start))
+    with opened_image(encoded) as (opened, turn, whole):
+        # Before the draft, which changes the image's size.
+        size = _within(opened.size, at_most) if at_most else opened.size
+        if size != opened.size:
+            opened.draft(None, size)
+        image = as_mode(opened, MODES[channels])
+        if size != image.size:
+            image = image.resize(size, PillowImage.Resampling.BILINEAR)
+        image = turn(image)
+        if crop is not None:
+            image = crop(image)
+        pixels = np.asarray(image)
+    return (pixels[..., None] if pixels.ndim == 2 else pixels), whole
+
+
+@contextmanager
+def opened_image(encoded: bytes) -> Iterator[tuple[PillowImage.Image, Crop, bool]]:
+    """Opens an image: as it is stored, what turns it, and whether its metadata could be read.
+
+    Raises:
+        ValueError: as `decode_image`, also of what fails in the context.
+    """
     try:
+        if encoded.startswith(b"RIFF"):
+            _check_size(_webp_size(encoded))
+        # Pillow tries all formats in turn, which takes longer than decoding a small image.
+        formats = tuple(kind for start, kind in _STARTS.items() if encoded.startswith(start))
         opened, orientation, whole = _read_header(encoded, formats or tuple(FORMATS))
         with opened:
-            # Before the draft, which changes the image's size.
-            size = _within(opened.size, at_most) if at_most else opened.size
-            if size != opened.size:
-                opened.draft(None, size)
-            image = as_mode(opened, MODES[channels])
-            if size != image.size:
-                image = image.resize(size, PillowImage.Resampling.BILINEAR)
-            if orientation in _ORIENTATIONS:
-                image = image.transpose(_ORIENTATIONS[orientation])
-            if crop is not None:
-                image = crop(image)
-            pixels = np.asarray(image)
+            yield opened, partial(_turned, orientation), whole
     except PillowImage.UnidentifiedImageError as error:
         raise ValueError("its content is not an image") from error
     except PillowImage.DecompressionBombError as error:
@@ -113,7 +125,12 @@ def _decode(
         ) from error
     except Exception as error:  # Pillow's decoders raise many kinds of exceptions
         raise ValueError(str(error) or type(error).__name__) from error
-    return (pixels[..., None] if pixels.ndim == 2 else pixels), whole
+
+
+def _turned(orientation: int, image: PillowImage.Image) -> PillowImage.Image:
+    if orientation not in _ORIENTATIONS:
+        return image
+    return image.transpose(_ORIENTATIONS[orientation])
 
 
 def _read_header(encoded: bytes, formats: tuple[str, ...]) -> tuple[PillowImage.Image, int, bool]:
@@ -178,23 +195,31 @@ def as_mode(image: PillowImage.Image, mode: str) -> PillowImage.Image:
     return image.convert(mode)
 
 
-def centre_square(image_size: int, resize: int = 0) -> Crop:
-    """A crop that resizes the shorter side (bilinear) and cuts out the central square.
+def centre_square(image_size: int, resize: int = 0, *, nearest: bool = False) -> Crop:
+    """A crop that resizes the shorter side and cuts out the central square.
+
+    Images are resized bilinearly, masks to the nearest pixels.
 
     Sizes and places are rounded as in torchvision's `Resize(resize)` and `CenterCrop(image_size)`.
     `resize` is at least `image_size`; 0 means `image_size`.
     """
-    return partial(_centre_square, image_size, resize or image_size)
+    resampling = PillowImage.Resampling.NEAREST if nearest else PillowImage.Resampling.BILINEAR
+    return partial(_centre_square, image_size, resize or image_size, resampling)
 
 
-def _centre_square(image_size: int, shorter: int, image: PillowImage.Image) -> PillowImage.Image:
+def _centre_square(
+    image_size: int,
+    shorter: int,
+    resampling: PillowImage.Resampling,
+    image: PillowImage.Image,
+) -> PillowImage.Image:
     width, height = image.size
     if width <= height:
         size = shorter, int(shorter * height / width)
     else:
         size = int(shorter * width / height), shorter
     if size != image.size:
-        image = image.resize(size, PillowImage.Resampling.BILINEAR)
+        image = image.resize(size, resampling)
     left, top = round((size[0] - image_size) / 2), round((size[1] - image_size) / 2)
     return image.crop((left, top, left + image_size, top + image_size))
 

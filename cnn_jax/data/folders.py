@@ -1,21 +1,20 @@
 """Reads folders of images: train|val/<class>/*.jpg, the layout of ImageNet and many others."""
 
-from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int32
 
 from cnn_jax.data.dataset import Stored
-from cnn_jax.data.decode import centre_square, check_shape, decode_image
-from cnn_jax.data.errors import LISTED, DataError, UnreadableImage, some_of
+from cnn_jax.data.decode import centre_square, check_shape
+from cnn_jax.data.errors import LISTED, DataError
 from cnn_jax.data.examples import Crop, HostExample, Spec, image_and_label
-from cnn_jax.data.image_files import SUFFIXES, images_below, listed_suffixes, read_file
+from cnn_jax.data.image_files import SUFFIXES, images_below, listed_suffixes, not_read
 from cnn_jax.data.names import SPLIT_NAMES, way_without
 from cnn_jax.data.order import epoch_order
+from cnn_jax.data.unreadable import decode_file, first_image
 
 LAYOUT = "train|val|test/<class>/*.jpg|png, or <class>/*.jpg|png to be split"
 Files = dict[str, list[tuple[Path, int]]]
@@ -44,7 +43,7 @@ def open_folder(
     `resize`) and the central square is kept. Otherwise all images must have the size of the first.
     Files are put into a fixed random order, so that "train[:90%]" holds all classes. A note tells
     of files in class folders that are not read. With `skip_unreadable` the first image that can be
-    read gives the size, and `without_unreadable` or a stream leaves the others out.
+    read gives the size, and `prepare` or a stream leaves the others out.
     """
     root = Path(name).expanduser()
     if not root.is_dir():
@@ -63,16 +62,13 @@ def open_folder(
             others.extend(left_out)
         except DataError as error:
             unusable[split] = f"{error}{way_without(split)}"
-    notes = _not_read(others)
+    notes = not_read(others, "class folders")
     if not files:
         raise DataError(next(iter(unusable.values())))
     shape = (image_size, image_size, 3)
     if image_size == 0:
         paths = sorted(path for path, _ in next(iter(files.values())))
-        first = (
-            next((path for path in paths if not _error(path)), None) if skip_unreadable else None
-        )
-        shape = _decode_file(first or paths[0], None).shape
+        shape = first_image(paths, skip_unreadable=skip_unreadable).shape
     crop = centre_square(image_size, resize) if image_size else None
     splits = {
         split: FolderExamples(
@@ -113,59 +109,6 @@ def _images_in(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
 
 
-def _not_read(others: Sequence[Path]) -> tuple[str, ...]:
-    """A note that counts files by their suffix and names the first ones."""
-    if not others:
-        return ()
-    counts = Counter(path.suffix.lower() or "no suffix" for path in others)
-    kinds = ", ".join(f"{kind} {count:,}" for kind, count in counts.most_common(LISTED))
-    names = some_of([str(path) for path in others])
-    return (f"files in class folders that are not read: {len(others):,} ({kinds})\n  {names}",)
-
-
-def without_unreadable(stored: Stored) -> Stored:
-    """The data set without the files of folders that cannot be read, and a note that lists them.
-
-    All files are decoded once.
-
-    Raises:
-        DataError: a class of the split "train", or a whole split, is left without images.
-    """
-    splits, errors = dict(stored.splits), []
-    for split, examples in stored.splits.items():
-        if not isinstance(examples, FolderExamples):
-            continue
-        with ThreadPoolExecutor() as pool:
-            found = list(pool.map(_error, examples.paths))
-        errors += [error for error in found if error]
-        kept = np.array([not error for error in found])
-        labels = examples.labels[kept]
-        without = set(examples.labels) - set(labels)
-        if without and (split == "train" or not kept.any()):
-            folders = sorted(
-                {
-                    p.parent
-                    for p, y in zip(examples.paths, examples.labels, strict=True)
-                    if y in without
-                }
-            )
-            raise DataError(f"no file can be read in {', '.join(map(str, folders[:LISTED]))}")
-        paths = [path for path, error in zip(examples.paths, found, strict=True) if not error]
-        splits[split] = replace(examples, paths=paths, labels=labels)
-    if not errors:
-        return stored
-    note = f"{len(errors):,} files are left out:\n  {some_of(errors)}"
-    return replace(stored, splits=splits, notes=(*stored.notes, note))
-
-
-def _error(path: Path) -> str:
-    try:
-        _decode_file(path, None)
-    except DataError as error:
-        return str(error)
-    return ""
-
-
 def _files(
     folder: Path, class_names: Sequence[str], split: str
 ) -> tuple[list[tuple[Path, int]], list[Path]]:
@@ -204,13 +147,6 @@ def _found(others: Sequence[Path]) -> str:
     return f"{there}: expected files with the suffixes {listed_suffixes()}"
 
 
-def _decode_file(path: Path, crop: Crop | None) -> UInt8[np.ndarray, "height width 3"]:
-    try:
-        return decode_image(read_file(path), 3, crop, name=str(path))
-    except (OSError, ValueError) as error:
-        raise UnreadableImage(f"the image file {path} cannot be read: {error}") from error
-
-
 @dataclass(frozen=True)
 class FolderExamples:
     """Random access to image files."""
@@ -236,12 +172,22 @@ class FolderExamples:
     def __getitems__(self, indices: Sequence[int]) -> list[HostExample]:
         return [self[index] for index in indices]
 
+    def check(self, index: int) -> None:
+        """Raises UnreadableImage if the file of an example cannot be read."""
+        decode_file(self.paths[index])
+
+    def rows(self, places: Sequence[int]) -> "FolderExamples":
+        """The examples at `places`, in that order."""
+        return replace(
+            self, paths=[self.paths[i] for i in places], labels=self.labels[list(places)]
+        )
+
     def cropped(self, indices: Sequence[int], crops: Sequence[Crop]) -> list[HostExample]:
         """The examples, each with its own crop instead of `self.crop`."""
         return [self._decode(*pair) for pair in zip(indices, crops, strict=True)]
 
     def _decode(self, index: int, crop: Crop | None) -> HostExample:
         path = self.paths[index]
-        image = _decode_file(path, crop)
+        image = decode_file(path, crop)
         check_shape(f"the image file {path}", image.shape, self.image_shape)
         return {"image": image, "label": self.labels[index]}

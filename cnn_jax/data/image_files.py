@@ -2,9 +2,13 @@
 
 import os
 import stat
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import features
+
+from cnn_jax.data.errors import LISTED, some_of
 
 FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -50,6 +54,16 @@ def images_below(folder: Path) -> tuple[list[Path], list[Path]]:
                 (images if image else others).append(Path(parent, name))
     others.extend(Path(error.filename) for error in errors)
     return sorted(images), sorted(others)
+
+
+def not_read(others: Sequence[Path], where: str) -> tuple[str, ...]:
+    """A note that counts files by their suffix and names the first ones."""
+    if not others:
+        return ()
+    counts = Counter(path.suffix.lower() or "no suffix" for path in others)
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in counts.most_common(LISTED))
+    names = some_of([str(path) for path in others])
+    return (f"files in {where} that are not read: {len(others):,} ({kinds})\n  {names}",)
 
 
 def listed_suffixes() -> str:

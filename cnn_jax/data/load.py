@@ -14,6 +14,7 @@ from cnn_jax.data.decode import LONGEST_SIDE
 from cnn_jax.data.embedded import open_digits
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.folders import is_folder_name, open_folder
+from cnn_jax.data.mask_folders import has_masks, open_mask_folder
 from cnn_jax.data.names import TITLES
 from cnn_jax.data.prepare import AugmentOf, prepare
 from cnn_jax.data.scenes import open_shapes
@@ -32,7 +33,8 @@ class DataConfig:
     """Which data set, where it is, and how it is split."""
 
     name: str = "auto"
-    """TFDS data set, "digits", "shapes", folder of images, .npz; "auto": the lecture's data set."""
+    """TFDS data set, "digits", "shapes", folder of images (and masks), .npz; "auto": the lecture's
+    data set."""
     dir: str = ""
     """Directory of TFDS data sets; by default $TFDS_DATA_DIR, then ~/tensorflow_datasets."""
     train: str = ""
@@ -135,7 +137,8 @@ def _open_named(name: str, config: DataConfig) -> Stored:
             )
         return open_array_file(name)
     if is_folder_name(name):
-        return open_folder(
+        open_one = open_mask_folder if has_masks(Path(name).expanduser()) else open_folder
+        return open_one(
             name, config.image_size, config.resize, skip_unreadable=config.skip_unreadable
         )
     directory = tfds_directory(config.dir)

@@ -5,12 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float, Float32, Int32, Integer
 
-from cnn_jax.data.augment import IGNORED
+from cnn_jax.data.augment import OUTSIDE
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.examples import HostExample
-
-OUTSIDE = {"image": 0, "mask": IGNORED, "instances": 0}
-"""The value of each entry on the part of a canvas that the image does not cover."""
 
 
 def pad_boxes(
@@ -33,9 +30,9 @@ def pad_boxes(
 
 
 def on_canvas(example: Mapping[str, np.ndarray], size: tuple[int, int]) -> HostExample:
-    """Puts image, mask and instances at the upper left of a canvas of `size` (height, width).
+    """Puts an example at the upper left of a canvas of `size` (height, width).
 
-    The rest of the canvas is 0 in the image and in the instances, and `IGNORED` in the mask. Boxes
+    The rest of the canvas is 0 in image, instances and weights, and `IGNORED` in the mask. Boxes
     keep their pixels. The entry `size` is added: height and width of the image itself, int32.
 
     Raises:
@@ -54,7 +51,7 @@ def on_canvas(example: Mapping[str, np.ndarray], size: tuple[int, int]) -> HostE
             sides + ((0, 0),) * (example[name].ndim - 2),
             constant_values=outside,
         )
-        for name, outside in OUTSIDE.items()
+        for name, outside in {"image": 0, **OUTSIDE}.items()
         if name in example
     }
     return {**example, **laid, "size": np.array([height, width], np.int32)}

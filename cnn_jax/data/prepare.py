@@ -10,11 +10,11 @@ from jaxtyping import Int
 from cnn_jax.data.arrays import decode_all
 from cnn_jax.data.augment import Augment, RandomResizedCrop, suited_to
 from cnn_jax.data.dataset import Dataset, Stored, channel_statistics
-from cnn_jax.data.errors import SKIP_HINT, DataError
+from cnn_jax.data.errors import SKIP_HINT, DataError, UnreadableImage
 from cnn_jax.data.examples import EncodedExamples, Examples, LabelledExamples, Spec
-from cnn_jax.data.folders import FolderExamples, without_unreadable
 from cnn_jax.data.roles import Parts, choose_splits, holds_out
 from cnn_jax.data.splits import ArraySplit, Split, StreamSplit
+from cnn_jax.data.unreadable import without_unreadable
 from cnn_jax.imagenet import readable_classes
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -130,10 +130,8 @@ def _decoded(examples: Examples, places: Int[np.ndarray, "chosen"]) -> ArraySpli
         return examples.rows(places)
     try:
         return decode_all(examples, places)
-    except DataError as error:
-        if not isinstance(examples, FolderExamples):
-            raise
-        raise DataError(f"{error}\n{SKIP_HINT}") from None
+    except UnreadableImage as error:
+        raise UnreadableImage(f"{error}\n{SKIP_HINT}") from None
 
 
 def _stream(stored: Stored, parts: Parts, *, workers: int, skip_unreadable: bool) -> StreamSplit:

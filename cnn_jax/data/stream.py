@@ -5,10 +5,12 @@ to know the step only, and starts there at once.
 """
 
 import atexit
-import multiprocessing
+import gc
+import multiprocessing.util
 import os
 import re
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -110,6 +112,8 @@ _closing: list[threading.Thread] = []
 """What closes streams whose workers are still at their last batch."""
 
 
+# What is registered last runs first: before the exit function of multiprocessing.util, which ends
+# the thread that returns shared memory.
 @atexit.register
 def _close_all() -> None:
     for batches in list(_open):
@@ -117,6 +121,10 @@ def _close_all() -> None:
     for thread in _closing:
         # At Python's exit Grain closes what is still open, and two at once get in each other's way.
         thread.join()  # Grain kills a worker that does not end within 25 seconds
+    if "grain" in sys.modules:
+        # The frames of Grain's exceptions, also of StopIteration, keep each other alive, and with
+        # them a batch, whose shared memory Python would find leaked.
+        gc.collect()
 
 
 def _closed_at_exit(reader: Any, workers: int) -> Iterator[HostBatch]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cnn_jax.errors import ConfigError
 from cnn_jax.imagenet import imagenet_classes
 from cnn_jax.pretrained.preprocessing import Preprocessing
-from cnn_jax.pretrained.voc import VOC_CLASSES
+from cnn_jax.voc import VOC_CLASSES
 
 TORCHVISION = "https://download.pytorch.org/models/"
 

@@ -79,36 +79,41 @@ def hub_file(repository: str, filename: str, directory: Path) -> Path:
     The hub names large files by their sha256, which is checked each time.
 
     Raises:
-        DownloadError: the file cannot be reached, does not exist, or has another sha256 (and is
-            deleted).
+        DownloadError: the file cannot be reached, does not exist, has another sha256 (and is
+            deleted), or arrives too slowly.
     """
+    folder = directory / "hub" / repository.replace("/", "--")
+    for path in folder.glob(f"*/{filename}"):
+        if _is_sha256(path.parent.name) and sha256(path) != path.parent.name:
+            path.unlink()
+            raise DownloadError(
+                f"{filename} of {repository} was altered and has been deleted: its sha256 is not "
+                f"{path.parent.name}; run the same command to download it again"
+            )
+        return path
     with extra("download", f"downloading {repository}"):
         import huggingface_hub as hub
-    folder = directory / "hub"
-    expected = ""
     try:
-        try:
-            path = hub.hf_hub_download(
-                repository, filename, cache_dir=folder, local_files_only=True
-            )
-        except hub.errors.LocalEntryNotFoundError:
-            # A single request without retries, which would take half a minute without network.
-            expected = hub.get_hf_file_metadata(hub.hf_hub_url(repository, filename)).etag or ""
-            path = hub.hf_hub_download(repository, filename, cache_dir=folder)
+        # A single request without retries, which would take half a minute without network.
+        about = hub.get_hf_file_metadata(hub.hf_hub_url(repository, filename))
+        address = hub.hf_hub_url(repository, filename, revision=about.commit_hash)
+        headers = hub.utils.build_hf_headers()  # with the user's token
     # The hub's errors, those of its HTTP library and OSError share no other base class.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DownloadError(f"cannot download {filename} of {repository}: {reason}") from error
-    stored = Path(path).resolve()
-    expected = expected or stored.name
-    if re.fullmatch("[0-9a-f]{64}", expected) and sha256(stored) != expected:
-        stored.unlink()
-        Path(path).unlink(missing_ok=True)
+    name = about.etag or ""
+    if about.size is None or not re.fullmatch("[0-9a-f]{40,64}", name):
         raise DownloadError(
-            f"{filename} of {repository} was altered and has been deleted: its sha256 is not "
-            f"{expected}; run the same command to download it again"
+            f"cannot download {filename} of {repository}: the server gives no size or no digest"
         )
-    return Path(path)
+    digest = name if _is_sha256(name) else ""
+    published = PublishedFile(filename, about.size, digest, (address.removesuffix(filename),))
+    return download(published, folder / name, headers=headers)
+
+
+def _is_sha256(name: str) -> bool:
+    return re.fullmatch("[0-9a-f]{64}", name) is not None
 
 
 def hub_configuration(repository: str, directory: Path) -> tuple[Preprocessing, int]:

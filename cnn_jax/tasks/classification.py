@@ -115,7 +115,12 @@ class Classification:
                 )
 
     def check(self, dataset: Any) -> None:
-        """Raise ConfigError if the data set has more classes than the model has outputs."""
+        """Raise ConfigError if the data set has no labels, or more classes than the model."""
+        if "label" not in dataset.spec:
+            raise ConfigError(
+                f"classification needs a label of every image: {dataset.title} has "
+                f"{', '.join(dataset.spec)}"
+            )
         check_outputs(self.model, dataset)
 
     def init(self, key: Key[Array, ""], spec: Spec) -> tuple[PyTree, PyTree]:

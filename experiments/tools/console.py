@@ -1,7 +1,9 @@
 """The console of a command: it shows what its encoding allows, and may die before the command."""
 
+import errno
 import os
 import sys
+from contextlib import suppress
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -39,22 +41,31 @@ class _Output:
         """Write, or fall silent."""
         try:
             return self._file.write(text)
-        except (OSError, ValueError):
-            self._fall_silent()
+        except (OSError, ValueError) as error:
+            self._fall_silent(error)
             return len(text)
 
     def flush(self) -> None:
         """Flush, or fall silent."""
         try:
             self._file.flush()
-        except (OSError, ValueError):
-            self._fall_silent()
+        except (OSError, ValueError) as error:
+            self._fall_silent(error)
 
-    def _fall_silent(self) -> None:
+    def _fall_silent(self, error: Exception) -> None:
         try:
             number = self._file.fileno()
         except (OSError, ValueError):
             return
+        # That a disk is full is told. Who closed a terminal or a pipe knows it.
+        if isinstance(error, OSError) and error.errno not in (errno.EPIPE, errno.EIO):
+            with suppress(OSError, ValueError):
+                print(
+                    f"standard output cannot be written ({error.strerror}): the command goes on"
+                    " without it",
+                    file=sys.stderr,
+                    flush=True,
+                )
         # Python writes what is left at its exit, and would fail there.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, number)

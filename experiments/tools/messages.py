@@ -46,7 +46,7 @@ def _limit(error: Exception, less_memory: str) -> str:
             what = f"cannot write {path}: {os.strerror(code)}" if path else os.strerror(code)
             return f"{advice}: {what}; what was saved before is intact"
     if isinstance(error, MemoryError) or "out of memory" in text.lower():
-        asked = text.removeprefix("RESOURCE_EXHAUSTED: ") or "the system gives no more"
+        asked = text.removeprefix("RESOURCE_EXHAUSTED: ").rstrip(".") or "the system gives no more"
         return f"out of memory: {asked}; it takes less with {less_memory}"
     return ""
 

@@ -180,6 +180,16 @@ def sample_part(generator, height, width):
     return {name: int(value) for name, value in part.items()} | {"size": size}
 
 
+def sample_resized(generator, height, width):
+    size = ((5, 8), (12, 3))[generator.integers(2)]
+    # PyTorch 2.13 resizes the rows of an image of one column to other values than those of more.
+    new_height, new_width = generator.integers(2, (2 * height + 1, 2 * width + 1))
+    top = generator.integers(0, max(new_height - size[0], 0) + 1)
+    left = generator.integers(0, max(new_width - size[1], 0) + 1)
+    place = {"height": new_height, "width": new_width, "top": top, "left": left}
+    return {name: int(value) for name, value in place.items()} | {"size": size}
+
+
 def torch_rotate(x, nearest, degrees):
     mode, fill = ("nearest", [IGNORED]) if nearest else ("bilinear", None)
     return functional().rotate(x, degrees, interpolation(mode), fill=fill)
@@ -201,6 +211,14 @@ def torch_crop_and_resize(x, nearest, top, left, height, width, size):
     return functional().resized_crop(x, top, left, height, width, size, mode)
 
 
+def torch_resize_and_crop(x, nearest, height, width, top, left, size):
+    mode = interpolation("nearest-exact" if nearest else "bilinear")
+    resized = functional().resize(x, [height, width], mode, antialias=not nearest)
+    sides = [0, 0, max(left + size[1] - width, 0), max(top + size[0] - height, 0)]
+    padded = functional().pad(resized, sides, fill=IGNORED if nearest else 0)
+    return functional().crop(padded, top, left, *size)
+
+
 def torch_rotate_boxes(x, format, canvas, degrees):
     return functional(2).rotate_bounding_boxes(x, format, canvas, degrees)[0]
 
@@ -218,6 +236,42 @@ def torch_flip_boxes(x, format, canvas):
 def torch_crop_and_resize_boxes(x, format, canvas, top, left, height, width, size):
     size = list(size)
     return functional(2).resized_crop_bounding_boxes(x, format, top, left, height, width, size)[0]
+
+
+def torch_resize_and_crop_boxes(x, format, canvas, height, width, top, left, size):
+    resized, _ = functional(2).resize_bounding_boxes(x, canvas, [height, width])
+    return functional(2).crop_bounding_boxes(resized, format, top, left, *size)[0]
+
+
+# The deformation without boxes, which torchvision moves as if displacements were the same nearby.
+
+
+def sample_deformation(generator):
+    inputs = example(generator)
+    del inputs["boxes"]
+    return inputs, {"vectors": generator.normal(scale=2.0, size=(3, 3, 2))}
+
+
+def ours_deform(example, **settings):
+    return geometry.deform(example, **settings)
+
+
+def torch_deform(example, vectors):
+    import torch
+
+    height, width, _ = example["image"].shape
+    right, down = torch.nn.functional.interpolate(
+        channels_first(torch.tensor(vectors))[None], (height, width), mode="bicubic", antialias=True
+    )[0]
+    # In halves of the image's size.
+    share = torch.stack([right * 2 / width, down * 2 / height], dim=-1)[None]
+    image, mask = channels_first(example["image"]), example["mask"][None]
+    bilinear, nearest = interpolation("bilinear"), interpolation("nearest")
+    move = functional().elastic_transform
+    return {
+        "image": channels_last(move(image, share, bilinear, None)),
+        "mask": move(mask, share, nearest, [IGNORED])[0],
+    }
 
 
 def interpolation(name):
@@ -247,4 +301,14 @@ OPERATORS = (
         torch_crop_and_resize_boxes,
         tolerance=1e-7,  # torchvision holds the boxes' ratios in float32
     ),
+    geometric(
+        "resize_and_crop",
+        sample_resized,
+        geometry.resize_and_crop,
+        torch_resize_and_crop,
+        torch_resize_and_crop_boxes,
+        tolerance=1e-7,  # as above
+    ),
+    # torchvision computes the places in float32.
+    Operator("deform", sample_deformation, ours_deform, torch_deform, tolerance=1e-6),
 )

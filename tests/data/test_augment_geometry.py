@@ -1,4 +1,4 @@
-"""Image, mask, boxes and instances move together."""
+"""Image, mask, boxes, instances and pixel weights move together."""
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +10,17 @@ from cnn_jax.data import (
     apply_augment,
     augment_examples,
     random_crop,
+    random_elastic,
     random_flip,
     random_resized_crop,
     random_rotation,
     random_scale,
+    random_scale_crop,
     random_translation,
 )
 from cnn_jax.data.augment import (
     RandomCrop,
+    RandomElastic,
     RandomFlip,
     RandomResizedCrop,
     RandomTranslation,
@@ -35,6 +38,8 @@ EVERY = (
     random_rotation(90),
     random_translation(0.3),
     random_scale(0.6, 1.6),
+    random_scale_crop((20, 30)),
+    random_elastic(2.0),
 )
 
 
@@ -83,6 +88,8 @@ def test_the_box_and_the_mask_stay_on_the_object(augment):
         assert x0 <= seen[0] + 1 and y0 <= seen[1] + 1 and x1 >= seen[2] - 1 and y1 >= seen[3] - 1
         if not isinstance(augment, type(random_rotation(0))):  # whose hull is larger
             assert np.abs(boxes[0] - seen).max() <= 1.01 * max(1, image.shape[0] / HEIGHT * 2)
+        if isinstance(augment, RandomElastic):
+            assert boxes[0].tolist() == seen.tolist()
 
 
 def test_other_entries_of_an_example_are_passed_on():
@@ -95,7 +102,8 @@ def scenes(count=24):
     """Scenes with floating images, and every entry that has a place in the image."""
     drawn = [scene((5, number), 32) for number in range(count)]
     batch = {name: jnp.asarray(np.stack([one[name] for one in drawn])) for name in drawn[0]}
-    return batch | {"image": batch["image"].astype(jnp.float32) / 255}
+    weights = 1 + batch["mask"].astype(jnp.float32) / 2
+    return batch | {"image": batch["image"].astype(jnp.float32) / 255, "pixel_weight": weights}
 
 
 def recomputed(instances, labels):
@@ -127,6 +135,8 @@ def test_mask_boxes_and_labels_are_those_of_the_moved_instances(augment):
         inside = moved["mask"][number] != IGNORED
         seen_outside |= not inside.all()
         assert not moved["instances"][number][~inside].any()
+        weights = np.where(inside, 1 + moved["mask"][number] / 2, 0)
+        assert moved["pixel_weight"][number].tolist() == weights.tolist()
         if "reflect" not in repr(augment):  # where a mirrored object is no instance
             assert np.array_equal(moved["mask"][number][inside], mask[inside])
         visible = boxes[:, 2] > 0
@@ -186,6 +196,8 @@ def test_a_quarter_turn_is_exact():
         lambda e: geometry.translate(e, 0, 0),
         lambda e: geometry.flip(geometry.flip(e)),
         lambda e: geometry.crop_and_resize(e, 0, 0, HEIGHT, WIDTH, (HEIGHT, WIDTH)),
+        lambda e: geometry.resize_and_crop(e, HEIGHT, WIDTH, 0, 0, (HEIGHT, WIDTH)),
+        lambda e: geometry.deform(e, jnp.zeros((3, 3, 2))),
         lambda e: geometry.crop(geometry.pad(e, 2), 2, 2, (HEIGHT, WIDTH)),
     ],
 )
@@ -294,6 +306,33 @@ def test_translations_are_whole_pixels_up_to_the_fraction():
     assert {column for _, column in places} == set(range(16, 25))
 
 
+def test_scaled_crops_have_sizes_as_asked_and_are_anywhere():
+    # The mask tells the place of each pixel.
+    places = jnp.arange(40 * 40).reshape(40, 40)
+    example = {"image": jnp.zeros((40, 40, 1)), "mask": places, "pixel_weight": jnp.ones((40, 40))}
+    augment = jax.jit(jax.vmap(random_scale_crop((20, 20)), in_axes=(0, None)))
+    moved = augment(keys(500), example)
+    covered = np.asarray(moved["pixel_weight"]).mean(axis=(1, 2))
+    assert covered.min() > 0.99 and moved["image"].shape == (500, 20, 20, 1)  # of 20 to 80 pixels
+    rows, columns = np.divmod(np.asarray(moved["mask"]), 40)
+    part = (columns[:, 0, -1] - columns[:, 0, 0] + 1) / 20
+    assert 0.5 <= part.min() < 0.6 and 1.85 < part.max() <= 2.0
+    assert abs((rows[:, 0, 0] / (40 - 20 * part + 1e-9)).mean() - 0.5) < 0.05
+    smaller = jax.jit(random_scale_crop((30, 50), 0.5, 0.5))(keys(1)[0], example)
+    assert smaller["pixel_weight"].sum() == 20 * 20 == smaller["pixel_weight"][:20, :20].sum()
+    assert np.all(np.asarray(smaller["mask"])[20:] == IGNORED)
+
+
+def test_displacements_are_gaussian_and_smooth():
+    ramp = jnp.tile(jnp.arange(207.0)[None, :, None], (207, 1, 1))  # its value is the column
+    deform = jax.jit(jax.vmap(random_elastic(5.0), in_axes=(0, None)))
+    moved = np.asarray(deform(keys(300), {"image": ramp})["image"])[..., 0]
+    # In the middle of the grid's cells the displacements are those that were drawn.
+    right = (moved - np.arange(207))[:, 34::69, 103]
+    assert abs(right.mean()) < 5 * 5 / 900**0.5 and 4.5 < right.std() < 5.5
+    assert np.abs(np.diff(moved[:, 50:150, 50:150], axis=1)).max() < 1
+
+
 @pytest.mark.usefixtures("no_shape_hook")
 @pytest.mark.parametrize(
     ("make", "message"),
@@ -305,6 +344,9 @@ def test_translations_are_whole_pixels_up_to_the_fraction():
         (lambda: random_rotation(-1), "random_rotation: degrees=-1, expected 0 or more"),
         (lambda: random_translation(1.5), "random_translation: fraction=1.5, expected 0 to 1"),
         (lambda: random_scale(1.2, 0.8), "low=1.2, high=0.8, expected 0 < low <= high"),
+        (lambda: random_scale_crop((4, 0)), "size=(4, 0), expected at least one pixel"),
+        (lambda: random_scale_crop(low=0), "random_scale_crop: low=0, high=2.0, expected 0 <"),
+        (lambda: random_elastic(-1), "random_elastic: deviation=-1, grid=3, expected 0 or more"),
     ],
 )
 def test_wrong_arguments_are_named(make, message):

@@ -25,6 +25,7 @@ def test_an_image_lies_on_a_canvas_with_its_own_size():
         "image": np.full((3, 2, 3), 9, np.uint8),
         "mask": np.ones((3, 2), np.uint8),
         "instances": np.ones((3, 2), np.int32),
+        "pixel_weight": np.ones((3, 2), np.float32),
         "boxes": BOXES,
     }
     laid = on_canvas(example, (4, 5))
@@ -32,6 +33,7 @@ def test_an_image_lies_on_a_canvas_with_its_own_size():
     assert np.array_equal(laid["image"][:3, :2], example["image"])
     assert laid["mask"][3, 0] == laid["mask"][0, 2] == IGNORED and laid["mask"][2, 1] == 1
     assert laid["instances"][3, 4] == 0 and laid["instances"].sum() == 6
+    assert laid["pixel_weight"][3, 4] == 0 and laid["pixel_weight"].sum() == 6
     assert laid["boxes"] is BOXES
     assert laid["size"].tolist() == [3, 2] and laid["size"].dtype == np.int32
     assert {name: laid[name].dtype for name in example} == {

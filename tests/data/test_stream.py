@@ -265,6 +265,25 @@ def test_a_worker_that_is_killed_is_told(monkeypatch):
         next(stream._until_closed(Reader(), 1))
 
 
+def test_no_shared_memory_is_left_by_a_program_that_ends(tmp_path):
+    program = """
+import numpy as np
+from cnn_jax.data import StreamSplit, stream_batches
+from tests.data.test_stream import Numbers
+
+if __name__ == "__main__":
+    split = StreamSplit(Numbers(), np.arange(23), workers=1)
+    batches = stream_batches(split, seed=0, batch_size=8)
+    next(batches)
+    assert len(list(stream_batches(split, seed=None, batch_size=8))) == 3
+"""
+    (tmp_path / "program.py").write_text(program)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, tmp_path / "program.py"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "leaked" not in ended.stderr
+
+
 @pytest.mark.usefixtures("no_shape_hook")
 def test_wrong_arguments_are_named(monkeypatch):
     with pytest.raises(ValueError, match="batch_size=8 is not divisible by 3 processes"):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cnn_jax.data import DataConfig
 from experiments import augmentations
 from experiments.augmentations import Config
 
@@ -55,3 +56,10 @@ def test_help_explains_every_flag(capsys, monkeypatch):
     shown = capsys.readouterr().out
     for name in (*Config.__dataclass_fields__, "data.name"):
         assert f"--{name}" in shown
+
+
+def test_a_data_set_with_masks_is_drawn_with_them():
+    subject = augmentations.from_dataset(DataConfig(name="shapes", image_size=16), seed=0)
+    first, second = subject.examples
+    assert first.keys() == {"image", "mask", "instances", "boxes", "box_labels"} == second.keys()
+    assert subject.class_names == ("one image", "another one")

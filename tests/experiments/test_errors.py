@@ -13,6 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from jax.experimental import multihost_utils
+from matplotlib.figure import Figure
 
 from cnn_jax.data import DataConfig
 from cnn_jax.durable import read_record, write_kept_record
@@ -202,6 +203,16 @@ def test_a_full_disk_in_both_forms_that_it_is_reported_in(error, failure, monkey
     assert "No space left on device" in message and "saved before is intact" in message
 
 
+def test_a_figure_that_the_disk_has_no_room_for_is_named(error, tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as a write to an open file
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    message = error(*SMOKE, *ONE_STEP, "--name", "full")
+    figures = tmp_path / "resnet_cifar" / "full" / "figures"
+    assert f"the disk is full: cannot write {figures}/" in message
+
+
 @pytest.mark.parametrize(
     "failure",
     [
@@ -215,7 +226,8 @@ def test_out_of_memory(error, failure, monkeypatch):
 
     monkeypatch.setattr(Runner, "advance", full)
     message = error(*SMOKE, *ONE_STEP)
-    assert message.startswith(f"out of memory: {str(failure).removeprefix('RESOURCE_EXHAUSTED: ')}")
+    told = str(failure).removeprefix("RESOURCE_EXHAUSTED: ").removesuffix(".")
+    assert message.startswith(f"out of memory: {told}; it takes less with")
     assert "--training.batch-size" in message and "--training.accumulate" in message
 
 

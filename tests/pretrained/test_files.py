@@ -119,16 +119,35 @@ def test_torchvision_helps_where_the_hub_does_not(web_server, hub, tmp_path):
 
 def test_an_altered_file_of_the_hub_is_deleted(hub, tmp_path):
     hub("model.safetensors", CONTENT[::-1], DIGEST)
+    with pytest.raises(DownloadError, match=f"not the published file, and deleted: .* {DIGEST}"):
+        hub_file(REPOSITORY, "model.safetensors", tmp_path)
+    hub("model.safetensors", CONTENT, DIGEST)
+    path = hub_file(REPOSITORY, "model.safetensors", tmp_path)
+    path.write_bytes(b"damaged since")
     with pytest.raises(
         DownloadError, match=f"altered and has been deleted: .* {DIGEST}; run the same"
     ):
         hub_file(REPOSITORY, "model.safetensors", tmp_path)
-    hub("model.safetensors", CONTENT, DIGEST)
-    path = hub_file(REPOSITORY, "model.safetensors", tmp_path)
-    path.resolve().write_bytes(b"damaged since")
-    with pytest.raises(DownloadError, match="altered and has been deleted"):
-        hub_file(REPOSITORY, "model.safetensors", tmp_path)
     assert hub_file(REPOSITORY, "model.safetensors", tmp_path).read_bytes() == CONTENT
+
+
+def test_a_hub_that_sends_a_byte_now_and_then_is_given_up(web_server, hub, tmp_path, monkeypatch):
+    monkeypatch.setattr("cnn_jax.download.BLOCK_SECONDS", 0.5)
+    hub("model.safetensors", CONTENT, DIGEST)
+    web_server.drip = 0.05
+    with pytest.raises(DownloadError, match="slower than 16,384 bytes in 0.5 seconds"):
+        hub_file(REPOSITORY, "model.safetensors", tmp_path)
+
+
+def test_a_download_of_the_hub_goes_on_with_the_users_token(web_server, hub, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    hub("model.safetensors", CONTENT, DIGEST)
+    web_server.stop_after = 50_000
+    path = hub_file(REPOSITORY, "model.safetensors", tmp_path)
+    assert path.read_bytes() == CONTENT
+    got = [wanted for method, _, wanted in web_server.log if method == "GET"]
+    assert got == [None, "bytes=49152-", "bytes=98304-"]
+    assert set(web_server.tokens) == {"Bearer hf_secret"}
 
 
 def test_the_preprocessing_that_timm_states(hub, tmp_path):

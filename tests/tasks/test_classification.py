@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from cnn_jax.data import from_arrays
 from cnn_jax.errors import ConfigError
 from cnn_jax.layers import Conv, Linear
 from cnn_jax.tasks import (
@@ -235,3 +236,12 @@ def test_auxiliary_losses_are_the_same_on_eight_devices() -> None:
         }
     assert_close(results["jit"], results["one device"], rtol=1e-9, atol=1e-12)
     assert_close(results["pmap"], results["one device"], rtol=1e-9, atol=1e-12)
+
+
+def test_a_data_set_without_labels_is_refused() -> None:
+    masks = {
+        "train": {"image": np.zeros((20, 4, 4, 1), np.uint8), "mask": np.zeros((20, 4, 4), int)}
+    }
+    without = from_arrays(masks, class_names=("a", "b"))
+    with pytest.raises(ConfigError, match="needs a label of every image: arrays has image, mask"):
+        Classification(WithAuxiliary("batch")).check(without)

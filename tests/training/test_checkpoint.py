@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.errors import UserError
+from cnn_jax.models import MLP
 from cnn_jax.tasks import Classification
 from cnn_jax.training import (
     CheckpointMismatch,
@@ -72,6 +73,35 @@ def test_from_eight_devices_on_one(tmp_path: Path) -> None:
     checkpoints.close()
     assert_equal(restored, saved)
     assert all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(restored))
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_resumed_from_jit_under_pmap_only_dropouts_masks_differ(
+    tmp_path: Path, dropout: float
+) -> None:
+    task = Classification(MLP(hidden=(32,), num_classes=4, dropout=dropout))
+
+    def two_steps(way: Parallel, state: Any) -> Any:
+        runner = make_runner(way, task, dataset())
+        return runner.advance(state, runner.zero_sums(state), 2)[0]
+
+    with jax.enable_x64(True):
+        jit, pmap = make_parallel("jit"), make_parallel("pmap")
+        saved = two_steps(jit, begin(make_runner(jit, task, dataset())))
+        checkpoints = Checkpoints(tmp_path, best_metric="accuracy")
+        checkpoints.save(2, saved)
+        checkpoints.wait()
+        kernels = []
+        for way in (jit, pmap, pmap):
+            restored = checkpoints.restore(2, way.place(begin(make_runner(way, task, dataset()))))
+            assert_equal(restored, saved)
+            state = two_steps(way, restored)
+            assert int(state.step) == 4
+            kernels.append(np.asarray(state.params["head"]["kernel"]))
+        checkpoints.close()
+    difference = np.max(np.abs(kernels[1] - kernels[0]))
+    assert difference > 1e-3 if dropout else difference < 1e-9
+    np.testing.assert_array_equal(kernels[2], kernels[1])  # they are a function of the seed
 
 
 def test_the_best_and_the_latest_two_are_kept(tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
 """Augmentation inside the compiled step: pure functions of a key and an example in [0, 1].
 
-`spatial` moves image, mask, boxes and instances together, `photometric` changes the image only,
-and `mix` mixes the images and labels of a batch. `geometry` and `colour` hold the deterministic
-functions behind them.
+`spatial` moves image, mask, boxes, instances and pixel weights together, `photometric` changes the
+image only, and `mix` mixes the images and labels of a batch. `geometry` and `colour` hold the
+deterministic functions behind them.
 """
 
 from cnn_jax.data.augment.alternating import alternating_flip
 from cnn_jax.data.augment.example import (
     IGNORED,
+    OUTSIDE,
     PLACED,
     UNPLACED,
     Augment,
@@ -38,16 +39,20 @@ from cnn_jax.data.augment.photometric import (
 )
 from cnn_jax.data.augment.spatial import (
     RandomCrop,
+    RandomElastic,
     RandomFlip,
     RandomResizedCrop,
     RandomRotation,
     RandomScale,
+    RandomScaleCrop,
     RandomTranslation,
     random_crop,
+    random_elastic,
     random_flip,
     random_resized_crop,
     random_rotation,
     random_scale,
+    random_scale_crop,
     random_translation,
 )
 from cnn_jax.data.augment.suited import suited_to
@@ -55,6 +60,7 @@ from cnn_jax.data.augment.suited import suited_to
 __all__ = [
     "IGNORED",
     "IMAGE_ONLY",
+    "OUTSIDE",
     "PLACED",
     "UNPLACED",
     "Augment",
@@ -67,6 +73,7 @@ __all__ = [
     "RandomBrightness",
     "RandomContrast",
     "RandomCrop",
+    "RandomElastic",
     "RandomFlip",
     "RandomHue",
     "RandomLighting",
@@ -75,6 +82,7 @@ __all__ = [
     "RandomRotation",
     "RandomSaturation",
     "RandomScale",
+    "RandomScaleCrop",
     "RandomTranslation",
     "alternating_flip",
     "apply_augment",
@@ -87,6 +95,7 @@ __all__ = [
     "random_brightness",
     "random_contrast",
     "random_crop",
+    "random_elastic",
     "random_flip",
     "random_hue",
     "random_lighting",
@@ -95,6 +104,7 @@ __all__ = [
     "random_rotation",
     "random_saturation",
     "random_scale",
+    "random_scale_crop",
     "random_translation",
     "suited_to",
 ]

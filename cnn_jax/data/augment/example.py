@@ -21,13 +21,15 @@ Example = dict[str, Array]
   image is (0, 0, 0, 0), and stays so;
 - "box_labels": integers [n], the class of every box, -1 for padding and for boxes that have left;
 - "instances": integers [height, width], k + 1 for the pixels of the object in row k of the boxes,
-  0 for the background and outside of the original image.
+  0 for the background and outside of the original image;
+- "pixel_weight": float [height, width], the weight of every pixel in a loss, 0 outside of the
+  original image.
 
 Spatial augmentations move all of them. Entries without a place in the image, such as a label, are
 passed on unchanged.
 """
 
-PLACED = frozenset({"image", "mask", "boxes", "box_labels", "instances"})
+PLACED = frozenset({"image", "mask", "boxes", "box_labels", "instances", "pixel_weight"})
 """The entries that have a place in the image."""
 
 UNPLACED = frozenset({"label", "size", "tokens"})
@@ -37,6 +39,9 @@ Augment = Callable[[PRNGKeyArray, Example], Example]
 
 IGNORED = 255
 """The class of a mask's pixels that are outside of the original image."""
+
+OUTSIDE = {"mask": IGNORED, "instances": 0, "pixel_weight": 0}
+"""The entries with one value for each pixel, and their value outside of the original image."""
 
 
 def augment_examples(

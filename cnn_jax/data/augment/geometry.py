@@ -1,8 +1,8 @@
-"""Deterministic moves of one example: pad, crop, flip, crop and resize, rotate, translate, zoom.
+"""Deterministic moves of one example: pad, crop, flip, resize, rotate, translate, zoom, deform.
 
-Each function states once where points go. The image is interpolated bilinearly, mask and instances
-by nearest neighbour. A box becomes the upright hull of its moved corners, clipped to the image.
-Pixel i covers [i, i + 1), so its centre is at i + 1/2.
+Each function states once where points go. The image is interpolated bilinearly, mask, instances and
+pixel weights by nearest neighbour. A box becomes the upright hull of its moved corners, clipped to
+the image. Pixel i covers [i, i + 1), so its centre is at i + 1/2.
 """
 
 from collections.abc import Callable
@@ -10,16 +10,24 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Integer
+from jaxtyping import Array, Bool, Float, Num
 
-from cnn_jax.data.augment.example import IGNORED, Example
+from cnn_jax.data.augment.example import OUTSIDE, Example
+from cnn_jax.data.augment.interpolation import (
+    Image,
+    NewImage,
+    Plane,
+    Whole,
+    bilinear,
+    nearest,
+    nearest_pixels,
+    resize_weights,
+    weighted_sums,
+)
 
-Image = Float[Array, "height width channels"]
-Mask = Integer[Array, "height width"]  # also instances
-NewImage = Float[Array, "new_height new_width channels"]
-NewMask = Integer[Array, "new_height new_width"]
+NewPlane = Num[Array, "new_height new_width"]
+Boxes = Float[Array, "n 4"]
 Scalar = Float[Array, ""] | float
-Whole = Int[Array, ""] | int
 Points = tuple[Array, Array]
 """The x and y coordinates of points, in arrays of equal shapes."""
 
@@ -27,9 +35,11 @@ Points = tuple[Array, Array]
 def pad(example: Example, padding: int, mode: Literal["zeros", "reflect"] = "zeros") -> Example:
     """Adds `padding` pixels on all four sides.
 
-    With "zeros" they are black, `IGNORED` in the mask and 0 in the instances. With "reflect" image
-    and mask are mirrored (`numpy.pad`); a mirrored object has no box, and 0 in the instances.
+    With "zeros" they are black, `IGNORED` in the mask and 0 in instances and weights. With
+    "reflect" image, mask and weights are mirrored (`numpy.pad`); a mirrored object has no box, and
+    0 in the instances.
     """
+    height, width, _ = example["image"].shape
     sides = (padding, padding)
 
     def image(values: Image) -> NewImage:
@@ -37,12 +47,15 @@ def pad(example: Example, padding: int, mode: Literal["zeros", "reflect"] = "zer
             return jnp.pad(values, (sides, sides, (0, 0)), mode="reflect")
         return jnp.pad(values, (sides, sides, (0, 0)))
 
-    def mask(values: Mask, outside: int) -> NewMask:
-        if mode == "reflect" and outside == IGNORED:
+    def plane(values: Plane, name: str) -> NewPlane:
+        if mode == "reflect" and name != "instances":
             return jnp.pad(values, (sides, sides), mode="reflect")
-        return jnp.pad(values, (sides, sides), constant_values=outside)
+        return jnp.pad(values, (sides, sides), constant_values=OUTSIDE[name])
 
-    return _move(example, image, mask, lambda x, y: (x + padding, y + padding))
+    hulls = _hulls(
+        lambda x, y: (x + padding, y + padding), height + 2 * padding, width + 2 * padding
+    )
+    return _move(example, image, plane, hulls)
 
 
 def crop(example: Example, top: Whole, left: Whole, size: tuple[int, int]) -> Example:
@@ -51,20 +64,20 @@ def crop(example: Example, top: Whole, left: Whole, size: tuple[int, int]) -> Ex
     def image(values: Image) -> NewImage:
         return jax.lax.dynamic_slice(values, (top, left, 0), (*size, values.shape[-1]))
 
-    def mask(values: Mask, _: int) -> NewMask:
+    def plane(values: Plane, _: str) -> NewPlane:
         return jax.lax.dynamic_slice(values, (top, left), size)
 
-    return _move(example, image, mask, lambda x, y: (x - left, y - top))
+    return _move(example, image, plane, _hulls(lambda x, y: (x - left, y - top), *size))
 
 
 def flip(example: Example) -> Example:
     """Exchanges left and right."""
-    width = example["image"].shape[1]
+    height, width, _ = example["image"].shape
     return _move(
         example,
         lambda image: image[:, ::-1],
-        lambda mask, _: mask[:, ::-1],
-        lambda x, y: (width - x, y),
+        lambda plane, _: plane[:, ::-1],
+        _hulls(lambda x, y: (width - x, y), height, width),
     )
 
 
@@ -74,28 +87,56 @@ def crop_and_resize(
     """Cuts out height x width pixels at (top, left) and resizes them to `size` (height, width).
 
     Bilinear with antialiasing, as `torchvision.transforms.functional.resized_crop`; pixels
-    outside of the part have no influence. Mask and instances: `InterpolationMode.NEAREST_EXACT`.
-    The part may be traced, so that one program crops every size.
+    outside of the part have no influence. Mask, instances and weights:
+    `InterpolationMode.NEAREST_EXACT`. The part may be traced, so that one program crops every size.
     """
     new_height, new_width = size
+    rows, columns = jnp.arange(new_height), jnp.arange(new_width)
 
     def image(values: Image) -> NewImage:
-        rows = _resize_weights(values.shape[0], top, height, new_height, values.dtype)
-        columns = _resize_weights(values.shape[1], left, width, new_width, values.dtype)
-        # Two matrix products, which accelerators would compute with fewer bits by default.
-        highest = jax.lax.Precision.HIGHEST
-        return jnp.einsum("yi,ijc,xj->yxc", rows, values, columns, precision=highest)
+        of_rows = resize_weights(values.shape[0], top, height, new_height, rows, values.dtype)
+        of_columns = resize_weights(values.shape[1], left, width, new_width, columns, values.dtype)
+        return weighted_sums(values, of_rows, of_columns)
 
-    def mask(values: Mask, _: int) -> NewMask:
-        # The pixel that contains the point (i + 1/2) * old / new, in integer arithmetic.
-        rows = top + (2 * jnp.arange(new_height) + 1) * height // (2 * new_height)
-        columns = left + (2 * jnp.arange(new_width) + 1) * width // (2 * new_width)
-        return values[rows][:, columns]
+    def plane(values: Plane, _: str) -> NewPlane:
+        of_rows = top + nearest_pixels(height, new_height, rows)
+        of_columns = left + nearest_pixels(width, new_width, columns)
+        return values[of_rows][:, of_columns]
 
     def points(x: Array, y: Array) -> Points:
         return (x - left) * new_width / width, (y - top) * new_height / height
 
-    return _move(example, image, mask, points)
+    return _move(example, image, plane, _hulls(points, *size))
+
+
+def resize_and_crop(
+    example: Example, height: Whole, width: Whole, top: Whole, left: Whole, size: tuple[int, int]
+) -> Example:
+    """Resizes to height x width pixels and cuts out `size` (height, width) of them at (top, left).
+
+    Interpolated as in `crop_and_resize`, of which this is the other order: pixels just outside of
+    the part have an influence. What the resized image does not cover is black, `IGNORED` in the
+    mask and 0 in instances and weights. All but `size` may be traced.
+    """
+    old_height, old_width, _ = example["image"].shape
+    rows, columns = top + jnp.arange(size[0]), left + jnp.arange(size[1])
+    inside = (rows < height)[:, None] & (columns < width)[None, :]
+
+    def image(values: Image) -> NewImage:
+        of_rows = resize_weights(old_height, 0, old_height, height, rows, values.dtype)
+        of_columns = resize_weights(old_width, 0, old_width, width, columns, values.dtype)
+        return jnp.where(inside[..., None], weighted_sums(values, of_rows, of_columns), 0)
+
+    def plane(values: Plane, name: str) -> NewPlane:
+        of_rows = nearest_pixels(old_height, height, rows)
+        of_columns = nearest_pixels(old_width, width, columns)
+        outside = jnp.asarray(OUTSIDE[name], values.dtype)
+        return jnp.where(inside, values[of_rows][:, of_columns], outside)
+
+    def points(x: Array, y: Array) -> Points:
+        return x * width / old_width - left, y * height / old_height - top
+
+    return _move(example, image, plane, _hulls(points, *size))
 
 
 def rotate(example: Example, degrees: Scalar) -> Example:
@@ -137,6 +178,21 @@ def zoom(example: Example, factor: Scalar) -> Example:
     )
 
 
+def deform(example: Example, vectors: Float[Array, "rows columns 2"]) -> Example:
+    """Each pixel gets the value at its place plus a displacement (right, down) in pixels.
+
+    The vectors are the displacements in the middles of rows x columns equal cells of the image,
+    between which they are bicubic (`jax.image.resize`). Pixels from outside are black. A box
+    becomes the upright hull of the pixels that come from within it.
+    """
+    height, width, _ = example["image"].shape
+    right, down = jnp.moveaxis(jax.image.resize(vectors, (height, width, 2), "cubic"), -1, 0)
+    x, y = _middles(height, width, right.dtype)
+    return _sample(
+        example, x + right, y + down, lambda boxes: _seen_hulls(boxes, x + right, y + down)
+    )
+
+
 def _warp(
     example: Example,
     forward: Callable[[Array, Array], Points],
@@ -144,100 +200,86 @@ def _warp(
 ) -> Example:
     """Moves points, relative to the centre, by `forward`. `backward` is its inverse."""
     height, width, _ = example["image"].shape
-    dtype = example["image"].dtype
-    y, x = jnp.meshgrid(
-        jnp.arange(height, dtype=dtype) + (0.5 - height / 2),
-        jnp.arange(width, dtype=dtype) + (0.5 - width / 2),
-        indexing="ij",
-    )
-    x, y = backward(x, y)
-    x, y = x + width / 2, y + height / 2
+    x, y = _middles(height, width, example["image"].dtype)
+    x, y = backward(x - width / 2, y - height / 2)
 
     def points(x: Array, y: Array) -> Points:
         x, y = forward(x - width / 2, y - height / 2)
         return x + width / 2, y + height / 2
 
+    return _sample(example, x + width / 2, y + height / 2, _hulls(points, height, width))
+
+
+def _middles(height: int, width: int, dtype: jnp.dtype) -> Points:
+    """The places of all pixels."""
+    rows, columns = jnp.arange(height, dtype=dtype) + 0.5, jnp.arange(width, dtype=dtype) + 0.5
+    y, x = jnp.meshgrid(rows, columns, indexing="ij")
+    return x, y
+
+
+def _sample(example: Example, x: Array, y: Array, boxes: Callable[[Boxes], Boxes]) -> Example:
+    """Every pixel gets the value of the old example at a point."""
     return _move(
         example,
-        lambda image: _bilinear(image, x, y),
-        lambda mask, outside: _nearest(mask, x, y, outside),
-        points,
+        lambda image: bilinear(image, x, y),
+        lambda plane, name: nearest(plane, x, y, OUTSIDE[name]),
+        boxes,
     )
 
 
 def _move(
     example: Example,
     image: Callable[[Image], NewImage],
-    mask: Callable[[Mask, int], NewMask],
-    points: Callable[[Array, Array], Points],
+    plane: Callable[[Plane, str], NewPlane],
+    boxes: Callable[[Boxes], Boxes],
 ) -> Example:
-    """Moves every entry. `mask` is called with an array and its value outside of the image."""
+    """Moves every entry. `plane` is called with an entry of `OUTSIDE` and its name."""
     moved = example | {"image": image(example["image"])}
-    for name, outside in (("mask", IGNORED), ("instances", 0)):
+    for name in OUTSIDE:
         if name in example:
-            moved[name] = mask(example[name], outside)
+            moved[name] = plane(example[name], name)
     if "boxes" in example:
-        height, width, _ = moved["image"].shape
-        moved["boxes"] = _move_boxes(example["boxes"], points, height, width)
+        # A box that has left the image must not come back as the hull of its rotated edge.
+        hulls = boxes(example["boxes"])
+        kept = _have_area(example["boxes"]) & _have_area(hulls)
+        moved["boxes"] = jnp.where(kept[:, None], hulls, 0).astype(hulls.dtype)
         if "box_labels" in example:
-            labels = example["box_labels"]
-            moved["box_labels"] = jnp.where(_have_area(moved["boxes"]), labels, -1)
+            moved["box_labels"] = jnp.where(kept, example["box_labels"], -1)
     return moved
 
 
-def _move_boxes(
-    boxes: Float[Array, "n 4"], points: Callable[[Array, Array], Points], height: int, width: int
-) -> Float[Array, "n 4"]:
-    x0, y0, x1, y1 = boxes.T
-    x, y = points(jnp.stack([x0, x1, x1, x0]), jnp.stack([y0, y0, y1, y1]))
-    x, y = jnp.clip(x, 0, width), jnp.clip(y, 0, height)
-    moved = jnp.stack([x.min(axis=0), y.min(axis=0), x.max(axis=0), y.max(axis=0)], axis=-1)
-    # A box that has left the image must not come back as the hull of its rotated edge.
-    kept = _have_area(boxes) & _have_area(moved)
-    return jnp.where(kept[:, None], moved, 0).astype(boxes.dtype)
+def _hulls(
+    points: Callable[[Array, Array], Points], height: int, width: int
+) -> Callable[[Boxes], Boxes]:
+    """Moves boxes: to the hulls of their moved corners, within an image of height x width."""
+
+    def move(boxes: Boxes) -> Boxes:
+        x0, y0, x1, y1 = boxes.T
+        x, y = points(jnp.stack([x0, x1, x1, x0]), jnp.stack([y0, y0, y1, y1]))
+        x, y = jnp.clip(x, 0, width), jnp.clip(y, 0, height)
+        hulls = [x.min(axis=0), y.min(axis=0), x.max(axis=0), y.max(axis=0)]
+        return jnp.stack(hulls, axis=-1).astype(boxes.dtype)
+
+    return move
 
 
-def _have_area(boxes: Float[Array, "n 4"]) -> Array:
+def _seen_hulls(boxes: Boxes, x: Float[Array, "y x"], y: Float[Array, "y x"]) -> Boxes:
+    """The hulls of the pixels whose points are within the boxes; zeros where there is none."""
+
+    def hull(box: Float[Array, "4"]) -> Float[Array, "4"]:
+        inside = (x >= box[0]) & (x < box[2]) & (y >= box[1]) & (y < box[3])
+        left, right = _ends(inside.any(axis=0))
+        top, bottom = _ends(inside.any(axis=1))
+        return jnp.stack([left, top, right, bottom]).astype(box.dtype)
+
+    return jax.lax.map(hull, boxes)
+
+
+def _ends(there: Bool[Array, "n"]) -> tuple[Array, Array]:
+    """The first place, and the one after the last; (0, 0) if there is none."""
+    first, last = jnp.argmax(there), len(there) - jnp.argmax(there[::-1])
+    return first, jnp.where(there.any(), last, 0)
+
+
+def _have_area(boxes: Boxes) -> Bool[Array, "n"]:
     return (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-
-
-def _bilinear(image: Image, x: Float[Array, "y x"], y: Float[Array, "y x"]) -> Image:
-    """The image's values at points; the image is 0 outside."""
-    height, width, _ = image.shape
-    left, top = jnp.floor(x - 0.5), jnp.floor(y - 0.5)
-    right_share, lower_share = x - 0.5 - left, y - 0.5 - top
-    total = jnp.zeros((*x.shape, image.shape[-1]), image.dtype)
-    for row, row_share in ((top, 1 - lower_share), (top + 1, lower_share)):
-        for column, column_share in ((left, 1 - right_share), (left + 1, right_share)):
-            inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-            share = jnp.where(inside, row_share * column_share, 0)
-            values = image[
-                jnp.clip(row, 0, height - 1).astype(int), jnp.clip(column, 0, width - 1).astype(int)
-            ]
-            total += share[..., None] * values
-    return total
-
-
-def _nearest(mask: Mask, x: Float[Array, "y x"], y: Float[Array, "y x"], outside: int) -> Mask:
-    """The values of the pixels that contain the points."""
-    height, width = mask.shape
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    rows = jnp.clip(jnp.floor(y), 0, height - 1).astype(int)
-    columns = jnp.clip(jnp.floor(x), 0, width - 1).astype(int)
-    return jnp.where(inside, mask[rows, columns], jnp.asarray(outside, mask.dtype))
-
-
-def _resize_weights(
-    size: int, start: Whole, length: Whole, new_size: int, dtype: jnp.dtype
-) -> Float[Array, "new_size size"]:
-    """The weight of each of `size` pixels of a line in each of the `new_size` resized pixels.
-
-    A triangle as wide as the larger of the old and the new pixel, cut off at the ends of the part.
-    """
-    scale = jnp.asarray(length, dtype) / new_size
-    centres = (jnp.arange(new_size, dtype=dtype) + 0.5) * scale
-    places = jnp.arange(size, dtype=dtype) + 0.5 - start
-    distances = jnp.abs(places[None, :] - centres[:, None])
-    weights = jnp.maximum(0, 1 - distances / jnp.maximum(scale, 1))
-    weights = jnp.where((places > 0) & (places < length), weights, 0)
-    return weights / weights.sum(axis=1, keepdims=True)

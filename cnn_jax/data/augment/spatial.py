@@ -1,6 +1,7 @@
-"""Random crops, flips, rotations, translations and scales.
+"""Random crops, flips, rotations, translations, scales and deformations.
 
-Image, mask, boxes and instances move together. Use the lower-case names in an experiment.
+Image, mask, boxes, instances and pixel weights move together. Use the lower-case names in an
+experiment.
 """
 
 from dataclasses import dataclass
@@ -184,10 +185,7 @@ class RandomScale:
     high: float = 1.25
 
     def __post_init__(self) -> None:
-        if not 0 < self.low <= self.high:
-            raise ValueError(
-                f"random_scale: low={self.low}, high={self.high}, expected 0 < low <= high"
-            )
+        _check_factors("random_scale", self.low, self.high)
 
     def __call__(self, key: PRNGKeyArray, example: Example) -> Example:
         factor = jax.random.uniform(
@@ -196,7 +194,82 @@ class RandomScale:
         return geometry.zoom(example, factor)
 
 
+@dataclass(frozen=True)
+class RandomScaleCrop:
+    """Resizes by a factor that is uniform in [low, high], and crops `size` at a random place.
+
+    The usual augmentation of semantic segmentation: `ScaleJitter`, or `RandomResize`, and
+    `RandomCrop` with `pad_if_needed` of torchvision. Where the resized image is smaller than the
+    crop, the crop is black and `IGNORED` at the right or at the bottom. Bilinear, antialiased.
+
+    Attributes:
+        size: (height, width) of the result in pixels; None means the image's own.
+        low: least factor.
+        high: largest factor.
+
+    Raises:
+        ValueError: a size below one pixel; 0 < low <= high does not hold.
+    """
+
+    size: tuple[int, int] | None = None
+    low: float = 0.5
+    high: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.size is not None and min(self.size) < 1:
+            raise ValueError(f"random_scale_crop: size={self.size}, expected at least one pixel")
+        _check_factors("random_scale_crop", self.low, self.high)
+
+    def __call__(self, key: PRNGKeyArray, example: Example) -> Example:
+        height, width, _ = example["image"].shape
+        size = self.size or (height, width)
+        scale_key, place_key = jax.random.split(key)
+        factor = jax.random.uniform(scale_key, (), minval=self.low, maxval=self.high)
+        scaled = jnp.maximum(jnp.round(jnp.array([height, width]) * factor), 1).astype(int)
+        room = jnp.maximum(scaled - jnp.array(size), 0)
+        top, left = jax.random.randint(place_key, (2,), 0, room + 1)
+        return geometry.resize_and_crop(example, scaled[0], scaled[1], top, left, size)
+
+
+@dataclass(frozen=True)
+class RandomElastic:
+    """Deforms smoothly, by random displacements on a coarse grid with bicubic values between them.
+
+    Source: Ronneberger et al. 2015 (U-Net), section 3.1, with Gaussian displacements of 10 pixels
+    on a grid of 3x3. The grid points are the middles of equal cells of the image.
+
+    Attributes:
+        deviation: standard deviation of each displacement, right and down, in pixels.
+        grid: number of grid points in each direction.
+
+    Raises:
+        ValueError: `deviation` is negative; `grid` is less than 1.
+    """
+
+    deviation: float = 10.0
+    grid: int = 3
+
+    def __post_init__(self) -> None:
+        if self.deviation < 0 or self.grid < 1:
+            raise ValueError(
+                f"random_elastic: deviation={self.deviation}, grid={self.grid}, expected 0 or more"
+                " pixels, and at least one point"
+            )
+
+    def __call__(self, key: PRNGKeyArray, example: Example) -> Example:
+        shape = (self.grid, self.grid, 2)
+        vectors = self.deviation * jax.random.normal(key, shape, example["image"].dtype)
+        return geometry.deform(example, vectors)
+
+
+def _check_factors(name: str, low: float, high: float) -> None:
+    if not 0 < low <= high:
+        raise ValueError(f"{name}: low={low}, high={high}, expected 0 < low <= high")
+
+
 random_crop = RandomCrop
+random_scale_crop = RandomScaleCrop
+random_elastic = RandomElastic
 random_flip = RandomFlip
 random_resized_crop = RandomResizedCrop
 random_rotation = RandomRotation
