@@ -178,23 +178,31 @@ def as_mode(image: PillowImage.Image, mode: str) -> PillowImage.Image:
     return image.convert(mode)
 
 
-def centre_square(image_size: int, resize: int = 0) -> Crop:
-    """A crop that resizes the shorter side (bilinear) and cuts out the central square.
+def centre_square(image_size: int, resize: int = 0, *, nearest: bool = False) -> Crop:
+    """A crop that resizes the shorter side and cuts out the central square.
+
+    Images are resized bilinearly, masks to the nearest pixels.
 
     Sizes and places are rounded as in torchvision's `Resize(resize)` and `CenterCrop(image_size)`.
     `resize` is at least `image_size`; 0 means `image_size`.
     """
-    return partial(_centre_square, image_size, resize or image_size)
+    resampling = PillowImage.Resampling.NEAREST if nearest else PillowImage.Resampling.BILINEAR
+    return partial(_centre_square, image_size, resize or image_size, resampling)
 
 
-def _centre_square(image_size: int, shorter: int, image: PillowImage.Image) -> PillowImage.Image:
+def _centre_square(
+    image_size: int,
+    shorter: int,
+    resampling: PillowImage.Resampling,
+    image: PillowImage.Image,
+) -> PillowImage.Image:
     width, height = image.size
     if width <= height:
         size = shorter, int(shorter * height / width)
     else:
         size = int(shorter * width / height), shorter
     if size != image.size:
-        image = image.resize(size, PillowImage.Resampling.BILINEAR)
+        image = image.resize(size, resampling)
     left, top = round((size[0] - image_size) / 2), round((size[1] - image_size) / 2)
     return image.crop((left, top, left + image_size, top + image_size))
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Integer, Key, PyTree
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.tasks.apply import (
@@ -20,11 +20,20 @@ from cnn_jax.tasks.apply import (
 from cnn_jax.tasks.labels import Labels, PerLabel, label_weights
 from cnn_jax.tasks.losses import softmax_cross_entropy, softmax_focal_loss
 from cnn_jax.tasks.metrics import mean, weighted_sums
+from cnn_jax.tasks.output_layers import decision
 from cnn_jax.tasks.regions import dice_loss
-from cnn_jax.tasks.segmentation_metrics import pixel_counts, segmentation_scores
+from cnn_jax.tasks.segmentation_metrics import class_overlaps, pixel_counts, segmentation_scores
 
 SegmentationLoss = Literal["softmax", "focal", "dice", "softmax_dice"]
 LOSSES = ("softmax", "focal", "dice", "softmax_dice")
+METRICS = (
+    "loss",
+    "pixel_accuracy",
+    "mean_accuracy",
+    "mean_iou",
+    "frequency_weighted_iou",
+    "mean_dice",
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,8 @@ class Segmentation:
             `median_frequency_weights`; () is 1 for all.
         ignore_index: the label of pixels that do not count; None counts all.
         auxiliary_weight: weight of each auxiliary loss; 0.5 in torchvision's references.
+        class_names: names by which the metrics have the IoU of each class, such as `iou/road`,
+            where it occurs; () has none.
 
     Raises:
         ConfigError: an unknown loss, class weights for a loss without pixels, or a weight or
@@ -65,15 +76,8 @@ class Segmentation:
     class_weights: tuple[float, ...] = ()
     ignore_index: int | None = 255
     auxiliary_weight: float = 0.5
+    class_names: tuple[str, ...] = ()
 
-    metrics: ClassVar[tuple[str, ...]] = (
-        "loss",
-        "pixel_accuracy",
-        "mean_accuracy",
-        "mean_iou",
-        "frequency_weighted_iou",
-        "mean_dice",
-    )
     best_metric: ClassVar[str] = "mean_iou"
     higher_is_better: ClassVar[bool] = True
 
@@ -93,6 +97,11 @@ class Segmentation:
                 raise ConfigError(
                     f"{name} must be finite and not negative, got {getattr(self, name)}"
                 )
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics."""
+        return (*METRICS, *(f"iou/{name}" for name in self.class_names))
 
     def check(self, dataset: Any) -> None:
         """Raise ConfigError if the data set has no masks, or more classes than the model."""
@@ -151,11 +160,18 @@ class Segmentation:
 
     def predict(
         self, params: PyTree, model_state: PyTree, batch: dict[str, Array]
-    ) -> Float[Array, "batch height width classes"]:
-        """Outputs for a batch, before any output layer."""
-        return predict_model(self.model, params, model_state, batch["image"])
+    ) -> Integer[Array, "batch height width"]:
+        """The class of every pixel: a byte, unless there are too many classes."""
+        outputs = predict_model(self.model, params, model_state, batch["image"])
+        few = outputs.shape[-1] <= 256
+        return decision(outputs).astype(jnp.uint8 if few else jnp.int32)
 
-    @staticmethod
-    def summarize(sums: dict[str, Any]) -> dict[str, float]:
+    def summarize(self, sums: dict[str, Any]) -> dict[str, float]:
         """Mean loss and the metrics of all pixels from added-up sums."""
-        return {"loss": mean(sums["loss"], sums["weight"]), **segmentation_scores(sums["counts"])}
+        overlaps = class_overlaps(sums["counts"])["iou"].tolist()
+        of_class = zip(self.class_names, overlaps, strict=False)
+        return {
+            "loss": mean(sums["loss"], sums["weight"]),
+            **segmentation_scores(sums["counts"]),
+            **{f"iou/{name}": iou for name, iou in of_class if not math.isnan(iou)},
+        }
