@@ -171,5 +171,5 @@ class TfdsMasks(TfdsRecords):
         largest = -1
         for index in range(len(self)):
             mask = self.mask(index, self.records([index])[0])
-            largest = max(largest, int(np.max(mask[mask != IGNORED], initial=-1)))
+            largest = max([largest, *mask[mask != IGNORED].tolist()])
         return largest
