@@ -30,6 +30,7 @@ from cnn_jax.training import (
 from experiments.tools.run import run
 from experiments.tools.segmentation_figures import segmentation_figures, study_figures
 from experiments.tools.segmenter import (
+    SMOKE_DATA,
     PixelAugmentConfig,
     PixelLossConfig,
     load_masks,
@@ -47,7 +48,7 @@ class Config:
     strides: tuple[Literal[32, 16, 8], ...] = (32, 16, 8)
     """Strides of the finest map that is scored; a network is trained with each."""
     encoder: str = "resnet18"
-    """A classifier of stride 32, such as vgg16_bn."""
+    """A classifier, such as vgg16_bn; the strides are those of one whose last map has stride 32."""
     weights: str = ""
     """Public weights that the encoder begins with, such as IMAGENET1K_V1; default: the usual ones;
     by default none."""
@@ -76,9 +77,9 @@ class Config:
 
 SMOKE = replace(
     Config(),
-    strides=(32, 8),
-    encoder="cifar_vgg11",
-    data=DataConfig(name="shapes", image_size=32, train="train[:96]", validation="validation[:32]"),
+    strides=(32, 16),
+    encoder="simple_cnn",
+    data=SMOKE_DATA,
     training=TrainingConfig(duration="12 steps", batch_size=16),
 )
 

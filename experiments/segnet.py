@@ -27,6 +27,7 @@ from cnn_jax.training import (
 from experiments.tools.run import run
 from experiments.tools.segmentation_figures import segmentation_figures, study_figures
 from experiments.tools.segmenter import (
+    SMOKE_DATA,
     PixelAugmentConfig,
     PixelLossConfig,
     load_masks,
@@ -51,7 +52,9 @@ class Config:
     upsampling: tuple[Upsampling, ...] = get_args(Upsampling)
     """Ways to make a map larger; a network is trained with each."""
     width: int = 16
-    """Channels of the first of five stages; the others have 2, 4, 8 and 8 times as many."""
+    """Channels of the first stage, which each later one doubles, up to 8 times as many."""
+    stages: tuple[int, ...] = (2, 2, 3, 3, 3)
+    """Number of convolutions of each stage, in the encoder and in the decoder."""
     loss: PixelLossConfig = field(default_factory=PixelLossConfig)
     augment: PixelAugmentConfig = field(default_factory=PixelAugmentConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -68,7 +71,7 @@ class Config:
     control: ControlConfig = field(default_factory=ControlConfig)
 
     def __post_init__(self) -> None:
-        check_range(self, 1, width=self.width)
+        check_range(self, 1, width=self.width, stages=self.stages)
         if not self.upsampling:
             raise ConfigError(
                 f"--upsampling needs at least one of {', '.join(get_args(Upsampling))}"
@@ -89,7 +92,8 @@ SMOKE = replace(
     FAST,
     upsampling=("max_unpool", "nearest"),
     width=4,
-    data=DataConfig(name="shapes", image_size=32, train="train[:96]", validation="validation[:32]"),
+    stages=(1, 1),
+    data=SMOKE_DATA,
     training=TrainingConfig(duration="12 steps", batch_size=16),
 )
 
@@ -102,7 +106,8 @@ def build(config: Config) -> dict[str, Experiment]:
         model = create_model(
             "segnet",
             upsampling=upsampling,
-            widths=tuple(config.width * factor for factor in (1, 2, 4, 8, 8)),
+            stage_sizes=config.stages,
+            widths=tuple(config.width * min(2**n, 8) for n in range(len(config.stages))),
             num_classes=dataset.num_classes,
             dtype=compute_dtype(config.training.precision),
         )

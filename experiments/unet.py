@@ -27,13 +27,12 @@ from cnn_jax.training import (
 from experiments.tools.run import run
 from experiments.tools.segmentation_figures import segmentation_figures
 from experiments.tools.segmenter import (
+    SMOKE_DATA,
     PixelAugmentConfig,
     PixelLossConfig,
     load_masks,
     segmentation,
 )
-
-LEVELS = 5
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,9 @@ class Config:
     recipe: Literal["street", "cells", "paper"] = "street"
     """street: CamVid; cells: ISBI 2012, in all directions; paper: the published network on it."""
     width: int = 16
-    """Channels of the first level, which each of the four levels below doubles."""
+    """Channels of the first level, which each level below doubles."""
+    levels: int = 5
+    """Number of levels; each but the first is a pooling by 2."""
     encoder: str = ""
     """A classifier in place of the way down, such as resnet18."""
     border: Border = "same"
@@ -68,7 +69,7 @@ class Config:
     control: ControlConfig = field(default_factory=ControlConfig)
 
     def __post_init__(self) -> None:
-        check_range(self, 1, width=self.width)
+        check_range(self, 1, width=self.width, levels=self.levels)
         check_range(self, 0, 1, dropout=self.dropout)
 
 
@@ -101,7 +102,8 @@ RECIPES = {"street": STREET, "cells": CELLS, "paper": PAPER}
 SMOKE = replace(
     STREET,
     width=4,
-    data=DataConfig(name="shapes", image_size=32, train="train[:96]", validation="validation[:32]"),
+    levels=2,
+    data=SMOKE_DATA,
     training=TrainingConfig(duration="12 steps", batch_size=16),
 )
 
@@ -113,7 +115,7 @@ def build(config: Config) -> Experiment:
         "unet",
         border=config.border,
         encoder=config.encoder or None,
-        widths=tuple(config.width * 2**level for level in range(LEVELS)),
+        widths=tuple(config.width * 2**level for level in range(config.levels)),
         num_classes=dataset.num_classes,
         dropout=config.dropout,
         norm=config.norm,

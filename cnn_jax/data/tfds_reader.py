@@ -123,9 +123,7 @@ def _class_names(value: Any) -> Iterator[str]:
             yield from _class_names(one)
 
 
-def _open(
-    tfds: Any, name: str, path: Path, image_size: int, resize: int, target: Target
-) -> Stored:
+def _open(tfds: Any, name: str, path: Path, image_size: int, resize: int, target: Target) -> Stored:
     builder = tfds.builder_from_directory(path)
     features = builder.info.features
     image_key, target_key = _image_and_target(name, tfds, builder.info, target)

@@ -39,9 +39,7 @@ def class_scores(
     rows = np.arange(len(class_names))
     names = list(class_names)
     if len(shares):
-        names = [
-            f"{name} ({100 * share:.2g}%)" for name, share in zip(names, shares, strict=True)
-        ]
+        names = [f"{name} ({100 * share:.2g}%)" for name, share in zip(names, shares, strict=True)]
     table_width = _COLUMN * len(scores)
     figure = new_figure(_BARS + table_width, 1.0 + _ROW * len(names), title)
     axes, table = figure.subplots(1, 2, sharey=True, width_ratios=[_BARS, table_width])

@@ -25,6 +25,15 @@ from cnn_jax.tasks.segmentation import SegmentationLoss
 STRETCH = 4 / 3
 """Largest factor by which a random part of an image changes its ratio of width to height."""
 
+SMOKE_DATA = DataConfig(
+    name="shapes",
+    image_size=32,
+    train="train[:96]",
+    validation="validation[:16]",
+    test="test[:16]",
+)
+"""Data for a few steps."""
+
 
 @dataclass(frozen=True)
 class PixelLossConfig:

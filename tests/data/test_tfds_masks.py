@@ -85,7 +85,9 @@ def test_masks_are_resized_to_their_nearest_pixels(write):
 
 def test_a_mask_of_another_size_is_named(write):
     masks = noise(6, (6, 4, 1)) % 3
-    with pytest.raises(DataError, match=r"mask of example \d .* shape \(6, 4, 1\), expected \(6, 5"):
+    with pytest.raises(
+        DataError, match=r"mask of example \d .* shape \(6, 4, 1\), expected \(6, 5"
+    ):
         load(write(masks))
 
 

@@ -100,7 +100,9 @@ def test_the_cross_entropy_is_that_of_pytorch():
     torch = pytest.importorskip("torch", reason="torch is not installed")
     task, batch = Segmentation(Pixels(), class_weights=CLASS_WEIGHTS), batch_of()
     batch["weight"] = jnp.ones(4)
-    outputs = np.array(task.model.apply({"params": started(task)[0]}, batch["image"])).transpose(0, 3, 1, 2)
+    outputs = np.array(task.model.apply({"params": started(task)[0]}, batch["image"])).transpose(
+        0, 3, 1, 2
+    )
     expected = torch.nn.functional.cross_entropy(
         torch.tensor(outputs),
         torch.tensor(np.array(batch["mask"], np.int64)),
