@@ -53,7 +53,7 @@ class Config:
     """Public weights that the encoder begins with, such as IMAGENET1K_V1; default: the usual ones;
     by default none."""
     hidden: tuple[int, ...] = ()
-    """Channels of the convolutions before the coarsest scores; 4096 4096 are VGG's linear layers."""
+    """Channels of the convolutions before the coarsest scores; VGG's linear layers: 4096 4096."""
     loss: PixelLossConfig = field(default_factory=PixelLossConfig)
     augment: PixelAugmentConfig = field(default_factory=PixelAugmentConfig)
     data: DataConfig = field(default_factory=DataConfig)

@@ -76,10 +76,11 @@ def load_dataset(
 
     "auto" loads `default`, the lecture's data set, if it is prepared or can be downloaded, and
     scikit-learn's digits otherwise. With the target "mask", the class of every pixel is to be
-    predicted; "auto" then falls back on the scenes of shapes. `augment` may be a function of the images' height, width and
-    channels. Augmentations that make no sense for the images are left out, with a note. If the
-    images are streamed, a random resized crop that comes first is applied to the whole images,
-    otherwise to the central squares.
+    predicted; "auto" then falls back on the scenes of shapes.
+
+    `augment` may be a function of the images' height, width and channels. Augmentations that make
+    no sense for the images are left out, with a note. If the images are streamed, a random resized
+    crop that comes first is applied to the whole images, otherwise to the central squares.
 
     For an evaluation, `only=("validation", "test")` loads the first of these splits that there is,
     alone. What is missing or wrong with the others is then no error: a folder with `val/` will do.

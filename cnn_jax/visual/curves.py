@@ -46,8 +46,9 @@ def training_curves(history: Rows, *, title: str) -> Figure:
 
     Args:
         history: rows of `metrics.csv`: `step`, `split` and any of `loss`, `accuracy` and
-            `mean_iou` (fractions), `learning_rate`, `grad_norm`. Values are numbers or text. Missing values, None and empty
-            text are skipped, as are the panels of quantities without values.
+            `mean_iou` (fractions), `learning_rate`, `grad_norm`. Values are numbers or text.
+            Missing values, None and empty text are skipped, as are the panels of quantities without
+            values.
         title: names the data set.
 
     Raises:

@@ -10,7 +10,6 @@ from rich.console import Console
 
 from cnn_jax.errors import UserError
 
-
 OF_JAX = "JAX has removed its internal frames"
 """Part of a note that JAX adds to an error in a traced function, about its traceback."""
 

@@ -129,8 +129,8 @@ def masks_of(dataset: Dataset, split: str) -> Iterator[np.ndarray]:
     examples = dataset.splits[split]
     if "mask" not in examples.spec:
         raise ConfigError(
-            f"{dataset.title} has no masks, only {', '.join(examples.spec)}: name a data set with a "
-            "class for every pixel, such as --data.name shapes"
+            f"{dataset.title} has no masks, only {', '.join(examples.spec)}: name a data set with "
+            "a class for every pixel, such as --data.name shapes"
         )
     if isinstance(examples, ArraySplit):
         yield from examples.arrays["mask"]
