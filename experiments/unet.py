@@ -16,7 +16,6 @@ from cnn_jax.data import DataConfig
 from cnn_jax.errors import check_range
 from cnn_jax.models import create_model
 from cnn_jax.models.conv_norm import OptionalNorm
-from cnn_jax.models.unet import Border
 from cnn_jax.training import (
     ControlConfig,
     Experiment,
@@ -47,7 +46,7 @@ class Config:
     """Number of levels; each but the first is a pooling by 2."""
     encoder: str = ""
     """A classifier in place of the way down, such as resnet18."""
-    border: Border = "same"
+    border: Literal["same", "mirror"] = "same"
     """same: convolutions pad with zeros; mirror: they do not, and the image is mirrored."""
     norm: OptionalNorm = "batch"
     """Normalization after each convolution."""

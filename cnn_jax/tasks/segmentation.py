@@ -41,7 +41,8 @@ class Segmentation:
     """Train a model to give the class of every pixel the largest output.
 
     ``batch["mask"]`` holds one class per pixel, and ``batch["pixel_weight"]``, where it is there, a
-    weight per pixel, such as `border_weights`.
+    weight per pixel, such as `border_weights`. Where the outputs are smaller, as those of a U-Net
+    with valid convolutions, they are compared with the middle of the mask.
 
     The loss is a mean over all pixels of the batch that count, weighted as in
     `torch.nn.functional.cross_entropy`; a Dice loss of an image counts as often as its pixels. If
@@ -130,7 +131,7 @@ class Segmentation:
         images = batch["image"]
         outputs, model_state = apply_model(self.model, params, model_state, images, key, train)
         outputs, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
-        mask, ignored = batch["mask"].astype(jnp.int32), self.ignore_index
+        mask, ignored = _middle(batch["mask"], outputs).astype(jnp.int32), self.ignore_index
         weights = label_weights(
             outputs, mask, class_weights=self.class_weights or None, ignore_index=ignored
         )
@@ -138,7 +139,7 @@ class Segmentation:
         for head in auxiliary:
             loss = loss + self.auxiliary_weight * self._loss(head, mask, weights)
         if "pixel_weight" in batch:
-            of_pixel = batch["pixel_weight"].astype(loss.dtype)
+            of_pixel = _middle(batch["pixel_weight"], outputs).astype(loss.dtype)
             loss, weights = loss * of_pixel, weights * of_pixel
         sums = weighted_sums(batch["weight"], loss=loss, weight=weights)
         counts = pixel_counts(outputs, mask, batch["weight"], ignore_index=ignored)
@@ -175,3 +176,12 @@ class Segmentation:
             **segmentation_scores(sums["counts"]),
             **{f"iou/{name}": iou for name, iou in of_class if not math.isnan(iou)},
         }
+
+
+def _middle(of_pixels: Array, outputs: Array) -> Array:
+    """The pixels that smaller outputs are for: those in the middle of the image."""
+    (height, width), (rows, columns) = outputs.shape[1:3], of_pixels.shape[1:3]
+    if height > rows or width > columns or (rows - height) % 2 or (columns - width) % 2:
+        return of_pixels  # does not fit, which the loss says
+    top, left = (rows - height) // 2, (columns - width) // 2
+    return of_pixels[:, top : top + height, left : left + width]

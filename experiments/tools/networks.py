@@ -15,6 +15,8 @@ from cnn_jax.saved_run import Checkpoint, load_run
 from cnn_jax.tasks import Classification, Segmentation
 from experiments.tools.own_models import import_own_models
 
+SEGMENTERS = (FCN, DeepLab, SegNet, UNet)
+"""Models that give the class of every pixel."""
 MOST_MASK_CLASSES = 256
 """Classes that a mask of bytes can hold."""
 
@@ -106,11 +108,22 @@ def load_segmenter(config: NetworkConfig) -> Network:
     return network
 
 
+def segments(config: NetworkConfig) -> bool:
+    """Whether the network that a configuration names gives the class of every pixel.
+
+    Raises:
+        ConfigError, UserError: as `load_any_network`.
+    """
+    if config.run or not config.model:
+        return _segments(load_any_network(config))
+    import_own_models()
+    return isinstance(create_model(config.model), SEGMENTERS)
+
+
 def _segments(network: Network) -> bool:
-    """Whether a network gives the class of every pixel."""
     if network.task is not None:
         return isinstance(network.task, Segmentation)
-    return isinstance(network.model, FCN | DeepLab | SegNet | UNet)
+    return isinstance(network.model, SEGMENTERS)
 
 
 def _described(network: Network) -> str:

@@ -19,6 +19,7 @@ from cnn_jax.visual import (
     segmentation_rows,
     training_curves,
 )
+from experiments.tools.evaluate_masks import mask_counts
 
 SHOWN = 4
 """Number of images of a run whose masks are drawn."""
@@ -124,12 +125,8 @@ def _confusion(result: Result) -> Any:
 def _counts_by_image(result: Result) -> list[Counts]:
     """The confusion matrix of each image, with a last row for ignored pixels."""
     classes = result.experiment.dataset.num_classes
-    counts = []
-    for mask, predicted in zip(_truths(result), result.outputs(result.held_out), strict=True):
-        true = np.where(mask == IGNORED, classes, mask).astype(np.int64)
-        bins = np.bincount((true * classes + predicted).ravel(), minlength=(classes + 1) * classes)
-        counts.append(bins.reshape(classes + 1, classes))
-    return counts
+    outputs = result.outputs(result.held_out)
+    return [mask_counts(*one, classes) for one in zip(_truths(result), outputs, strict=True)]
 
 
 def _mean_iou(counts: Counts) -> float:

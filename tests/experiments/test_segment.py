@@ -1,6 +1,7 @@
 """The classes of a user's own images, and tools that refuse networks for segmentation."""
 
 import csv
+import json
 from dataclasses import replace
 
 import jax
@@ -10,14 +11,17 @@ import pytest
 from PIL import Image
 
 from cnn_jax import load_run
+from cnn_jax.data import DataConfig
 from cnn_jax.errors import ConfigError
 from cnn_jax.models import create_model
 from cnn_jax.pretrained import Network, Preprocessing
-from cnn_jax.tasks import Segmentation
+from cnn_jax.tasks import Segmentation, pixel_counts, segmentation_scores
 from experiments import unet
 from experiments.tools import evaluate, export, features, look_inside, predict, segment
 from experiments.tools.networks import NetworkConfig, load_segmenter
 from tests.experiments.small_run import make_run, save_run
+
+CLASSES = ("background", "circle", "square", "triangle")
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +50,15 @@ def test_masks_overlays_a_table_and_a_picture(run, images, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "2 images; see" in printed and "text.jpg: its content is not an image" in printed
     assert (out / "segmentations.png").is_file()
-    mask = Image.open(out / "masks" / "0001-large.png")
-    assert mask.mode == "P" and mask.size == (70, 90)
-    assert Image.open(out / "overlays" / "0001-large.png").size == (70, 90)
+    with Image.open(out / "masks" / "0001-large.png") as mask:
+        assert mask.mode == "P" and mask.size == (70, 90)
+        counts = np.bincount(np.asarray(mask).ravel(), minlength=4)
+    with Image.open(out / "overlays" / "0001-large.png") as overlay:
+        assert overlay.size == (70, 90)
     with (out / "classes.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["mask"] == "0001-large.png"]
-    counts = np.bincount(np.asarray(mask).ravel(), minlength=4)
     assert {row["class"]: int(row["pixels"]) for row in rows} == {
-        name: count
-        for name, count in zip(("background", "circle", "square", "triangle"), counts, strict=True)
-        if count
+        name: count for name, count in zip(CLASSES, counts, strict=True) if count
     }
     assert sum(float(row["share"]) for row in rows) == pytest.approx(1)
 
@@ -63,10 +66,7 @@ def test_masks_overlays_a_table_and_a_picture(run, images, tmp_path, capsys):
 def test_the_classes_are_those_of_the_whole_image_at_its_own_scale(run):
     network = load_segmenter(NetworkConfig(run=str(run)))
     image = np.random.default_rng(1).integers(0, 256, (48, 36, 3), np.uint8)
-    mean, std = (
-        np.asarray(v, np.float32) for v in (network.preprocessing.mean, deviation(network))
-    )
-    inputs = (image.astype(np.float32) / 255 - mean) / std
+    inputs = replace(network.preprocessing, resize=0, crop=0)(image)
     logits = network.model.apply(network.variables, inputs[None])
     expected = np.argmax(logits[0], axis=-1)
     assert np.array_equal(segment.make_segment(network, own_size=True)(image), expected)
@@ -77,10 +77,6 @@ def test_the_classes_are_those_of_the_whole_image_at_its_own_scale(run):
     again = segment.make_segment(network, own_size=True)(small)
     resized = Image.fromarray(again).resize((36, 48), Image.Resampling.NEAREST)
     assert np.array_equal(seen, np.asarray(resized))
-
-
-def deviation(network):
-    return network.preprocessing.std
 
 
 def test_tiles_leave_no_seams(run):
@@ -108,11 +104,9 @@ def test_a_valid_unet_gives_the_class_of_every_pixel():
     assert np.array_equal(mask[8:-8, 8:-8], middle)
 
 
-@pytest.mark.parametrize("tool", [evaluate, export, features, look_inside, predict])
+@pytest.mark.parametrize("tool", [export, features, look_inside, predict])
 def test_tools_for_classifiers_name_segment(run, tool, images, capsys):
-    words = [] if tool in (evaluate, export) else [str(images / "gray.png")]
-    if tool is evaluate:
-        words = ["--data.name", "digits"]
+    words = [] if tool is export else [str(images / "gray.png")]
     with pytest.raises(SystemExit):
         tool.main(["--run", str(run), *words])
     shown = " ".join(capsys.readouterr().out.split())
@@ -120,8 +114,6 @@ def test_tools_for_classifiers_name_segment(run, tool, images, capsys):
 
 
 def test_a_classifier_is_refused(tmp_path, capsys):
-    from cnn_jax.data import DataConfig
-
     make_run(tmp_path / "run", DataConfig(name="digits"))
     with pytest.raises(SystemExit):
         segment.main(["--run", str(tmp_path / "run"), "x.png"])
@@ -135,4 +127,19 @@ def test_a_run_of_segmentation_loads_without_its_data(run):
     assert network.class_names == network.task.class_names == CLASSES
 
 
-CLASSES = ("background", "circle", "square", "triangle")
+def test_evaluate_gives_the_scores_of_each_convention(run, tmp_path, capsys):
+    rows = evaluate.main(["--run", str(run), "--output", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert "one matrix" in printed and "triangle" in printed
+    scores = {row["convention"]: row["mean_iou"] for row in rows}
+    experiment = unet.build(replace(unet.SMOKE, norm="none"))
+    split, network = experiment.dataset.splits["test"], load_run(run)
+    outputs = network.model.apply(
+        network.variables, np.stack([network.preprocessing(one["image"]) for one in split])
+    )
+    counts = pixel_counts(jnp.asarray(outputs), split.arrays["mask"].astype(np.int32))
+    whole = np.asarray(counts)
+    assert scores["one matrix"] == pytest.approx(segmentation_scores(whole)["mean_iou"])
+    assert json.loads((tmp_path / "out/evaluation.json").read_text())["confusion"] == whole.tolist()
+    for name in ("scores.csv", "classes.csv", "confusion.png"):
+        assert (tmp_path / "out" / name).is_file()
