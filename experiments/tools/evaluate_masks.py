@@ -152,7 +152,9 @@ def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _text(value: Any) -> str:
-    return f"{100 * value:.2f}%" if isinstance(value, float) else f"{value:,}" if value else ""
+    if isinstance(value, float):
+        return f"{100 * value:.2f}%"
+    return "" if value == "" else f"{value:,}"
 
 
 def _write(

@@ -137,7 +137,7 @@ def test_evaluate_gives_the_scores_of_each_convention(run, tmp_path, capsys):
     outputs = network.model.apply(
         network.variables, np.stack([network.preprocessing(one["image"]) for one in split])
     )
-    counts = pixel_counts(jnp.asarray(outputs), split.arrays["mask"].astype(np.int32))
+    counts = pixel_counts(outputs, jnp.asarray(split.arrays["mask"], jnp.int32))
     whole = np.asarray(counts)
     assert scores["one matrix"] == pytest.approx(segmentation_scores(whole)["mean_iou"])
     assert json.loads((tmp_path / "out/evaluation.json").read_text())["confusion"] == whole.tolist()
