@@ -57,7 +57,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
-            name="adamw", learning_rate=2e-3, schedule="cosine", weight_decay=1e-2
+            name="adamw", learning_rate=5e-3, schedule="cosine", warmup="1 epoch", weight_decay=1e-2
         )
     )
     training: TrainingConfig = field(
