@@ -149,7 +149,8 @@ def _segmented(index: int, results: Mapping[str, Result], caption: str) -> Segme
     first = next(iter(results.values()))
     example = first.experiment.dataset.splits[first.held_out][index]
     predictions = {name: one.outputs(one.held_out)[index] for name, one in results.items()}
-    return SegmentedImage(example["image"], example["mask"], predictions, caption)
+    image, mask = np.asarray(example["image"]), np.asarray(example["mask"])
+    return SegmentedImage(image, mask, predictions, caption)
 
 
 def _part(one: SegmentedImage) -> SegmentedImage:

@@ -142,7 +142,7 @@ def masks_of(dataset: Dataset, split: str) -> Iterator[np.ndarray]:
 def _class_weights(loss: PixelLossConfig, dataset: Dataset) -> tuple[float, ...]:
     given, classes = loss.class_weights, dataset.num_classes
     if given == ("median",):
-        masks = list(masks_of(dataset, "train"))
+        masks = masks_of(dataset, "train")
         return median_frequency_weights(masks, classes, ignore_index=IGNORED)
     try:
         weights = tuple(map(float, given))

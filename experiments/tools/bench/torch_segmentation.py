@@ -1,5 +1,7 @@
 """Networks for segmentation in PyTorch, with our names for their layers."""
 
+from collections import OrderedDict
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv_transpose2d, max_pool2d, pad, relu
@@ -8,22 +10,15 @@ LEVELS = (64, 128, 256, 512, 1024)
 STAGES = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 
 
-class DoubleConv(nn.Module):
+def double_conv(inputs: int, outputs: int) -> nn.Module:
     """Two 3x3 convolutions with BatchNorm and ReLU."""
 
-    def __init__(self, inputs: int, outputs: int):
-        super().__init__()
-        for number in (1, 2):
-            layers = nn.Module()
-            layers.conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-            layers.norm = nn.BatchNorm2d(outputs)
-            self.add_module(f"conv{number}", layers)
-            inputs = outputs
+    def layers(inputs: int) -> nn.Module:
+        conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        norm = nn.BatchNorm2d(outputs)
+        return nn.Sequential(OrderedDict(conv=conv, norm=norm, relu=nn.ReLU(inplace=True)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        for layers in self.children():
-            x = relu(layers.norm(layers.conv(x)), inplace=True)
-        return x
+    return nn.Sequential(OrderedDict(conv1=layers(inputs), conv2=layers(outputs)))
 
 
 class UNet(nn.Module):
@@ -34,10 +29,10 @@ class UNet(nn.Module):
         self.backbone, self.decoder = nn.Module(), nn.Module()
         inputs = 3
         for level, width in enumerate(LEVELS, start=1):
-            self.backbone.add_module(f"level{level}", DoubleConv(inputs, width))
+            self.backbone.add_module(f"level{level}", double_conv(inputs, width))
             if level < len(LEVELS):
                 self.decoder.add_module(f"up{level}", nn.ConvTranspose2d(2 * width, width, 2, 2))
-                self.decoder.add_module(f"conv{level}", DoubleConv(2 * width, width))
+                self.decoder.add_module(f"conv{level}", double_conv(2 * width, width))
             inputs = width
         self.head = nn.Conv2d(LEVELS[0], num_classes, 1)
 
@@ -59,17 +54,23 @@ class FCN8s(nn.Module):
 
     def __init__(self, num_classes: int):
         super().__init__()
-        self.backbone, self.head = nn.Module(), nn.Module()
-        self.backbone.body = nn.Module()
+        body = nn.Module()
         inputs = 3
         for stage, (size, width) in enumerate(STAGES, start=1):
             for number in range(1, size + 1):
                 conv = nn.Conv2d(inputs, width, 3, padding=1)
-                self.backbone.body.add_module(f"conv{stage}_{number}", conv)
+                body.add_module(f"conv{stage}_{number}", conv)
                 inputs = width
-        self.head.fc6 = nn.Conv2d(512, 4096, 7, padding=3)
-        self.head.fc7 = nn.Conv2d(4096, 4096, 1)
-        self.head.score = nn.Conv2d(4096, num_classes, 1)
+        self.backbone = nn.ModuleDict({"body": body})
+        self.head = nn.Sequential(
+            OrderedDict(
+                fc6=nn.Conv2d(512, 4096, 7, padding=3),
+                relu6=nn.ReLU(inplace=True),
+                fc7=nn.Conv2d(4096, 4096, 1),
+                relu7=nn.ReLU(inplace=True),
+                score=nn.Conv2d(4096, num_classes, 1),
+            )
+        )
         self.scores_0 = nn.Conv2d(512, num_classes, 1)
         self.scores_1 = nn.Conv2d(256, num_classes, 1)
 
@@ -79,11 +80,10 @@ class FCN8s(nn.Module):
         maps = []
         for stage, (size, _) in enumerate(STAGES, start=1):
             for number in range(1, size + 1):
-                x = relu(getattr(self.backbone.body, f"conv{stage}_{number}")(x), inplace=True)
+                x = relu(getattr(self.backbone["body"], f"conv{stage}_{number}")(x), inplace=True)
             x = max_pool2d(x, 2)
             maps.append(x)
-        x = relu(self.head.fc7(relu(self.head.fc6(x), inplace=True)), inplace=True)
-        x = _upsample(self.head.score(x), 2) + self.scores_0(maps[3])
+        x = _upsample(self.head(x), 2) + self.scores_0(maps[3])
         x = _upsample(x, 2) + self.scores_1(maps[2])
         return _upsample(x, 8)[:, :, :height, :width]
 
