@@ -202,9 +202,11 @@ def _image_and_target(name: str, tfds: Any, info: Any, target: Target) -> tuple[
     if image_key is None or target_key is None:
         kind = "class label" if target == "label" else "mask of one channel"
         use = "classification" if target == "label" else "segmentation"
+        masks = target == "label" and any(_is_mask(key, features[key]) for key in images)
+        hint = " (only for segmentation: see experiments.unet)" if masks else ""
         raise DataError(
             f"{name} has no {'image' if image_key is None else kind}, so it cannot be used for"
-            f" {use}: its features are "
+            f" {use}{hint}: its features are "
             + ", ".join(f"{key} ({type(one).__name__})" for key, one in features.items())
         )
     if features[image_key].np_dtype != "uint8":
