@@ -15,17 +15,18 @@ MOST_BYTES = 1 << 34
 """The largest size of all arrays of a file, decompressed: 16 GiB."""
 LAYOUT = (
     "train_images [examples, height, width, channels] of bytes and train_labels [examples], or"
-    " other entries of an example such as train_mask and train_boxes"
+    " other entries of an example such as train_masks and train_boxes"
 )
-ENTRIES = {"images": "image", "labels": "label"}
-"""Arrays whose entry has another name; `train_mask` is `mask`, and so on."""
+ENTRIES = {"images": "image", "labels": "label", "masks": "mask"}
+"""Arrays whose entry has another name; `train_boxes` is `boxes`, and so on."""
 
 
 def open_array_file(name: str) -> Stored:
     """Opens a file of `numpy.savez` with arrays such as `train_images` and `train_labels`.
 
-    `<split>_images` and `<split>_labels` become the entries `image` and `label`, any other
-    `<split>_<name>` the entry `<name>`, for splits such as `train`, `val` and `test`. The arrays
+    `<split>_images`, `<split>_labels` and `<split>_masks` become the entries `image`, `label` and
+    `mask`, any other `<split>_<name>` the entry `<name>`, for splits such as `train`, `val` and
+    `test`. The arrays
     are those of `from_arrays`, and so are the files of MedMNIST. `class_names` holds one name per
     class; by default the labels are numbered. The name of the data set is that of the file:
     cifar10.npz is cifar10.

@@ -18,7 +18,13 @@ from cnn_jax.data.mask_folders import has_masks, open_mask_folder
 from cnn_jax.data.names import TITLES
 from cnn_jax.data.prepare import AugmentOf, prepare
 from cnn_jax.data.scenes import open_shapes
-from cnn_jax.data.tfds_reader import find_prepared, open_tfds, prepared_names, tfds_directory
+from cnn_jax.data.tfds_reader import (
+    Target,
+    find_prepared,
+    open_tfds,
+    prepared_names,
+    tfds_directory,
+)
 from cnn_jax.data.tfds_writer import within_reach, write_tfds
 from cnn_jax.errors import check_range
 
@@ -66,14 +72,17 @@ def load_dataset(
     default: str,
     augment: Sequence[Augment] | AugmentOf = (),
     only: Sequence[str] = (),
+    target: Target = "label",
 ) -> Dataset:
     """Loads the data set that `config` names.
 
     "auto" loads `default`, the lecture's data set, if it is prepared or can be downloaded, and
-    scikit-learn's digits otherwise. `augment` may be a function of the images' height, width and
-    channels. Augmentations that make no sense for the images are left out, with a note. If the
-    images are streamed, a random resized crop that comes first is applied to the whole images,
-    otherwise to the central squares.
+    scikit-learn's digits otherwise. With the target "mask", the class of every pixel is to be
+    predicted; "auto" then falls back on the scenes of shapes.
+
+    `augment` may be a function of the images' height, width and channels. Augmentations that make
+    no sense for the images are left out, with a note. If the images are streamed, a random resized
+    crop that comes first is applied to the whole images, otherwise to the central squares.
 
     For an evaluation, `only=("validation", "test")` loads the first of these splits that there is,
     alone. What is missing or wrong with the others is then no error: a folder with `val/` will do.
@@ -87,7 +96,7 @@ def load_dataset(
             f" --data.image-size {config.image_size} is cut: set an image size of at most"
             f" {config.resize}"
         )
-    stored, stand_in = _open(config, default)
+    stored, stand_in = _open(config, default, target)
     dataset = prepare(
         stored,
         train=config.train,
@@ -102,31 +111,35 @@ def load_dataset(
     return replace(dataset, stand_in=stand_in)
 
 
-def _open(config: DataConfig, default: str) -> tuple[Stored, bool]:
+def _open(config: DataConfig, default: str, target: Target) -> tuple[Stored, bool]:
     """The data set, and whether it replaces the lecture's own."""
     if config.name != "auto":
-        return _open_named(config.name, config), False
+        return _open_named(config.name, config, target), False
     directory = tfds_directory(config.dir)
     why = f"not prepared under {directory}, and cannot be downloaded"
     if default in EMBEDDED or find_prepared(default, directory):
-        return _open_named(default, config), False
+        return _open_named(default, config, target), False
     if within_reach(default, directory):
         try:
-            return _open_named(default, config), False
+            return _open_named(default, config, target), False
         except DataError as error:
             why = f"not available ({error})"
     wanted = TITLES.get(default, default)
-    digits = open_digits(config.image_size)
+    if target == "mask":
+        embedded = open_shapes(config.image_size)
+        instead, way_out = embedded.title, ""
+    else:
+        embedded = open_digits(config.image_size)
+        instead, way_out = f"scikit-learn's {embedded.title}", ", or connect to a network"
     note = (
-        f"{wanted} is {why}: training on scikit-learn's {digits.title} instead. To train on"
-        f" {wanted}, set TFDS_DATA_DIR (or --data.dir) to a directory that holds {default}, or"
-        " connect to a network."
+        f"{wanted} is {why}: training on {instead} instead. To train on {wanted}, set"
+        f" TFDS_DATA_DIR (or --data.dir) to a directory that holds {default}{way_out}."
     )
-    title = f"{digits.title} (stand-in for {wanted})"
-    return replace(digits, title=title, notes=(note,)), True
+    title = f"{embedded.title} (stand-in for {wanted})"
+    return replace(embedded, title=title, notes=(note,)), True
 
 
-def _open_named(name: str, config: DataConfig) -> Stored:
+def _open_named(name: str, config: DataConfig, target: Target) -> Stored:
     if name in EMBEDDED:
         return EMBEDDED[name](config.image_size)
     if name.endswith(SUFFIX):
@@ -147,7 +160,7 @@ def _open_named(name: str, config: DataConfig) -> Stored:
         if name not in OFFICIAL:
             raise DataError(_unknown(name, directory))
         path = write_tfds(name, directory)
-    return open_tfds(name, path, config.image_size, config.resize)
+    return open_tfds(name, path, config.image_size, config.resize, target=target)
 
 
 def _unknown(name: str, directory: Path) -> str:

@@ -10,6 +10,8 @@ TITLES = {
     "fashion_mnist": "Fashion-MNIST",
     "digits": "handwritten digits 8x8",
     "shapes": "scenes of shapes",
+    "camvid": "CamVid",
+    "isbi2012_em": "ISBI 2012 EM",
 }
 
 CLASS_NAMES = {
@@ -25,8 +27,26 @@ CLASS_NAMES = {
         "Bag",
         "Ankle boot",
     ),
+    # Brostow et al. 2009, in the 11 classes of SegNet (Badrinarayanan et al. 2017).
+    "camvid": (
+        "sky",
+        "building",
+        "pole",
+        "road",
+        "pavement",
+        "tree",
+        "sign",
+        "fence",
+        "car",
+        "pedestrian",
+        "bicyclist",
+    ),
+    "isbi2012_em": ("membrane", "cell"),
 }
-"""For copies whose classes have numbers only."""
+"""For copies whose classes have numbers only, and for masks, whose classes TFDS does not name."""
+
+UNLABELLED = {"camvid": 11}
+"""The value of the pixels of masks that belong to no class."""
 
 SPLIT_NAMES = ("train", "val", "valid", "validation", "test")
 """What splits are called in folders and files of arrays."""

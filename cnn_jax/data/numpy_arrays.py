@@ -42,15 +42,16 @@ def from_arrays(
         splits: by name: "train", and if available "validation" (or "val", "valid") and "test".
             Each is a pair of images and labels, or a dict of entries such as "image", "label",
             "mask", "boxes" and "box_labels". Images are uint8 [n, height, width, channels], or
-            [n, height, width] if they are grey. Labels are integers [n] or [n, 1].
+            [n, height, width] if they are grey. Labels are integers [n] or [n, 1]. Masks are
+            integers [n, height, width], the class of every pixel or 255 for no class.
         class_names: one name per class; by default the labels are numbered.
         title: the name in titles of figures.
         augment: augmentations of the training images, in the order of application.
         validation: "none" for no validation split.
 
     Raises:
-        DataError: arrays of another dtype or shape; splits whose examples differ in shape; a label
-            outside of the classes; no train split.
+        DataError: arrays of another dtype or shape; splits whose examples differ in shape; masks of
+            another size than their images; a label outside of the classes; no train split.
     """
     entries: dict[str, Mapping[str, Any]] = {}
     for name, arrays in splits.items():
@@ -90,10 +91,12 @@ def store_arrays(
         for split, arrays in splits.items()
     }
     names = tuple(map(str, class_names)) or _numbered(checked)
-    if names or any("label" in split.arrays for split in checked.values()):
-        for split, examples in checked.items():
+    has_classes = names or any({"label", "mask"} & set(one.arrays) for one in checked.values())
+    for split, examples in checked.items():
+        if has_classes:
             _check_classes(split, examples, len(names))
-    checked = {split: _as_int32(examples) for split, examples in checked.items()}
+        _check_mask_size(split, examples)
+    checked = {split: _narrowed(examples, len(names)) for split, examples in checked.items()}
     unusable = {}
     first = next(iter(checked), "")
     for split, examples in checked.items():
@@ -119,6 +122,13 @@ def _checked(what: str, entry: str, given: Any) -> np.ndarray:
             f"{what} is {array.dtype} of shape {array.shape}, expected integers [examples], one"
             " class for each image"
         )
+    if entry == "mask" and array.ndim == 4 and array.shape[3] == 1:
+        array = array[..., 0]
+    if entry == "mask" and (array.dtype.kind not in "iu" or array.ndim != 3):
+        raise DataError(
+            f"{what} is {array.dtype} of shape {array.shape}, expected integers [examples, height,"
+            " width], the class of every pixel"
+        )
     return array
 
 
@@ -141,8 +151,12 @@ def _images(what: str, images: np.ndarray) -> np.ndarray:
 
 def _numbered(splits: Mapping[str, ArraySplit]) -> tuple[str, ...]:
     """As many numbers as there are classes."""
-    labels = [split.arrays["label"] for split in splits.values() if "label" in split.arrays]
-    count = max((int(array.max(initial=0)) + 1 for array in labels if len(array)), default=0)
+    entries = [split.arrays["label"] for split in splits.values() if "label" in split.arrays]
+    for split in splits.values():
+        if "mask" in split.arrays:
+            mask = split.arrays["mask"]
+            entries.append(mask[mask != IGNORED])
+    count = max((int(array.max(initial=0)) + 1 for array in entries if len(array)), default=0)
     if count > MOST_CLASSES:
         raise DataError(
             f"there is a label {count - 1:,}, expected less than {MOST_CLASSES:,}: number the"
@@ -162,14 +176,30 @@ def _check_classes(split: str, examples: ArraySplit, count: int) -> None:
             raise DataError(
                 f"{split} {entry}: example {place[0]} has the class {values[tuple(place)]},"
                 f" expected 0 to {count - 1}, one of class_names"
+                + (f", or {no_class} for none" if no_class is not None else "")
             )
 
 
-def _as_int32(examples: ArraySplit) -> ArraySplit:
+def _check_mask_size(split: str, examples: ArraySplit) -> None:
+    image, mask = examples.arrays["image"], examples.arrays.get("mask")
+    if mask is not None and mask.shape[1:] != image.shape[1:3]:
+        raise DataError(
+            f"{split}: the masks have {mask.shape[1]}x{mask.shape[2]} pixels and the images"
+            f" {image.shape[1]}x{image.shape[2]} (height x width), expected the same"
+        )
+
+
+def _narrowed(examples: ArraySplit, classes: int) -> ArraySplit:
+    """Labels as int32, and masks as bytes unless there are too many classes."""
     # Only after the check, because a label of 2**32 would become 0.
-    if "label" not in examples.arrays:
-        return examples
-    return ArraySplit({**examples.arrays, "label": examples.arrays["label"].astype(np.int32)})
+    narrowed = {}
+    for name, array in examples.arrays.items():
+        if name == "label":
+            array = array.astype(np.int32)
+        if name == "mask":
+            array = array.astype(np.uint8 if classes <= IGNORED else np.int32)
+        narrowed[name] = array
+    return ArraySplit(narrowed)
 
 
 def _described(split: ArraySplit) -> str:

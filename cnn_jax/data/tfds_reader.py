@@ -4,26 +4,22 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from jaxtyping import Int32
+from typing import Any, Literal
 
 from cnn_jax.data.dataset import Stored
-from cnn_jax.data.decode import MODES, MOST_PIXELS, centre_square, check_shape, decode_image
-from cnn_jax.data.errors import DataError, SourceError
-from cnn_jax.data.examples import Crop, HostExample, Spec, image_and_label
-from cnn_jax.data.names import CLASS_NAMES, MOST_CLASSES, TITLES
+from cnn_jax.data.decode import MODES, MOST_PIXELS, centre_square
+from cnn_jax.data.errors import DataError
+from cnn_jax.data.names import CLASS_NAMES, MOST_CLASSES, TITLES, UNLABELLED
+from cnn_jax.data.tfds_examples import TfdsLabels, TfdsMasks, TfdsRecords, broken
 from cnn_jax.extras import extra
+
+Target = Literal["label", "mask"]
+"""What is to be predicted: the class of an image, or of every pixel."""
 
 CIFAR10_45K_5K = {"train": 45_000, "test": 5_000}
 """Copies of CIFAR-10 with these splits: He et al. 2015, section 4.2, validates on 5k of train."""
-RECORDS = 1024
-"""Records that are read at once for their labels."""
-MOST_REASON = 200
-"""Characters of a reason in a message."""
 OWN_FEATURES = "tensorflow_datasets.core.features."
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
@@ -58,33 +54,31 @@ def find_prepared(name: str, directory: Path) -> Path | None:
     return max(versions, key=lambda path: tuple(int(part) for part in path.name.split(".")))
 
 
-def open_tfds(name: str, path: Path, image_size: int = 0, resize: int = 0) -> Stored:
+def open_tfds(
+    name: str, path: Path, image_size: int = 0, resize: int = 0, *, target: Target = "label"
+) -> Stored:
     """Opens a prepared directory. Image and label are found by the features' types.
 
+    With the target "mask", examples have the class of every pixel instead of a label: an image of
+    one channel whose name says so, such as `segmentation_mask`. TFDS does not name their classes,
+    so that they are numbered up to the largest that occurs, unless this package knows the data set.
+
     With `image_size`, images of any size become squares: the shorter side is resized to
-    `image_size` (or to `resize`) and the centre is kept.
+    `image_size` (or to `resize`) and the centre is kept. Masks are resized to the nearest pixels.
 
     Raises:
         DataError: the directory is broken, or names features that are not TFDS's own; the data set
-            has no images of bytes or no class label.
+            has no images of bytes, or no class label or mask.
     """
     tfds = import_tfds(name)
     try:
         _check_files(path)
         _check_features(path)
-        return _open(tfds, name.partition(":")[0], path, image_size, resize)
+        return _open(tfds, name.partition(":")[0], path, image_size, resize, target)
     except DataError:
         raise
     except Exception as error:  # TFDS, protobuf and array_record raise many kinds of exceptions
-        raise _broken(path, error) from error
-
-
-def _broken(path: Path, error: Exception) -> SourceError:
-    reason = next(iter(str(error).splitlines()), "")[:MOST_REASON]
-    return SourceError(
-        f"the TFDS directory {path} cannot be read ({type(error).__name__}: {reason}): remove it,"
-        " and prepare the data set again"
-    )
+        raise broken(path, error) from error
 
 
 def _check_files(path: Path) -> None:
@@ -129,10 +123,10 @@ def _class_names(value: Any) -> Iterator[str]:
             yield from _class_names(one)
 
 
-def _open(tfds: Any, name: str, path: Path, image_size: int, resize: int) -> Stored:
+def _open(tfds: Any, name: str, path: Path, image_size: int, resize: int, target: Target) -> Stored:
     builder = tfds.builder_from_directory(path)
     features = builder.info.features
-    image_key, label_key = _image_and_label(name, tfds, builder.info)
+    image_key, target_key = _image_and_target(name, tfds, builder.info, target)
     height, width, channels = features[image_key].shape
     if (height, width) == (image_size, image_size):
         image_size = 0
@@ -146,13 +140,14 @@ def _open(tfds: Any, name: str, path: Path, image_size: int, resize: int) -> Sto
             f"the images of {name} have the shape {shape}, expected 1, 3 or 4 channels and at most"
             f" {MOST_PIXELS:,} pixels"
         )
-    labels = features[label_key]
-    # Without a file of names, TFDS makes a name for each class.
-    if labels.num_classes > MOST_CLASSES or len(labels.names) > MOST_CLASSES:
-        raise DataError(f"{name} has more than {MOST_CLASSES:,} classes, which is the limit")
-
+    class_names: tuple[str, ...] = ()
+    if target == "label":
+        labels = features[target_key]
+        # Without a file of names, TFDS makes a name for each class.
+        if labels.num_classes > MOST_CLASSES or len(labels.names) > MOST_CLASSES:
+            raise DataError(f"{name} has more than {MOST_CLASSES:,} classes, which is the limit")
+        class_names = tuple(labels.names)
     sizes = {split: info.num_examples for split, info in builder.info.splits.items()}
-    class_names = tuple(labels.names)
     if class_names == tuple(str(number) for number in range(len(class_names))):
         class_names = CLASS_NAMES.get(name, class_names)
     title = TITLES.get(name, name)
@@ -165,21 +160,23 @@ def _open(tfds: Any, name: str, path: Path, image_size: int, resize: int) -> Sto
             "this copy of CIFAR-10 holds the 50,000 official training images only: its 'test' is"
             " the 45k/5k validation set, and the official test images are missing",
         )
-    skip = {image_key: tfds.decode.SkipDecoding()}
-    splits = {
-        split: TfdsExamples(
-            f"{name} {split}",
-            path,
-            builder.as_data_source(split=split, decoders=skip),
-            image_key,
-            label_key,
-            len(class_names),
-            shape,
-            centre_square(image_size, resize) if image_size else None,
-        )
-        for split, size in sizes.items()
-        if size
-    }
+    images = [key for key, one in features.items() if isinstance(one, tfds.features.Image)]
+    skip = {key: tfds.decode.SkipDecoding() for key in images}
+    crop = centre_square(image_size, resize) if image_size else None
+    mask_crop = centre_square(image_size, resize, nearest=True) if image_size else None
+
+    def of_split(split: str) -> TfdsRecords:
+        source = builder.as_data_source(split=split, decoders=skip)
+        about = (f"{name} {split}", path, source, image_key, target_key, len(class_names), shape)
+        if target == "label":
+            return TfdsLabels(*about, crop)
+        return TfdsMasks(*about, crop, mask_crop, UNLABELLED.get(name))
+
+    splits: Any = {split: of_split(split) for split, size in sizes.items() if size}
+    if not class_names:
+        count = 1 + max((one.largest_class() for one in splits.values()), default=-1)
+        class_names = tuple(map(str, range(count)))
+        splits = {split: replace(one, num_classes=count) for split, one in splits.items()}
     return Stored(name, title, splits, class_names, defaults, notes=notes)
 
 
@@ -191,98 +188,39 @@ def import_tfds(name: str) -> Any:
     return tfds
 
 
-def _image_and_label(name: str, tfds: Any, info: Any) -> tuple[str, str]:
+def _image_and_target(name: str, tfds: Any, info: Any, target: Target) -> tuple[str, str]:
     # Sorted, because a stored data set does not fix the order of its features.
     features = dict(sorted(info.features.items()))
     images = [key for key, one in features.items() if isinstance(one, tfds.features.Image)]
     labels = [key for key, one in features.items() if isinstance(one, tfds.features.ClassLabel)]
+    if target == "mask":
+        labels = [key for key in images if _is_mask(key, features[key])]
+        images = [key for key in images if key not in labels]
     supervised = info.supervised_keys or (None, None)
     image_key = _first_of(images, supervised[0], "image")
-    label_key = _first_of(labels, supervised[1], "label")
-    if image_key is None or label_key is None:
-        missing = "image" if image_key is None else "class label"
+    target_key = _first_of(labels, supervised[1], target)
+    if image_key is None or target_key is None:
+        kind = "class label" if target == "label" else "mask of one channel"
+        use = "classification" if target == "label" else "segmentation"
+        masks = target == "label" and any(_is_mask(key, features[key]) for key in images)
+        hint = " (only for segmentation: see experiments.unet)" if masks else ""
         raise DataError(
-            f"{name} has no {missing}, so it cannot be used for classification: its features are "
+            f"{name} has no {'image' if image_key is None else kind}, so it cannot be used for"
+            f" {use}{hint}: its features are "
             + ", ".join(f"{key} ({type(one).__name__})" for key, one in features.items())
         )
     if features[image_key].np_dtype != "uint8":
         raise DataError(
             f"the images of {name} are of type {features[image_key].np_dtype}, expected uint8"
         )
-    return image_key, label_key
+    return image_key, target_key
+
+
+def _is_mask(key: str, feature: Any) -> bool:
+    """Whether an image holds classes of pixels; the numbers of instances are none."""
+    named = any(word in key for word in ("mask", "segmentation", "annotation", "label"))
+    return named and feature.shape[-1] == 1 and feature.np_dtype == "uint8"
 
 
 def _first_of(keys: Sequence[str], *preferred: str | None) -> str | None:
     return next((key for key in (*preferred, *keys) if key in keys), None)
-
-
-@dataclass(frozen=True)
-class TfdsExamples:
-    """Random access to the examples of one stored split. Pillow decodes the images."""
-
-    title: str
-    path: Path
-    source: Any
-    image_key: str
-    label_key: str
-    num_classes: int
-    image_shape: tuple[int, int, int]
-    crop: Crop | None
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    @property
-    def spec(self) -> Spec:
-        return image_and_label(self.image_shape)
-
-    def class_of_each(self) -> Int32[np.ndarray, "examples"]:
-        """The labels. Reads all records, about 10,000 in a second, but decodes no image."""
-        labels = np.empty(len(self), np.int32)
-        for start in range(0, len(self), RECORDS):
-            places = range(start, min(start + RECORDS, len(self)))
-            for place, record in zip(places, self._records(places), strict=True):
-                labels[place] = record[self.label_key]
-        return labels
-
-    def __getitem__(self, index: int) -> HostExample:
-        return self.__getitems__([index])[0]
-
-    def __getitems__(self, indices: Sequence[int]) -> list[HostExample]:
-        return self._decode_all(indices, [self.crop] * len(indices))
-
-    def cropped(self, indices: Sequence[int], crops: Sequence[Crop]) -> list[HostExample]:
-        """The examples, each with its own crop instead of `self.crop`."""
-        return self._decode_all(indices, crops)
-
-    def _decode_all(
-        self, indices: Sequence[int], crops: Sequence[Crop | None]
-    ) -> list[HostExample]:
-        records = self._records(indices)
-        return [self._decode(*parts) for parts in zip(indices, records, crops, strict=True)]
-
-    def _records(self, indices: Sequence[int]) -> list[Any]:
-        try:
-            records = self.source.__getitems__(list(indices))
-            if any(one[key] is None for one in records for key in (self.image_key, self.label_key)):
-                raise ValueError("a record has no image or no label")
-            return records
-        except Exception as error:  # array_record and protobuf raise many kinds of exceptions
-            raise _broken(self.path, error) from error
-
-    def _decode(self, index: int, record: Any, crop: Crop | None) -> HostExample:
-        what = f"example {index} of {self.title}"
-        label = int(record[self.label_key])
-        if not 0 <= label < self.num_classes:
-            raise DataError(
-                f"{what} has the label {label}, outside the {self.num_classes} classes"
-                f" 0..{self.num_classes - 1}"
-            )
-        try:
-            image = decode_image(
-                record[self.image_key], self.image_shape[2], crop, name=f"the image of {what}"
-            )
-        except ValueError as error:
-            raise DataError(f"the image of {what} cannot be decoded: {error}") from error
-        check_shape(what, image.shape, self.image_shape)
-        return {"image": image, "label": np.int32(label)}

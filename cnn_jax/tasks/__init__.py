@@ -36,6 +36,7 @@ from cnn_jax.tasks.regression import Regression
 from cnn_jax.tasks.segmentation import Segmentation
 from cnn_jax.tasks.segmentation_metrics import (
     class_overlaps,
+    image_scores,
     pixel_counts,
     segmentation_scores,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "hinge_loss",
     "huber_loss",
     "identity",
+    "image_scores",
     "label_weights",
     "logistic_loss",
     "median_frequency_weights",

@@ -4,7 +4,7 @@ Labels are one class for each output, [batch] for images and [batch, height, wid
 soft: the probabilities of all classes (after mixup), with an axis more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -179,7 +179,7 @@ def balanced_class_weights(
 
 
 def median_frequency_weights(
-    masks: np.ndarray, num_classes: int, *, ignore_index: int | None = None
+    masks: Iterable[np.ndarray], num_classes: int, *, ignore_index: int | None = None
 ) -> tuple[float, ...]:
     """Weights by which rare classes of a segmentation count more, for `Segmentation`.
 
@@ -189,7 +189,7 @@ def median_frequency_weights(
     without pixels has the weight 0, and none in the median.
 
     Args:
-        masks: of the training split, integers [images, height, width].
+        masks: of the training split, integers [height, width], or an array of all of them.
         num_classes: number of classes.
         ignore_index: a label that does not count; None counts all.
 

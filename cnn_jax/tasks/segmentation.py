@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Integer, Key, PyTree
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.tasks.apply import (
@@ -20,11 +20,20 @@ from cnn_jax.tasks.apply import (
 from cnn_jax.tasks.labels import Labels, PerLabel, label_weights
 from cnn_jax.tasks.losses import softmax_cross_entropy, softmax_focal_loss
 from cnn_jax.tasks.metrics import mean, weighted_sums
+from cnn_jax.tasks.output_layers import decision
 from cnn_jax.tasks.regions import dice_loss
-from cnn_jax.tasks.segmentation_metrics import pixel_counts, segmentation_scores
+from cnn_jax.tasks.segmentation_metrics import class_overlaps, pixel_counts, segmentation_scores
 
 SegmentationLoss = Literal["softmax", "focal", "dice", "softmax_dice"]
 LOSSES = ("softmax", "focal", "dice", "softmax_dice")
+METRICS = (
+    "loss",
+    "pixel_accuracy",
+    "mean_accuracy",
+    "mean_iou",
+    "frequency_weighted_iou",
+    "mean_dice",
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,8 @@ class Segmentation:
     """Train a model to give the class of every pixel the largest output.
 
     ``batch["mask"]`` holds one class per pixel, and ``batch["pixel_weight"]``, where it is there, a
-    weight per pixel, such as `border_weights`.
+    weight per pixel, such as `border_weights`. Where the outputs are smaller, as those of a U-Net
+    with valid convolutions, they are compared with the middle of the mask.
 
     The loss is a mean over all pixels of the batch that count, weighted as in
     `torch.nn.functional.cross_entropy`; a Dice loss of an image counts as often as its pixels. If
@@ -53,6 +63,8 @@ class Segmentation:
             `median_frequency_weights`; () is 1 for all.
         ignore_index: the label of pixels that do not count; None counts all.
         auxiliary_weight: weight of each auxiliary loss; 0.5 in torchvision's references.
+        class_names: names by which the metrics have the IoU of each class, such as `iou/road`,
+            where it occurs; () has none.
 
     Raises:
         ConfigError: an unknown loss, class weights for a loss without pixels, or a weight or
@@ -65,15 +77,8 @@ class Segmentation:
     class_weights: tuple[float, ...] = ()
     ignore_index: int | None = 255
     auxiliary_weight: float = 0.5
+    class_names: tuple[str, ...] = ()
 
-    metrics: ClassVar[tuple[str, ...]] = (
-        "loss",
-        "pixel_accuracy",
-        "mean_accuracy",
-        "mean_iou",
-        "frequency_weighted_iou",
-        "mean_dice",
-    )
     best_metric: ClassVar[str] = "mean_iou"
     higher_is_better: ClassVar[bool] = True
 
@@ -93,6 +98,11 @@ class Segmentation:
                 raise ConfigError(
                     f"{name} must be finite and not negative, got {getattr(self, name)}"
                 )
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics."""
+        return (*METRICS, *(f"iou/{name}" for name in self.class_names))
 
     def check(self, dataset: Any) -> None:
         """Raise ConfigError if the data set has no masks, or more classes than the model."""
@@ -121,7 +131,7 @@ class Segmentation:
         images = batch["image"]
         outputs, model_state = apply_model(self.model, params, model_state, images, key, train)
         outputs, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
-        mask, ignored = batch["mask"].astype(jnp.int32), self.ignore_index
+        mask, ignored = _middle(batch["mask"], outputs).astype(jnp.int32), self.ignore_index
         weights = label_weights(
             outputs, mask, class_weights=self.class_weights or None, ignore_index=ignored
         )
@@ -129,7 +139,7 @@ class Segmentation:
         for head in auxiliary:
             loss = loss + self.auxiliary_weight * self._loss(head, mask, weights)
         if "pixel_weight" in batch:
-            of_pixel = batch["pixel_weight"].astype(loss.dtype)
+            of_pixel = _middle(batch["pixel_weight"], outputs).astype(loss.dtype)
             loss, weights = loss * of_pixel, weights * of_pixel
         sums = weighted_sums(batch["weight"], loss=loss, weight=weights)
         counts = pixel_counts(outputs, mask, batch["weight"], ignore_index=ignored)
@@ -151,11 +161,27 @@ class Segmentation:
 
     def predict(
         self, params: PyTree, model_state: PyTree, batch: dict[str, Array]
-    ) -> Float[Array, "batch height width classes"]:
-        """Outputs for a batch, before any output layer."""
-        return predict_model(self.model, params, model_state, batch["image"])
+    ) -> Integer[Array, "batch height width"]:
+        """The class of every pixel: a byte, unless there are too many classes."""
+        outputs = predict_model(self.model, params, model_state, batch["image"])
+        few = outputs.shape[-1] <= 256
+        return decision(outputs).astype(jnp.uint8 if few else jnp.int32)
 
-    @staticmethod
-    def summarize(sums: dict[str, Any]) -> dict[str, float]:
+    def summarize(self, sums: dict[str, Any]) -> dict[str, float]:
         """Mean loss and the metrics of all pixels from added-up sums."""
-        return {"loss": mean(sums["loss"], sums["weight"]), **segmentation_scores(sums["counts"])}
+        overlaps = class_overlaps(sums["counts"])["iou"].tolist()
+        of_class = zip(self.class_names, overlaps, strict=False)
+        return {
+            "loss": mean(sums["loss"], sums["weight"]),
+            **segmentation_scores(sums["counts"]),
+            **{f"iou/{name}": iou for name, iou in of_class if not math.isnan(iou)},
+        }
+
+
+def _middle(of_pixels: Array, outputs: Array) -> Array:
+    """The pixels that smaller outputs are for: those in the middle of the image."""
+    (height, width), (rows, columns) = outputs.shape[1:3], of_pixels.shape[1:3]
+    if height > rows or width > columns or (rows - height) % 2 or (columns - width) % 2:
+        return of_pixels  # does not fit, which the loss says
+    top, left = (rows - height) // 2, (columns - width) // 2
+    return of_pixels[:, top : top + height, left : left + width]

@@ -1,7 +1,7 @@
 """Metrics of segmentation, all from one matrix of pixel counts.
 
-Matrices of batches and devices add up exactly. Published figures differ by points through two
-choices alone, which are arguments here:
+Matrices of batches and devices add up exactly. Published figures differ by points through three
+choices alone. The first two are arguments here:
 
 - Ignored pixels. "leave_out" counts only pixels that have a class: PASCAL VOC, Cityscapes, ADE20K,
   mmsegmentation and torchvision's references. "wrong" also counts a prediction on an ignored pixel
@@ -12,8 +12,10 @@ choices alone, which are arguments here:
   mmsegmentation and Keras. "zero" is scikit-learn's default (`zero_division=0`), "one" its
   `zero_division=1`. A class that is predicted but has no label has the overlap 0 in all of them.
 
-Everywhere the matrix is that of the whole split. A mean over images of their own overlaps is
-another metric, in which small objects count more.
+- One matrix of the whole split, `segmentation_scores`: PASCAL VOC, Cityscapes, FCN, SegNet and
+  mmsegmentation. The mean over images of their own scores, `image_scores`: Csurka et al. 2013, and
+  segmentation_models_pytorch with `reduction="macro-imagewise"`. Small objects and rare classes
+  count more in it, and it depends much on how absent classes count.
 """
 
 from typing import Literal
@@ -124,6 +126,24 @@ def segmentation_scores(
         "frequency_weighted_iou": _share(weighted, support.sum()),
         "mean_dice": _mean(of_class["dice"]),
     }
+
+
+def image_scores(
+    counts: Real[Array | np.ndarray, "images rows classes"],
+    *,
+    ignored: Ignored = "leave_out",
+    absent: Absent = "leave_out",
+) -> dict[str, float]:
+    """The means over images of the `segmentation_scores` of each.
+
+    Args:
+        counts: `pixel_counts` of each image. Those without any pixel that counts are left out.
+        ignored, absent: as in `segmentation_scores`.
+    """
+    counted_images = [one for one in np.asarray(counts, np.float64) if one[:-1].any()]
+    scores = [segmentation_scores(one, ignored=ignored, absent=absent) for one in counted_images]
+    names = segmentation_scores(np.zeros(np.shape(counts)[1:]))
+    return {name: _mean(np.array([one[name] for one in scores])) for name in names}
 
 
 def _mean(values: PerClass) -> float:

@@ -8,6 +8,7 @@ from cnn_jax.extras import extra
 
 with extra("figures", "cnn_jax.visual"):
     from cnn_jax.visual.bars import grouped_bars
+    from cnn_jax.visual.class_scores import class_scores
     from cnn_jax.visual.codes import code_scatter
     from cnn_jax.visual.compared import accuracy_gaps, compared_curves
     from cnn_jax.visual.confusion import confusion_matrix
@@ -22,6 +23,7 @@ with extra("figures", "cnn_jax.visual"):
     from cnn_jax.visual.learning_rates import learning_rate_curves
     from cnn_jax.visual.over_size import (
         accuracy_over_batch_size,
+        accuracy_over_distance,
         error_over_size,
         learning_curve,
     )
@@ -30,6 +32,13 @@ with extra("figures", "cnn_jax.visual"):
     from cnn_jax.visual.reconstructions import reconstructions
     from cnn_jax.visual.runs import accuracies_of_runs
     from cnn_jax.visual.save import save_figure
+    from cnn_jax.visual.segmentations import (
+        SegmentedImage,
+        class_colours,
+        overlaid,
+        painted,
+        segmentation_rows,
+    )
     from cnn_jax.visual.style import NothingToDraw
     from cnn_jax.visual.translations import change_over_shift
 
@@ -38,10 +47,14 @@ __all__ = [
     "Panel",
     "Picture",
     "Prediction",
+    "SegmentedImage",
     "accuracies_of_runs",
     "accuracy_gaps",
     "accuracy_over_batch_size",
+    "accuracy_over_distance",
     "change_over_shift",
+    "class_colours",
+    "class_scores",
     "code_scatter",
     "compared_curves",
     "confusion_matrix",
@@ -59,10 +72,13 @@ __all__ = [
     "kernel_responses",
     "learning_curve",
     "learning_rate_curves",
+    "overlaid",
+    "painted",
     "panel_sheet",
     "prediction_sheet",
     "reconstructions",
     "save_figure",
+    "segmentation_rows",
     "signed_image",
     "strongest_maps",
     "training_curves",

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cnn_jax.visual.curves import PANELS, Rows, marker, read_curve, step_axes
+from cnn_jax.visual.curves import FRACTIONS, PANELS, Rows, marker, read_curve, step_axes
 from cnn_jax.visual.style import (
     GRAY,
     INK,
@@ -21,7 +21,7 @@ from cnn_jax.visual.style import (
     plain_axes,
 )
 
-Quantity = Literal["loss", "accuracy", "learning_rate", "grad_norm"]
+Quantity = Literal["loss", "accuracy", "mean_iou", "learning_rate", "grad_norm"]
 # Limits the axis of a rate that goes to zero.
 _RATE_DECADES = 4
 
@@ -36,7 +36,7 @@ def compared_curves(
 
     Args:
         runs: rows by the name of the run, see `training_curves`. Colours repeat after six runs.
-        quantities: quantities from left to right; accuracies are fractions.
+        quantities: quantities from left to right; accuracies and mean IoUs are fractions.
         title: names the data set.
 
     Raises:
@@ -61,7 +61,7 @@ def compared_curves(
             for split, (steps, values) in there.items():
                 thin = split == "train" and len(there) == 2
                 dashed = dashed or thin
-                values = 100 * values if quantity == "accuracy" else values
+                values = 100 * values if quantity in FRACTIONS else values
                 axes.plot(
                     steps,
                     values,
@@ -138,7 +138,7 @@ def _limit(axes: Axes, quantity: str, curves: Sequence[np.ndarray]) -> None:
     if not finite:
         return
     least, most = min(v.min() for v in finite), max(v.max() for v in finite)
-    if quantity == "accuracy":
+    if quantity in FRACTIONS:
         worst_end = 100 - min(values[-1] for values in finite)
         axes.set_ylim(bottom=max(least - 1, 100 - 2.5 * worst_end))
     elif quantity == "loss":

@@ -12,6 +12,7 @@ from cnn_jax.visual.style import INK, LABEL_SIZE, TICK_SIZE, AnyArray, new_figur
 
 _COUNTS_UP_TO = 20
 _NAMES_UP_TO = 200
+_LONGEST_COUNT = 100_000
 
 
 def confusion_matrix(
@@ -23,7 +24,8 @@ def confusion_matrix(
     """The confusion matrix, with a row for each true class and a column for each predicted class.
 
     The colour of a cell is its share of the row, on a scale that shows small shares. Rows without
-    examples are white. Counts are written for up to 20 classes, class names for up to 200.
+    examples are white. Counts are written for up to 20 classes, as per cent of their row where they
+    have more than five digits. Class names are written for up to 200 classes.
 
     Args:
         counts: `counts[i, j]` examples of class i are predicted as class j.
@@ -66,12 +68,13 @@ def confusion_matrix(
     axes.spines[:].set_visible(False)
     if classes <= _COUNTS_UP_TO:
         size = min(TICK_SIZE, 72 * 0.75 * (side - 1.5) / max(classes, 1) / 3)
+        long = counts.max(initial=0) >= _LONGEST_COUNT
         for (row, column), count in np.ndenumerate(counts):
-            if count:
-                color = "white" if shares[row, column] > 0.4 else INK
-                axes.text(
-                    column, row, f"{count:.0f}", ha="center", va="center", size=size, color=color
-                )
+            share = shares[row, column]
+            text = f"{100 * share:.1f}" if long else f"{count:.0f}"
+            if count and text != "0.0":
+                color = "white" if share > 0.4 else INK
+                axes.text(column, row, text, ha="center", va="center", size=size, color=color)
     bar = figure.colorbar(
         image,
         ax=axes,

@@ -26,9 +26,12 @@ _Curve = tuple[np.ndarray, np.ndarray]
 PANELS = {
     "loss": "loss",
     "accuracy": "accuracy (%)",
+    "mean_iou": "mean IoU (%)",
     "learning_rate": "learning rate",
     "grad_norm": "gradient norm",
 }
+FRACTIONS = ("accuracy", "mean_iou")
+"""Quantities that are drawn in per cent."""
 _SPLIT_LINES: dict[str, dict[str, Any]] = {
     "train": {"color": PALETTE[0], "linewidth": 1.0},
     "validation": {"color": PALETTE[1], "linewidth": 2.0},
@@ -39,12 +42,13 @@ _MARKED_BELOW = 25
 
 
 def training_curves(history: Rows, *, title: str) -> Figure:
-    """Loss, accuracy, learning rate and gradient norm over the steps, one line for each split.
+    """Loss, accuracy or IoU, learning rate and gradient norm over the steps, a line for each split.
 
     Args:
-        history: rows of `metrics.csv`: `step`, `split` and any of `loss`, `accuracy` (a fraction),
-            `learning_rate`, `grad_norm`. Values are numbers or text. Missing values, None and empty
-            text are skipped, as are the panels of quantities without values.
+        history: rows of `metrics.csv`: `step`, `split` and any of `loss`, `accuracy` and
+            `mean_iou` (fractions), `learning_rate`, `grad_norm`. Values are numbers or text.
+            Missing values, None and empty text are skipped, as are the panels of quantities without
+            values.
         title: names the data set.
 
     Raises:
@@ -72,7 +76,7 @@ def training_curves(history: Rows, *, title: str) -> Figure:
         for split, (steps, values) in curves[name].items():
             axes.plot(
                 steps,
-                100 * values if name == "accuracy" else values,
+                100 * values if name in FRACTIONS else values,
                 label=split,
                 marker=marker(steps),
                 markersize=3.5,

@@ -81,6 +81,26 @@ def accuracy_over_batch_size(
     return figure
 
 
+def accuracy_over_distance(
+    distances: Sequence[int], accuracies: Mapping[str, Sequence[float]], *, title: str
+) -> Figure:
+    """Accuracy of the pixels up to a distance from a border, one line for each name.
+
+    Args:
+        distances: in pixels.
+        accuracies: by name, a fraction for each distance.
+        title: names the data set and the split.
+
+    Raises:
+        ValueError: there is no distance, or a different number of accuracies than of distances.
+    """
+    percent = {name: 100 * np.asarray(fractions, float) for name, fractions in accuracies.items()}
+    figure, axes = _over_size(distances, percent, title=title, base=2)
+    plain_axes(axes, xlabel="distance from the border (pixels)", ylabel="pixel accuracy (%)")
+    axes.legend(fontsize=TICK_SIZE, frameon=False, loc="best")
+    return figure
+
+
 def error_over_size(
     sizes: Sequence[int],
     errors: Mapping[str, Sequence[float]],

@@ -1,16 +1,18 @@
-"""Evaluate classifiers on a data set, beside their published accuracies.
+"""Evaluate classifiers on a data set, beside their published accuracies; or a segmentation.
 
     python -m experiments.evaluate --run runs/resnet_cifar/1234abcd      on its own held-out images
     python -m experiments.evaluate --run runs/finetune/1234abcd/all --data.name ./flowers
     python -m experiments.evaluate --models 'resnet*' vgg16 --data.name ./imagenet
     python -m experiments.evaluate --models resnet50                     on TFDS's imagenet2012
+    python -m experiments.evaluate --run runs/unet/1234abcd              mean IoU by conventions
 
 Images are resized, cropped and normalized as each network needs them. Classes are matched by name;
 a data set may have a part of the network's classes, and is then evaluated over these. Classes
 without names are matched by their order.
 
 Writes networks.csv, classes.csv (precision, recall, F1 and support), evaluation.json, and the
-confusion matrix of each network.
+confusion matrix of each network. Of a network for segmentation, whose images keep their size, it
+writes scores.csv with the scores as each public convention counts them in place of networks.csv.
 """
 
 from collections.abc import Sequence
@@ -33,10 +35,11 @@ from cnn_jax.tasks import confusion_counts, softmax_cross_entropy, top_k_accurac
 from cnn_jax.tasks.metrics import mean, weighted_sums
 from experiments.tools.class_matching import Matching, match_classes
 from experiments.tools.command_line import run_tool
+from experiments.tools.evaluate_masks import evaluate_masks
 from experiments.tools.evaluation_data import Role, as_seen_by, load_data
 from experiments.tools.evaluation_report import Row, class_table, network_table, write
 from experiments.tools.messages import say
-from experiments.tools.networks import NetworkConfig, load_network
+from experiments.tools.networks import NetworkConfig, load_network, load_segmenter, segments
 from experiments.tools.output import OutputConfig, output_folder, writing
 from experiments.tools.run import set_up_jax
 
@@ -141,14 +144,18 @@ def _has_weights(name: str) -> bool:
         return False
 
 
-def main(argv: Sequence[str] | None = None) -> list[Row]:
-    """Run the tool."""
+def main(argv: Sequence[str] | None = None) -> list[Any]:
+    """Run the tool; returns the rows of its table."""
     return run_tool("evaluate", Options, _run, description=__doc__, argv=argv)
 
 
-def _run(options: Options, console: Console) -> list[Row]:
+def _run(options: Options, console: Console) -> list[Any]:
     set_up_jax()
     configs = networks(options)
+    if not options.models and segments(options.network):
+        segmenter = load_segmenter(options.network)
+        data, run, role = options.data, options.network.run, options.split
+        return evaluate_masks(segmenter, data, run, role, options.output, console)
     loaded = [load_network(configs[0])]  # before the data, which take longer
     folder = output_folder(options.output, "evaluate", loaded[0].title)
     dataset, split, changed = load_data(options.data, options.network.run, options.split)

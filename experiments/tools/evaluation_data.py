@@ -14,6 +14,7 @@ from cnn_jax.data.errors import DataError
 from cnn_jax.data.examples import EncodedExamples, Examples, HostExample, image_and_label
 from cnn_jax.data.load import EMBEDDED
 from cnn_jax.data.splits import Split
+from cnn_jax.data.tfds_reader import Target
 from cnn_jax.errors import ConfigError
 from cnn_jax.pretrained import Preprocessing
 from cnn_jax.saved_run import read_config
@@ -22,7 +23,9 @@ from experiments.tools.same_run import structured
 Role = Literal["auto", "train", "validation", "test"]
 
 
-def load_data(given: DataConfig, run: str, asked: Role) -> tuple[Dataset, str, str]:
+def load_data(
+    given: DataConfig, run: str, asked: Role, *, target: Target = "label"
+) -> tuple[Dataset, str, str]:
     """The data set to evaluate on, the name of the split, and a note if the data have changed.
 
     Args:
@@ -32,16 +35,17 @@ def load_data(given: DataConfig, run: str, asked: Role) -> tuple[Dataset, str, s
         asked: name of the split. "auto" is that of the run's last figures for its own data (test,
             else validation), and validation, else test, for other data: ImageNet's test labels are
             secret.
+        target: "mask" for the class of every pixel.
 
     Raises:
-        ConfigError: the split holds no images with labels.
+        ConfigError: the split holds no images with labels, or with masks.
         DataError: as `load_dataset`, among others if there is no such split.
     """
     if run and given.name == "auto":
         data, recorded = _data_of_run(run, given)
         there = [role for role in ("test", "validation", "train") if role in recorded["examples"]]
         try:
-            dataset, split = _load(data, there[:1] if asked == "auto" else [asked])
+            dataset, split = _load(data, there[:1] if asked == "auto" else [asked], target)
         except DataError as error:
             raise DataError(
                 f"{error}\nThis is the data set that the run was trained on; name another one with "
@@ -51,19 +55,19 @@ def load_data(given: DataConfig, run: str, asked: Role) -> tuple[Dataset, str, s
         changed = f"{split} has {now:,} examples, and had {then:,} when the run was made"
         return dataset, split, "" if then in (None, now) else changed
     data = replace(given, name="imagenet2012") if given.name == "auto" else given
-    if data.name not in EMBEDDED and not data.name.endswith(SUFFIX):
+    if target == "label" and data.name not in EMBEDDED and not data.name.endswith(SUFFIX):
         # Such a data set needs a size, but each network resizes the original images.
         data = replace(data, storage="stream", image_size=data.image_size or 64)
-    return *_load(data, ["validation", "test"] if asked == "auto" else [asked]), ""
+    return *_load(data, ["validation", "test"] if asked == "auto" else [asked], target), ""
 
 
-def _load(data: DataConfig, roles: Sequence[str]) -> tuple[Dataset, str]:
+def _load(data: DataConfig, roles: Sequence[str], target: Target) -> tuple[Dataset, str]:
     """The first of the splits that is there, alone, and its name."""
-    dataset = load_dataset(data, default=data.name, only=tuple(roles))
+    dataset = load_dataset(data, default=data.name, only=tuple(roles), target=target)
     (name,) = dataset.splits
     spec = dataset.splits[name].spec
-    if "label" not in spec or "image" not in spec or spec["image"].dtype != np.uint8:
-        raise ConfigError(f"{dataset.title}, {name}: expected images of bytes with labels")
+    if target not in spec or "image" not in spec or spec["image"].dtype != np.uint8:
+        raise ConfigError(f"{dataset.title}, {name}: expected images of bytes with {target}s")
     return dataset, name
 
 

@@ -10,6 +10,9 @@ from rich.console import Console
 
 from cnn_jax.errors import UserError
 
+OF_JAX = "JAX has removed its internal frames"
+"""Part of a note that JAX adds to an error in a traced function, about its traceback."""
+
 
 @contextmanager
 def user_errors(
@@ -27,8 +30,9 @@ def user_errors(
         text = str(error) if isinstance(error, UserError) else _limit(error, less_memory)
         if not text:
             raise
+        notes = [one for one in getattr(error, "__notes__", ()) if OF_JAX not in one]
         console.print("[bold red]error:[/]", end=" ")
-        say(console, "\n".join([text, *getattr(error, "__notes__", ())]))
+        say(console, "\n".join([text, *notes]))
         raise SystemExit(2) from None
 
 

@@ -7,13 +7,18 @@ from cnn_jax import pretrained
 from cnn_jax.data.decode import LONGEST_SIDE
 from cnn_jax.durable import read_file
 from cnn_jax.errors import ConfigError, UserError, check_range
-from cnn_jax.models import create_model, example_shape
+from cnn_jax.models import FCN, DeepLab, SegNet, UNet, create_model, example_shape
 from cnn_jax.models.registry import IMAGENET
 from cnn_jax.pretrained import Network, Preprocessing
 from cnn_jax.pretrained.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from cnn_jax.saved_run import Checkpoint, load_run
-from cnn_jax.tasks import Classification
+from cnn_jax.tasks import Classification, Segmentation
 from experiments.tools.own_models import import_own_models
+
+SEGMENTERS = (FCN, DeepLab, SegNet, UNet)
+"""Models that give the class of every pixel."""
+MOST_MASK_CLASSES = 256
+"""Classes that a mask of bytes can hold."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +72,68 @@ def load_network(config: NetworkConfig) -> Network:
         UserError: as `load_any_network`.
     """
     network = load_any_network(config)
+    if _segments(network):
+        raise ConfigError(
+            f"{network.title}: expected a classifier of images, got a network that gives the class "
+            "of every pixel; python -m experiments.segment is for those"
+        )
     other_task = config.run and not isinstance(network.task, Classification)
     if other_task or network.preprocessing is None:
         raise ConfigError(
-            f"{network.title}: expected a classifier of images, got a run of the task "
-            f"{type(network.task).__name__} with the model {type(network.model).__name__}"
+            f"{network.title}: expected a classifier of images, got {_described(network)}"
         )
+    return _named(network)
+
+
+def load_segmenter(config: NetworkConfig) -> Network:
+    """The network for segmentation that a configuration names, with a name for each class.
+
+    Raises:
+        ConfigError: as `load_any_network`; a network that does not give the class of every pixel,
+            or of more than 256 classes.
+        UserError: as `load_any_network`.
+    """
+    network = load_any_network(config)
+    if not _segments(network) or network.preprocessing is None:
+        raise ConfigError(
+            f"{network.title}: expected a network for segmentation, got {_described(network)}; "
+            "python -m experiments.predict is for classifiers"
+        )
+    network = _named(network)
+    if len(network.class_names) > MOST_MASK_CLASSES:
+        raise ConfigError(
+            f"{network.title} has {len(network.class_names)} classes, and the masks of images can "
+            f"hold {MOST_MASK_CLASSES}"
+        )
+    return network
+
+
+def segments(config: NetworkConfig) -> bool:
+    """Whether the network that a configuration names gives the class of every pixel.
+
+    Raises:
+        ConfigError, UserError: as `load_any_network`.
+    """
+    if config.run or not config.model:
+        return _segments(load_any_network(config))
+    import_own_models()
+    return isinstance(create_model(config.model), SEGMENTERS)
+
+
+def _segments(network: Network) -> bool:
+    if network.task is not None:
+        return isinstance(network.task, Segmentation)
+    return isinstance(network.model, SEGMENTERS)
+
+
+def _described(network: Network) -> str:
+    model = type(network.model).__name__
+    if network.task is None:
+        return f"the model {model}"
+    return f"a run of the task {type(network.task).__name__} with the model {model}"
+
+
+def _named(network: Network) -> Network:
     return replace(network, class_names=network.class_names or numbered(network.model.num_classes))
 
 

@@ -58,9 +58,9 @@ def final_table(title: str, results: Mapping[str, Result]) -> Table:
     """The final table: a row a run and split."""
     table = Table(title=escape(title), title_justify="left")
     # The runs of a study may have different tasks.
-    metrics = list(
-        dict.fromkeys(metric for result in results.values() for metric in result.metrics)
-    )
+    names = dict.fromkeys(metric for result in results.values() for metric in result.metrics)
+    # Details have a slash in their name.
+    metrics = [name for name in names if "/" not in name]
     table.add_column("run", overflow="fold")
     table.add_column("split", overflow="fold")
     for metric in metrics:

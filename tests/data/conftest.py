@@ -27,17 +27,18 @@ def write_tfds(tmp_path: Path) -> Callable[..., Path]:
 
     def write(
         name: str,
-        splits: dict[str, Sequence[tuple[bytes, int]]],
+        splits: dict[str, Sequence[tuple[bytes, Any]]],
         *,
         class_names: Sequence[str] = ("cat", "dog", "bird"),
         shape: tuple[int | None, int | None, int] = (6, 5, 3),
         version: str = "1.0.0",
         label: Any = None,
+        label_key: str = "label",
     ) -> Path:
         tfds = pytest.importorskip("tensorflow_datasets")
         features = {
             "image": tfds.features.Image(shape=shape),
-            "label": label or tfds.features.ClassLabel(names=list(class_names)),
+            label_key: label or tfds.features.ClassLabel(names=list(class_names)),
         }
 
         class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -53,7 +54,7 @@ def write_tfds(tmp_path: Path) -> Callable[..., Path]:
 
             def _generate_examples(self, split):
                 for number, (encoded, label) in enumerate(splits[split]):
-                    yield number, {"image": io.BytesIO(encoded), "label": label}
+                    yield number, {"image": io.BytesIO(encoded), label_key: label}
 
         Builder.name = name
         directory = tmp_path / "tfds"

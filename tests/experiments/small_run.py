@@ -1,14 +1,14 @@
-"""The directory of a run without its training: a perceptron with random weights."""
+"""The directory of a run without its training: a network with random weights."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
-import numpy as np
 
 from cnn_jax.data import DataConfig, load_dataset
 from cnn_jax.models import create_model
 from cnn_jax.tasks import Classification
-from cnn_jax.training import Checkpoints, Experiment, TrainingConfig
+from cnn_jax.training import Checkpoints, Experiment, TrainingConfig, Variables
 from experiments import resnet_cifar
 from experiments.tools.describe_run import describe_networks
 from experiments.tools.run_directory import claim, identity, write_summary
@@ -23,15 +23,23 @@ def make_run(
     training = training or TrainingConfig()
     config = resnet_cifar.Config(data=data, training=training)
     experiment = Experiment(dataset, Classification(model), config.optimizer, training)
+    save_run(directory, "resnet_cifar", config, experiment, seed=seed)
+    return experiment
+
+
+def save_run(
+    directory: Path, name: str, config: Any, experiment: Experiment, *, seed: int = 0
+) -> Variables:
+    """Write what a run of that name and configuration has after 3 steps, and return its weights."""
+    dataset, task = experiment.dataset, experiment.task
     about = {"name": dataset.name, "title": dataset.title}
     networks = describe_networks({"": experiment}, config)
-    claim(directory, identity("resnet_cifar", config, seed, about), networks)
-    inputs = np.zeros((1, *dataset.image_shape), np.float32)
-    checkpoints = Checkpoints(directory / "checkpoints", best_metric="accuracy")
-    state = {"params": model.init(jax.random.key(seed), inputs)["params"], "model_state": {}}
-    checkpoints.save(3, {"state": state})
+    claim(directory, identity(name, config, seed, about), networks)
+    params, model_state = jax.jit(lambda key: task.init(key, dataset.spec))(jax.random.key(seed))
+    checkpoints = Checkpoints(directory / "checkpoints", best_metric=task.best_metric)
+    checkpoints.save(3, {"state": {"params": params, "model_state": model_state}})
     checkpoints.close()
-    return experiment
+    return {"params": params, **model_state}
 
 
 def finish(directory: Path, accuracy: float) -> None:

@@ -30,7 +30,7 @@ SMALL = {
     "mlp": CASES["mlp"],
     "autoencoder": CASES["autoencoder"],
 }
-LARGE = {"resnet50": 8, "vgg16": 2}
+LARGE = {"resnet50": 8, "vgg16": 2, "unet": 1, "fcn8s": 1}
 """Batch sizes of the others."""
 
 

@@ -100,7 +100,9 @@ def test_the_cross_entropy_is_that_of_pytorch():
     torch = pytest.importorskip("torch", reason="torch is not installed")
     task, batch = Segmentation(Pixels(), class_weights=CLASS_WEIGHTS), batch_of()
     batch["weight"] = jnp.ones(4)
-    outputs = np.array(task.predict(*started(task), batch)).transpose(0, 3, 1, 2)
+    outputs = np.array(task.model.apply({"params": started(task)[0]}, batch["image"])).transpose(
+        0, 3, 1, 2
+    )
     expected = torch.nn.functional.cross_entropy(
         torch.tensor(outputs),
         torch.tensor(np.array(batch["mask"], np.int64)),
@@ -200,3 +202,48 @@ def test_options_that_make_no_sense_are_named():
         Segmentation(Pixels(), class_weights=(1.0, -2.0))
     with pytest.raises(ConfigError, match="auxiliary_weight must be finite"):
         Segmentation(Pixels(), auxiliary_weight=-1.0)
+
+
+def test_the_overlap_of_each_class_that_occurs():
+    task = Segmentation(Pixels(), class_names=("sky", "road", "tree"))
+    assert task.metrics[-3:] == ("iou/sky", "iou/road", "iou/tree")
+    counts = np.array([[3, 1, 0], [2, 4, 0], [0, 0, 0], [5, 0, 0]])
+    summary = task.summarize({"loss": 1.0, "weight": 2.0, "counts": counts})
+    assert summary["iou/sky"] == 3 / 6 and summary["iou/road"] == pytest.approx(4 / 7)
+    assert "iou/tree" not in summary
+
+
+def test_the_prediction_is_the_class_of_every_pixel():
+    task, batch = Segmentation(Pixels()), batch_of()
+    params, state = started(task)
+    predicted = task.predict(params, state, batch)
+    outputs = task.model.apply({"params": params}, batch["image"])
+    assert predicted.dtype == np.uint8
+    np.testing.assert_array_equal(predicted, np.argmax(outputs, axis=-1))
+
+
+class Middle(Pixels):
+    """Outputs without the outermost pixels."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        return Conv(self.num_classes, 3, name="head")(x)
+
+
+def test_smaller_outputs_are_compared_with_the_middle_of_the_mask():
+    task, batch = Segmentation(Middle()), batch_of()
+    middle = {"mask": batch["mask"][:, 1:-1, 1:-1]}
+    loss = mean_loss(task, batch)
+    assert_close(loss, mean_loss(task, batch | middle), rtol=1e-6)
+    weights = {"pixel_weight": jnp.arange(100.0).reshape(4, 5, 5)}
+    inner = {"pixel_weight": weights["pixel_weight"][:, 1:-1, 1:-1]}
+    assert_close(
+        mean_loss(task, batch | weights), mean_loss(task, batch | middle | inner), rtol=1e-6
+    )
+
+
+@pytest.mark.usefixtures("no_shape_hook")
+def test_a_smaller_mask_is_refused():
+    batch = batch_of()
+    with pytest.raises(ConfigError, match="4, 2, 2"):
+        mean_loss(Segmentation(Middle()), batch | {"mask": batch["mask"][:, :2, :2]})

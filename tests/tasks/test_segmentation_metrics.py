@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnn_jax.tasks import class_overlaps, pixel_counts, segmentation_scores
+from cnn_jax.tasks import class_overlaps, image_scores, pixel_counts, segmentation_scores
 
 IGNORED = 255
 
@@ -86,6 +86,21 @@ def test_conventions_worked_out_by_hand():
     assert segmentation_scores(counts, absent="zero")["mean_iou"] == pytest.approx(
         (3 / 6 + 4 / 7) / 3
     )
+
+
+def test_the_mean_over_images_is_another_score_than_that_of_the_split():
+    first = np.array([[4, 0], [0, 0], [0, 0]])
+    second = np.array([[1, 1], [1, 1], [2, 0]])
+    empty = np.array([[0, 0], [0, 0], [3, 3]])
+    images = np.stack([first, second, empty])
+    scores = image_scores(images)
+    assert scores["mean_iou"] == pytest.approx((1 + 1 / 3) / 2)
+    assert scores["pixel_accuracy"] == (1 + 1 / 2) / 2
+    assert segmentation_scores(images.sum(axis=0))["mean_iou"] == pytest.approx((5 / 7 + 1 / 3) / 2)
+    assert image_scores(images, absent="zero")["mean_iou"] == pytest.approx((1 / 2 + 1 / 3) / 2)
+    wrong = image_scores(images, ignored="wrong", absent="one")["mean_iou"]
+    assert wrong == pytest.approx((1 + (1 / 5 + 1 / 3) / 2) / 2)
+    assert set(image_scores(images[:0]).values()) == {0.0}
 
 
 def test_batches_and_devices_add_up_and_weight_zero_counts_for_nothing():

@@ -41,6 +41,10 @@ _PICTURE = visual.Picture(
     mask=np.kron(np.eye(12, 18, 3), np.ones((8, 8))).astype(np.int32),
     caption="IMG_20231105_123456.jpg",
 )
+_MASK = np.kron(_RANDOM.choice([0, 1, 2, 3, 4, 255], (12, 18)), np.ones((8, 8))).astype(int)
+_SEGMENTED = visual.SegmentedImage(
+    _PHOTO, _MASK, {"prediction": np.roll(_MASK, 9, 0)}, "IMG_20231105_123456.jpg"
+)
 _HEAT = np.add.outer(np.linspace(0, 1e-3, 96), np.linspace(0, 1e-3, 144)).astype(np.float32)
 
 FIGURES: dict[str, Callable[[], Figure]] = {
@@ -57,12 +61,23 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         {"batch": [0.9, 0.91, 0.9, 0.8, 0.5], "layer": [0.9, 0.91, 0.9, 0.8, 0.5]},
         title=_TITLE,
     ),
+    "accuracy_over_distance": lambda: visual.accuracy_over_distance(
+        [1, 2, 4, 8],
+        {"fcn32s": [0.5, 0.6, 0.7, 0.8], "fcn8s": [0.6, 0.7, 0.8, 0.9]},
+        title=_TITLE,
+    ),
     "change_over_shift": lambda: visual.change_over_shift(
         [0, 1, 2, 4, 8],
         {
             "stride 1": {"max": [0, 0.1, 0.2, 0.3, 0.4], "average": [0, 0.1, 0.2, 0.3, 0.4]},
             "stride 2": {"max": [0, 0.3, 0.1, 0.2, 0.3]},
         },
+        title=_TITLE,
+    ),
+    "class_scores": lambda: visual.class_scores(
+        _NAMES,
+        {"IoU": [0.9, 0.5, 0.0, np.nan, 1.0], "Dice": [0.95, 0.67, 0.0, np.nan, 1.0]},
+        shares=[0.5, 0.3, 0.001, 0.0, 0.199],
         title=_TITLE,
     ),
     "code_scatter": lambda: visual.code_scatter(
@@ -166,6 +181,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         _DIGITS, {"PCA": _DIGITS / 2, "autoencoder": _DIGITS}, list("01234567"), title=_TITLE
     ),
     "training_curves": lambda: visual.training_curves(_rows(0.9), title=_TITLE),
+    "segmentation_rows": lambda: visual.segmentation_rows(
+        [_SEGMENTED, _SEGMENTED], _NAMES, title=_TITLE
+    ),
     "worst_mistakes": lambda: visual.worst_mistakes(
         _DIGITS, _LABELS, _PROBABILITIES, _NAMES, title=_TITLE
     ),

@@ -26,7 +26,7 @@ class Case:
     num_classes: int
     batch_size: int
     gpu_batch_size: int
-    task: Literal["classification", "reconstruction"] = "classification"
+    task: Literal["classification", "segmentation", "reconstruction"] = "classification"
     optimizer: Literal["sgd", "adam"] = "sgd"
     """SGD with Nesterov momentum 0.9 and an L2 term on all parameters, or Adam without one."""
     learning_rate: float = 0.01
@@ -45,6 +45,7 @@ class Case:
 _CIFAR = (32, 32, 3)
 _IMAGENET = (224, 224, 3)
 _MNIST = (28, 28, 1)
+_CAMVID = (180, 240, 3)
 
 CASES = {
     case.model: case
@@ -109,16 +110,39 @@ CASES = {
             mean=0.0,
             std=1.0,
         ),
+        Case(
+            "unet",
+            "U-Net with zero padding and BatchNorm, images of 240 x 180",
+            _CAMVID,
+            11,
+            batch_size=4,
+            gpu_batch_size=32,
+            task="segmentation",
+            attributes={"border": "same", "norm": "batch", "dropout": 0.0},
+        ),
+        Case(
+            "fcn8s",
+            "FCN-8s on VGG-16 without dropout, images of 240 x 180",
+            _CAMVID,
+            11,
+            batch_size=4,
+            gpu_batch_size=32,
+            task="segmentation",
+            attributes={"dropout": 0.0},
+        ),
     )
 }
 
 
 def noise(case: Case, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The data set: uint8 images [examples, height, width, channels] and int32 labels."""
+    """The data set: uint8 images [examples, height, width, channels], and int32 labels: one of each
+    image, or of each of its pixels.
+    """
     rng = np.random.default_rng(0)
     count = BATCHES * batch_size
     images = rng.integers(0, 256, (count, *case.image_shape), dtype=np.uint8)
-    return images, rng.integers(0, case.num_classes, count, dtype=np.int32)
+    labelled = images.shape[:3] if case.task == "segmentation" else count
+    return images, rng.integers(0, case.num_classes, labelled, dtype=np.int32)
 
 
 def order_file(directory: Path) -> Path:

@@ -13,6 +13,8 @@ from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from jax import Array, lax
 
+from experiments.tools.bench.flax_segmentation import FCN8s, UNet
+
 
 class Block(nn.Module):
     """Convolutions with BatchNorm, and a shortcut of option B."""
@@ -240,5 +242,7 @@ MODELS: dict[str, Callable[[int, bool, Any], nn.Module]] = {
     "vgg16": lambda classes, train, dtype: VGG16(classes, dtype),
     "mlp": lambda classes, train, dtype: MLP(classes, dtype),
     "autoencoder": lambda classes, train, dtype: Autoencoder(dtype),
+    "unet": lambda classes, train, dtype: UNet(classes, train, dtype),
+    "fcn8s": lambda classes, train, dtype: FCN8s(classes, dtype),
 }
 """By the names of the cases; arguments are the number of classes, train, and the dtype."""

@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict
 from cnn_jax.data import ArraySplit, Dataset, epoch_order, random_crop, random_flip
 from cnn_jax.models import create_model
 from cnn_jax.pretrained import to_torch
-from cnn_jax.tasks import Classification, Reconstruction
+from cnn_jax.tasks import Classification, Reconstruction, Segmentation
 from cnn_jax.training import (
     Batch,
     Experiment,
@@ -48,19 +48,22 @@ def make_experiment(
     work = Case(**case)
     images, labels = noise(work, batch_size)
     channels = work.image_shape[-1]
+    entry = "mask" if work.task == "segmentation" else "label"
     dataset = Dataset(
         name="noise",
         title="noise",
-        splits={"train": ArraySplit({"image": images, "label": labels})},
+        splits={"train": ArraySplit({"image": images, entry: labels})},
         class_names=tuple(map(str, range(work.num_classes))),
         mean=(work.mean,) * channels,
         std=(work.std,) * channels,
         augment=(random_crop(padding=4), random_flip()) if augmented else (),
     )
     attributes = dict(work.attributes) | {"dtype": compute_dtype(precision)}
-    if work.task == "classification":
+    if work.task != "reconstruction":
         attributes["num_classes"] = work.num_classes
-        task: Any = Classification(create_model(work.model, **attributes))
+        of_images, of_pixels = Classification, Segmentation
+        make_task: Any = of_pixels if work.task == "segmentation" else of_images
+        task: Any = make_task(create_model(work.model, **attributes))
     else:
         shape = dataset.image_shape
         task = Reconstruction(create_model(work.model, image_shape=shape, **attributes))
@@ -116,7 +119,12 @@ def _write_start(directory: Path, model: Any, variables: dict[str, Any], example
 def _torch_name(path: str) -> str:
     """A name for opponents whose layers have our names, such as body.hidden1.weight."""
     _, *layers, leaf = path.split("/")
-    names = {"kernel": "weight", "mean": "running_mean", "var": "running_var"}
+    names = {
+        "kernel": "weight",
+        "scale": "weight",
+        "mean": "running_mean",
+        "var": "running_var",
+    }
     return ".".join([*layers, names.get(leaf, leaf)])
 
 
@@ -188,6 +196,6 @@ def inference(**arguments: Any) -> RunSteps:
             sums = step(state, batch)
             # Each batch waits for its loss.
             loss = float(sums["loss"])
-        return [loss / experiment.training.batch_size]
+        return [loss / float(sums["weight"])]
 
     return run

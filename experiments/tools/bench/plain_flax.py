@@ -51,7 +51,7 @@ class LoadedCase:
         images = (images - self.case.mean) / self.case.std
         variables = {"params": params, **statistics}
         outputs, statistics = self.model.apply(variables, images, mutable=list(statistics))
-        if self.case.task == "classification":
+        if self.case.task != "reconstruction":
             labels = data["label"][places]
             losses = optax.softmax_cross_entropy_with_integer_labels(outputs, labels)
         else:

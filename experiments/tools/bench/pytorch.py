@@ -71,7 +71,7 @@ class LoadedCase:
         images = (images.to(torch.float32) / 255 - self.case.mean) / self.case.std
         with self.autocast():
             outputs = self.applied(images)
-        if self.case.task == "classification":
+        if self.case.task != "reconstruction":
             return cross_entropy(outputs.float(), self.labels[places])
         return (torch.sigmoid(outputs.float()) - images).square().sum() / len(images)
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from experiments.tools.bench.torch_segmentation import FCN8s, UNet
+
 
 class Block(nn.Module):
     """Convolutions with BatchNorm, and a shortcut by the identity or a 1x1 convolution.
@@ -202,5 +204,7 @@ MODELS: dict[str, Callable[[int], nn.Module]] = {
     "vgg16": VGG16,
     "mlp": mlp,
     "autoencoder": autoencoder,
+    "unet": UNet,
+    "fcn8s": FCN8s,
 }
 """By the names of the cases; the argument is the number of classes."""

@@ -26,7 +26,16 @@ from experiments.tools.bench.options import Precision, Steps
 from experiments.tools.bench.processes import started
 from experiments.tools.bench.utilization import utilization
 
-Model = Literal["cifar_resnet20", "cifar_airbench94", "resnet50", "vgg16", "mlp", "autoencoder"]
+Model = Literal[
+    "cifar_resnet20",
+    "cifar_airbench94",
+    "resnet50",
+    "vgg16",
+    "mlp",
+    "autoencoder",
+    "unet",
+    "fcn8s",
+]
 FIRST_STEPS = 3
 TOLERANCES: dict[Precision, float] = {"float32": 1e-2, "bfloat16": 5e-2}
 

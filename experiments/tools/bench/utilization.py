@@ -42,7 +42,7 @@ def utilization(
         device_kind: JAX's name of the device; None means the first device.
     """
     attributes = dict(case.attributes)
-    if case.task == "classification":
+    if case.task != "reconstruction":
         attributes["num_classes"] = case.num_classes
     else:
         attributes["image_shape"] = tuple(case.image_shape)
