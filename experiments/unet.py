@@ -76,7 +76,7 @@ STREET = Config()
 CELLS = replace(
     STREET,
     recipe="cells",
-    augment=PixelAugmentConfig(rotate=180.0),
+    augment=PixelAugmentConfig(rotate=180.0, elastic=10.0),
     data=DataConfig(name="isbi2012_em"),
     training=replace(
         STREET.training,

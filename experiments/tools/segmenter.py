@@ -14,6 +14,7 @@ from cnn_jax.data import (
     Dataset,
     colour_jitter,
     load_dataset,
+    random_elastic,
     random_flip,
     random_resized_crop,
     random_rotation,
@@ -62,12 +63,15 @@ class PixelAugmentConfig:
     """Least share of an image that is cut out at random and enlarged to its size; 1: none."""
     rotate: float = 0.0
     """Largest rotation in degrees; 180 for images without up and down."""
+    elastic: float = 0.0
+    """Standard deviation of an elastic deformation's displacements, in pixels; U-Net's is 10."""
     colour: float = 0.3
     """Largest change of brightness, contrast and saturation, as a share; a sixth of it for hue."""
 
     def __post_init__(self) -> None:
         check_range(self, 0, 1, above=True, least_area=self.least_area)
         check_range(self, 0, 180, rotate=self.rotate)
+        check_range(self, 0, elastic=self.elastic)
         check_range(self, 0, 1, colour=self.colour)
 
 
@@ -86,6 +90,8 @@ def load_masks(config: DataConfig, augment: PixelAugmentConfig) -> Dataset:
             chosen.append(random_resized_crop(scale=(augment.least_area, 1.0), ratio=ratio))
         if augment.rotate:
             chosen.append(random_rotation(augment.rotate))
+        if augment.elastic:
+            chosen.append(random_elastic(augment.elastic))
         if augment.colour:
             share = augment.colour
             chosen.append(colour_jitter(share, share, share, share / 6))
