@@ -125,6 +125,11 @@ def _close_all() -> None:
         # The frames of Grain's exceptions, also of StopIteration, keep each other alive, and with
         # them a batch, whose shared memory Python would find leaked.
         gc.collect()
+        from grain.multiprocessing import SharedMemoryArray
+
+        # One thread returns the memory of what is deleted: this waits for its turn there.
+        if (returning := getattr(SharedMemoryArray, "_del_thread_pool", None)) is not None:
+            returning.apply(int)
 
 
 def _closed_at_exit(reader: Any, workers: int) -> Iterator[HostBatch]:
