@@ -114,3 +114,15 @@ def test_files_without_the_arrays_are_refused(tmp_path):
 def test_images_are_not_resized(tmp_path):
     with pytest.raises(DataError, match="are not resized: remove --data.image-size"):
         load(tmp_path / "mine.npz", ARRAYS, image_size=8)
+
+
+def test_masks_of_a_file(tmp_path):
+    masks = np.arange(3 * 4 * 4, dtype=np.uint8).reshape(3, 4, 4) % 2
+    images = np.zeros((3, 4, 4, 3), np.uint8)
+    path = tmp_path / "streets.npz"
+    np.savez(path, train_images=images, train_masks=masks, class_names=["sky", "road"])
+    dataset = load_dataset(
+        DataConfig(name=str(path), validation="none"), default="camvid", target="mask"
+    )
+    assert dataset.class_names == ("sky", "road")
+    assert np.array_equal(dataset.splits["train"].arrays["mask"], masks)

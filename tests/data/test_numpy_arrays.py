@@ -113,3 +113,31 @@ def test_splits_that_do_not_fit_are_refused_where_they_are_used():
         from_arrays({"train": train, "test": {"image": IMAGES}})
     with pytest.raises(DataError, match="no split named 'train'"):
         from_arrays({"test": train})
+
+
+def test_masks_are_bytes_whose_classes_are_numbered():
+    masks = np.arange(20 * 5 * 4).reshape(20, 5, 4) % 3
+    masks[:, 0] = IGNORED
+    dataset = from_arrays({"train": {"image": IMAGES, "mask": masks[..., None]}}, validation="none")
+    assert dataset.class_names == ("0", "1", "2")
+    stored = dataset.splits["train"].arrays["mask"]
+    assert stored.dtype == np.uint8 and np.array_equal(stored, masks)
+
+
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        (
+            np.zeros((20, 5, 4, 3), np.uint8),
+            r"train mask is uint8 of shape \(20, 5, 4, 3\), exp",
+        ),
+        (np.zeros((20, 5, 4)), "train mask is float64 of shape .* the class of every pixel"),
+        (np.zeros((20, 4, 5), int), "the masks have 4x5 pixels and the images 5x4"),
+        (np.full((20, 5, 4), 2), "example 0 has the class 2, expected 0 to 1, .*, or 255 for none"),
+        (np.full((20, 5, 4), 2**32), "has the class 4294967296"),
+        (np.full((20, 5, 4), -1), "has the class -1, expected 0 to 1"),
+    ],
+)
+def test_wrong_masks_are_refused(masks, message):
+    with pytest.raises(DataError, match=message):
+        from_arrays({"train": {"image": IMAGES, "mask": masks}}, class_names=("sky", "road"))

@@ -17,8 +17,11 @@ from matplotlib.figure import Figure
 
 from cnn_jax.data import DataConfig
 from cnn_jax.durable import read_record, write_kept_record
+from cnn_jax.errors import UserError
 from cnn_jax.training import Checkpoints, Runner
+from experiments.tools.console import standard_console
 from experiments.tools.failed_writes import tell_once
+from experiments.tools.messages import user_errors
 from experiments.tools.run_directory import default_name, identity
 
 SMOKE = ("--smoke", "--data.name", "digits")
@@ -294,3 +297,12 @@ def test_a_checkpoint_of_another_model(start, error, tmp_path):
     message = error(*SMOKE, *deep)
     assert "another model" in message and "nothing was loaded" in message
     assert "trace/body/stage1_block2/conv1/kernel (3, 3, 16, 16)" in message
+
+
+def test_jax_s_note_about_tracebacks_is_not_told(capsys):
+    error = UserError("what is wrong")
+    error.add_note("what to do")
+    error.add_note("For simplicity, JAX has removed its internal frames from the traceback")
+    with pytest.raises(SystemExit), user_errors(standard_console()):
+        raise error
+    assert capsys.readouterr().out == "error: what is wrong\nwhat to do\n"

@@ -44,3 +44,10 @@ def test_errors_name_shapes_and_values(no_shape_hook):
         confusion_matrix(COUNTS, ["a", "b"], title="")
     with pytest.raises(ValueError, match="negative, got -1"):
         confusion_matrix(np.array([[1, -1], [0, 0]]), ["a", "b"], title="")
+
+
+def test_long_counts_are_shares():
+    counts = np.array([[900_000, 100_000], [0, 40]])
+    figure = confusion_matrix(counts, ["a", "b"], title="")
+    written = [text.get_text() for text in figure.axes[0].texts]
+    assert written == ["90.0", "10.0", "100.0"]
