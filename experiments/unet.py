@@ -81,7 +81,7 @@ CELLS = replace(
     training=replace(
         STREET.training,
         duration="300 epochs",
-        batch_size=2,
+        batch_size=8,
         eval_batch_size=2,
         evaluate_every="10 epochs",
         save_every="50 epochs",

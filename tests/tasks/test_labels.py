@@ -267,7 +267,8 @@ def test_wrong_weights_are_named():
 
 
 NUMBERS = {"balanced_class_weights", "calibration_error", "class_scores", "rmse"}
-NUMBERS |= {"border_weights", "class_overlaps", "median_frequency_weights", "segmentation_scores"}
+NUMBERS |= {"border_weights", "class_overlaps", "image_scores", "median_frequency_weights"}
+NUMBERS |= {"segmentation_scores"}
 TASKS = {"Classification", "Reconstruction", "Regression", "Segmentation"}
 ANY_SHAPE = {"identity", "sigmoid"}
 OF_OUTPUTS = sorted({*tasks.__all__} - NUMBERS - TASKS - ANY_SHAPE)
