@@ -36,7 +36,8 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
         sync(path.parent)
     except OSError as error:
-        if error.filename is None:  # a write to an open file does not name it
+        # A write to an open file does not name it. Without a number, an error has its own text.
+        if error.filename is None and error.errno is not None:
             error.filename = str(path)
         raise
     finally:

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -325,6 +326,8 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_the_end_of_a_program_waits_for_workers_that_are_still_closing(monkeypatch, workers):
+    stalled = threading.Event()
+
     class Reader:
         closed = False
 
@@ -332,7 +335,7 @@ def test_the_end_of_a_program_waits_for_workers_that_are_still_closing(monkeypat
             yield {}
 
         def close(self):
-            time.sleep(0.5)
+            stalled.wait(0.5 if workers else 60)
             self.closed = True
 
     monkeypatch.setattr(stream, "CLOSING_SECONDS", 0.01)
@@ -344,6 +347,7 @@ def test_the_end_of_a_program_waits_for_workers_that_are_still_closing(monkeypat
     assert not reader.closed
     stream._close_all()
     assert reader.closed == bool(workers)  # a stalled read of this process holds up nothing
+    stalled.set()
 
 
 def test_workers_without_a_stream_are_refused():
