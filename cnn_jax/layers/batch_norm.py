@@ -65,7 +65,7 @@ def normalize_batch(
 ) -> tuple[Normalized, PerChannel, PerChannel]:
     """Normalize each channel by the mean and the biased variance of the batch.
 
-    Mean and variance take one pass over x, its gradient two: one for two sums over the batch, where
+    Mean and variance take one pass over x where the compiler unites sums, its gradient two: one for two sums over the batch, where
     the gradient that JAX derives has five, and one for the gradient of x. The derivative is written
     out (Ioffe and Szegedy 2015, section 3).
 

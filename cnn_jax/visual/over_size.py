@@ -74,11 +74,9 @@ def accuracy_over_batch_size(
     Raises:
         ValueError: there is no size, or a different number of accuracies than of sizes.
     """
-    percent = {name: 100 * np.asarray(fractions, float) for name, fractions in accuracies.items()}
-    figure, axes = _over_size(batch_sizes, percent, title=title, base=2)
-    plain_axes(axes, xlabel="batch size", ylabel="accuracy (%)")
-    axes.legend(fontsize=TICK_SIZE, frameon=False, loc="best")
-    return figure
+    return _percent_over_powers_of_two(
+        batch_sizes, accuracies, xlabel="batch size", ylabel="accuracy (%)", title=title
+    )
 
 
 def accuracy_over_distance(
@@ -94,11 +92,13 @@ def accuracy_over_distance(
     Raises:
         ValueError: there is no distance, or a different number of accuracies than of distances.
     """
-    percent = {name: 100 * np.asarray(fractions, float) for name, fractions in accuracies.items()}
-    figure, axes = _over_size(distances, percent, title=title, base=2)
-    plain_axes(axes, xlabel="distance from the border (pixels)", ylabel="pixel accuracy (%)")
-    axes.legend(fontsize=TICK_SIZE, frameon=False, loc="best")
-    return figure
+    return _percent_over_powers_of_two(
+        distances,
+        accuracies,
+        xlabel="distance from the border (pixels)",
+        ylabel="pixel accuracy (%)",
+        title=title,
+    )
 
 
 def error_over_size(
@@ -126,6 +126,21 @@ def error_over_size(
     plain_axes(axes, xlabel=xlabel, ylabel=ylabel)
     if len(errors) > 1:
         axes.legend(fontsize=TICK_SIZE, frameon=False, loc="best")
+    return figure
+
+
+def _percent_over_powers_of_two(
+    sizes: Sequence[int],
+    accuracies: Mapping[str, Sequence[float]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    title: str,
+) -> Figure:
+    percent = {name: 100 * np.asarray(fractions, float) for name, fractions in accuracies.items()}
+    figure, axes = _over_size(sizes, percent, title=title, base=2)
+    plain_axes(axes, xlabel=xlabel, ylabel=ylabel)
+    axes.legend(fontsize=TICK_SIZE, frameon=False, loc="best")
     return figure
 
 
