@@ -65,9 +65,9 @@ def normalize_batch(
 ) -> tuple[Normalized, PerChannel, PerChannel]:
     """Normalize each channel by the mean and the biased variance of the batch.
 
-    Mean and variance take one pass over x where the compiler unites sums, its gradient two: one for two sums over the batch, where
-    the gradient that JAX derives has five, and one for the gradient of x. The derivative is written
-    out (Ioffe and Szegedy 2015, section 3).
+    Where the compiler unites sums, mean and variance take one pass over x, and the gradient two:
+    one for two sums over the batch, where the gradient that JAX derives has five, and one for the
+    gradient of x. The derivative is written out (Ioffe and Szegedy 2015, section 3).
 
     Args:
         x: activations; kept for the gradient in their own dtype, which may be bfloat16.

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cnn_jax.data import Dataset, labels_of
-from cnn_jax.errors import LARGEST, ConfigError, check_range
+from cnn_jax.errors import LARGEST, check_range
 from cnn_jax.tasks import Classification, balanced_class_weights
+from experiments.tools.class_weights import class_weights
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,4 @@ def _class_weights(loss: LossConfig, dataset: Dataset) -> tuple[float, ...]:
     if given == ("balanced",):
         labels = labels_of(dataset.splits["train"])
         return balanced_class_weights(labels, classes, ignore_index=loss.ignore_index)
-    try:
-        weights = tuple(map(float, given))
-    except ValueError:
-        weights = ()
-    if len(weights) != len(given) or len(given) not in (0, classes):
-        raise ConfigError(
-            f"--loss.class-weights must be balanced, or {classes} numbers, one for each class of "
-            f"{dataset.title}; got {' '.join(given)}"
-        )
-    return weights
+    return class_weights(given, dataset, or_rule="balanced")

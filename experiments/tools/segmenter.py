@@ -22,6 +22,7 @@ from cnn_jax.data import (
 from cnn_jax.errors import ConfigError, check_range
 from cnn_jax.tasks import Segmentation, median_frequency_weights
 from cnn_jax.tasks.segmentation import SegmentationLoss
+from experiments.tools.class_weights import class_weights
 
 STRETCH = 4 / 3
 """Largest factor by which a random part of an image changes its ratio of width to height."""
@@ -150,13 +151,4 @@ def _class_weights(loss: PixelLossConfig, dataset: Dataset) -> tuple[float, ...]
     if given == ("median",):
         masks = masks_of(dataset, "train")
         return median_frequency_weights(masks, classes, ignore_index=IGNORED)
-    try:
-        weights = tuple(map(float, given))
-    except ValueError:
-        weights = ()
-    if len(weights) != len(given) or len(given) not in (0, classes):
-        raise ConfigError(
-            f"--loss.class-weights must be median, or {classes} numbers, one for each class of "
-            f"{dataset.title}; got {' '.join(given)}"
-        )
-    return weights
+    return class_weights(given, dataset, or_rule="median")
