@@ -132,33 +132,31 @@ def segmentation_rows(
         name = wrap(name, width=_CELL_WIDTH, size=LABEL_SIZE).partition("\n")[0]
         sheet.text(left, head - 0.04, name, va="bottom", size=LABEL_SIZE)
     for row, (one, caption) in enumerate(zip(images, captions, strict=True)):
-        panels = [np.asarray(one.image), *_masks(one, has_truth, colours, outlines)]
+        masks = [*([one.truth] if has_truth else []), *one.predictions.values()]
+        panels: list[tuple[np.ndarray, Mask | None]] = [(np.asarray(one.image), None)]
+        panels += [(_mask_pixels(one, mask, colours, outlines), mask) for mask in masks]
         if compares:
-            panels.append(_errors(one))
-        for column, pixels in enumerate(panels):
+            panels.append((_errors(one), None))
+        for column, (pixels, mask) in enumerate(panels):
             top = head + row * row_height
             axes = sheet.axes(column * (_CELL_WIDTH + _GAP), top, _CELL_WIDTH, cell_height)
             draw_pixels(axes, pixels)
             axes.set_axis_off()
             if column == 0:
                 write_below(axes, caption)
-            elif outlines:
-                _outline(axes, [one.truth, *one.predictions.values()][column - 1])
+            if outlines and mask is not None:
+                _outline(axes, mask)
     sheet.figure.legend(
         handles=handles, loc="lower center", ncols=across, fontsize=TICK_SIZE, frameon=False
     )
     return sheet.figure
 
 
-def _masks(
-    one: SegmentedImage, has_truth: bool, colours: Colours, outlines: bool
-) -> list[UInt8[np.ndarray, "height width 3"]]:
-    nothing = np.full(one.image.shape[:2], -1)
-    masks = [nothing if one.truth is None else np.asarray(one.truth)] if has_truth else []
-    masks += [np.asarray(mask) for mask in one.predictions.values()]
-    if outlines:
-        return [overlaid(one.image, mask, colours) for mask in masks]
-    return [painted(mask, colours) for mask in masks]
+def _mask_pixels(
+    one: SegmentedImage, mask: Mask | None, colours: Colours, outlines: bool
+) -> UInt8[np.ndarray, "height width 3"]:
+    shown = np.full(one.image.shape[:2], -1) if mask is None else np.asarray(mask)
+    return overlaid(one.image, shown, colours) if outlines else painted(shown, colours)
 
 
 def _errors(one: SegmentedImage) -> Float[np.ndarray, "height width 3"]:
@@ -197,9 +195,7 @@ def _legend(
     return handles
 
 
-def _outline(axes: Axes, mask: Mask | None) -> None:
-    if mask is None:
-        return
+def _outline(axes: Axes, mask: Mask) -> None:
     mask = np.asarray(mask)
     height, width = mask.shape
     for number in np.unique(mask[_classes(mask)]):

@@ -47,10 +47,19 @@ def test_columns_and_legend():
     # Wrong pixels are coloured, right ones gray, those without a class white.
     spread = np.ptp(wrong, axis=-1)
     assert np.array_equal(spread > 0.1, ~right & (MASK != 255)) and np.all(wrong[:, 5] == 1)
-    two = SegmentedImage(IMAGE, None, {"x": MASK, "y": MASK})
-    assert len(segmentation_rows([two], ["a", "b", "c"], title="", outlines=True).axes) == 3
     with pytest.raises(ValueError, match="at least one segmented image"):
         segmentation_rows([], ["a"], title="")
+
+
+@pytest.mark.parametrize(
+    ("truth", "names", "outlined"),
+    [(MASK, ["x"], [0, 1, 1, 0]), (MASK, ["x", "y"], [0, 1, 1, 1]), (None, ["x", "y"], [0, 1, 1])],
+)
+def test_masks_are_outlined(truth, names, outlined):
+    one = SegmentedImage(IMAGE, truth, {name: MASK for name in names})
+    figure = segmentation_rows([one], ["a", "b", "c"], title="", outlines=True)
+    # One contour for each of three classes.
+    assert [len(axes.collections) for axes in figure.axes] == [3 * each for each in outlined]
 
 
 def test_scores_need_a_value_for_each_class():
