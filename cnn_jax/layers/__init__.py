@@ -66,6 +66,7 @@ from cnn_jax.layers.pooling import (
 from cnn_jax.layers.resizing import resize_bilinear, resize_nearest, subsample
 from cnn_jax.layers.roi import (
     pyramid_levels,
+    pyramid_roi_align,
     roi_align,
     roi_pool,
 )
@@ -121,6 +122,7 @@ __all__ = [
     "pairwise_giou",
     "pairwise_iou",
     "pyramid_levels",
+    "pyramid_roi_align",
     "relu",
     "resize_bilinear",
     "resize_nearest",

@@ -12,8 +12,8 @@ from jaxtyping import Float32
 
 
 def grid_anchors(
-    image_size: tuple[int, int],
-    map_size: tuple[int, int],
+    image_size: Sequence[int],
+    map_size: Sequence[int],
     sizes: Sequence[float],
     ratios: Sequence[float],
 ) -> Float32[np.ndarray, "anchors 4"]:
@@ -37,8 +37,8 @@ def grid_anchors(
 
 
 def default_boxes(
-    image_size: tuple[int, int],
-    map_size: tuple[int, int],
+    image_size: Sequence[int],
+    map_size: Sequence[int],
     scale: float,
     next_scale: float,
     ratios: Sequence[float],

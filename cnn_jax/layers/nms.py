@@ -13,6 +13,9 @@ from cnn_jax.layers.arguments import as_float, wide
 from cnn_jax.layers.boxes import box_iou, pairwise_iou
 from cnn_jax.layers.mesh_axes import varying_like
 
+FEW = 8
+"""The best boxes are taken one after another if there are this many times more boxes."""
+
 
 class Kept(NamedTuple):
     """What remains of a number of boxes.
@@ -38,8 +41,8 @@ def non_maximum_suppression(
     """Drop each box whose IoU with a remaining box of a higher score exceeds the threshold.
 
     The result is that of the greedy algorithm of `torchvision.ops.nms`, and with classes of
-    `batched_nms`, computed in a few passes over all pairs of boxes: memory grows with their square
-    (a byte a pair).
+    `batched_nms`. For the best few of many boxes, they are taken one after another. Otherwise it
+    takes a few passes over all pairs of boxes, and memory for them (a byte a pair).
 
     Args:
         boxes: the boxes; those without area suppress none and are not suppressed.
@@ -53,12 +56,21 @@ def non_maximum_suppression(
     there = jnp.ones(scores.shape, bool) if mask is None else mask
     order = jnp.lexsort((-as_float(scores), ~there))
     boxes, there = boxes[order], there[order]
-    place = jnp.arange(len(order))
-    overlaps = pairwise_iou(boxes, boxes) > threshold
-    suppresses = overlaps & (place[:, None] < place[None, :])
-    if classes is not None:
-        classes = classes[order]
-        suppresses &= classes[:, None] == classes[None, :]
+    classes = jnp.zeros_like(order) if classes is None else classes[order]
+    if most is not None and most * FEW <= len(order):
+        first, kept = _one_by_one(boxes, classes, there, threshold, most)
+        return Kept(order[first].astype(jnp.int32), kept)
+    kept = _all_at_once(boxes, classes, there, threshold)
+    first = jnp.argsort(~kept, stable=True)[:most]
+    return Kept(order[first].astype(jnp.int32), kept[first])
+
+
+def _all_at_once(boxes: Array, classes: Array, there: Array, threshold: float) -> Array:
+    """Which of the boxes, best first, remain."""
+    place = jnp.arange(len(classes))
+    suppresses = pairwise_iou(boxes, boxes) > threshold
+    suppresses &= classes[:, None] == classes[None, :]
+    suppresses &= place[:, None] < place[None, :]
 
     def change(state: tuple[Array, Array]) -> tuple[Array, Array]:
         kept, _ = state
@@ -69,8 +81,21 @@ def non_maximum_suppression(
     kept, _ = lax.while_loop(
         lambda state: jnp.any(state[0] != state[1]), change, (there, jnp.zeros_like(there))
     )
-    first = jnp.argsort(~kept, stable=True)[:most]
-    return Kept(order[first].astype(jnp.int32), kept[first])
+    return kept
+
+
+def _one_by_one(
+    boxes: Array, classes: Array, there: Array, threshold: float, most: int
+) -> tuple[Array, Array]:
+    """The places of those of the boxes, best first, that remain, and whether there are as many."""
+
+    def take(left: Array, _: None) -> tuple[Array, tuple[Array, Array]]:
+        best = jnp.argmax(left)
+        suppressed = (box_iou(boxes[best], boxes) > threshold) & (classes == classes[best])
+        return (left & ~suppressed).at[best].set(False), (best, left[best])
+
+    _, chosen = lax.scan(take, there, length=most)
+    return chosen
 
 
 def soft_non_maximum_suppression(

@@ -4,8 +4,12 @@ Boxes are those of each image, in pixels of the image. `scale` is the map's size
 Padding among the boxes gives values that mean nothing; a loss leaves them out.
 """
 
+from collections.abc import Sequence
+from functools import partial
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Shaped
 
@@ -56,12 +60,69 @@ def roi_align(
     x0, y0, x1, y1 = (corner * scale - (0.5 if aligned else 0) for corner in split_boxes(boxes))
     least = -jnp.inf if aligned else 1
     height, width = jnp.maximum(y1 - y0, least), jnp.maximum(x1 - x0, least)
-    pool = _pool_by_samples if sampling_ratio else _pool_by_products
+    vertical, horizontal = (y0, height), (x0, width)
+    if not sampling_ratio:
+        return jax.vmap(partial(_pool_by_products, size=size))(x, vertical, horizontal).astype(
+            dtype
+        )
+    flat = x.reshape(len(x), -1, x.shape[-1])
+    grid = tuple(jnp.full((len(x), 1), n) for n in (*x.shape[1:3], 0))
+    pool = partial(_pool_by_samples, size=size, number=sampling_ratio)
+    return jax.vmap(pool)(flat, vertical, horizontal, grid).astype(dtype)
 
-    def of_image(x: Array, y0: Array, height: Array, x0: Array, width: Array) -> Array:
-        return pool(x, (y0, x0), (height, width), size, sampling_ratio)
 
-    return jax.vmap(of_image)(x, y0, height, x0, width).astype(dtype)
+def pyramid_roi_align(
+    levels: Sequence[Array],
+    boxes: Regions,
+    size: Size,
+    *,
+    strides: Sequence[int],
+    sampling_ratio: int = 2,
+    canonical_size: float = 224,
+    canonical_level: int = 4,
+) -> Pooled:
+    """`roi_align` of each box at the level of a feature pyramid that `pyramid_levels` gives it.
+
+    As torchvision's `MultiScaleRoIAlign`, with `aligned` False.
+
+    Args:
+        levels: feature maps of the same channels, fine to coarse.
+        boxes: (x0, y0, x1, y1) of each image, in pixels.
+        size: cells of a box, one number or (height, width).
+        strides: pixels of the image for a pixel of each level; each is twice the one before.
+        sampling_ratio: samples of a cell along each axis.
+        canonical_size, canonical_level: see `pyramid_levels`.
+
+    Raises:
+        ValueError: for wrong axes, or a size or sampling ratio that is not positive.
+    """
+    x, boxes, size = _checked(levels[0], boxes, size)
+    if sampling_ratio < 1:
+        raise ValueError(f"sampling_ratio must be at least 1, got {sampling_ratio}")
+    dtype, boxes = x.dtype, lax.stop_gradient(boxes)
+    flat = jnp.concatenate([x.reshape(len(x), -1, x.shape[-1]) for x in levels], axis=1)
+    flat = flat.astype(wide(flat))
+    lowest = strides[0].bit_length() - 1
+    level = pyramid_levels(
+        boxes,
+        lowest,
+        lowest + len(levels) - 1,
+        canonical_size=canonical_size,
+        canonical_level=canonical_level,
+    )
+    rows, columns = (np.array([x.shape[axis] for x in levels]) for axis in (1, 2))
+    begins = np.cumsum([0, *(rows * columns)[:-1]])
+    scales = 1 / np.asarray(strides)
+    scale, *grid = (
+        jnp.asarray(of_level)[level - lowest] for of_level in (scales, rows, columns, begins)
+    )
+    corners = (
+        corner.astype(flat.dtype) * scale.astype(flat.dtype) for corner in split_boxes(boxes)
+    )
+    x0, y0, x1, y1 = corners
+    vertical, horizontal = (y0, jnp.maximum(y1 - y0, 1)), (x0, jnp.maximum(x1 - x0, 1))
+    pool = partial(_pool_by_samples, size=size, number=sampling_ratio)
+    return jax.vmap(pool)(flat, vertical, horizontal, tuple(grid)).astype(dtype)
 
 
 def roi_pool(x: Images, boxes: Regions, size: Size, *, scale: float = 1.0) -> Pooled:
@@ -138,7 +199,12 @@ def _checked(x: Images, boxes: Regions, size: Size) -> tuple[Array, Array, tuple
 
 
 def _samples(
-    start: Array, cell: Array, cells: int, number: Array | int, sample: Array, pixels: int
+    start: Array,
+    cell: Array,
+    cells: int,
+    number: Array | int,
+    sample: Array,
+    pixels: Array | int,
 ) -> tuple[Array, Array, Array, Array]:
     """Two pixels and their weights for each box, cell and sample, along one axis.
 
@@ -148,7 +214,7 @@ def _samples(
         cells: their number.
         number: samples of a cell; an array [boxes, 1] or one number.
         sample: numbers of the samples to give.
-        pixels: of the map.
+        pixels: of the map; an array [boxes, 1, 1] or one number.
     """
     # In torchvision's order of rounding, because a sample beyond the border is 0.
     of_cell = jnp.arange(cells, dtype=cell.dtype)[None] * cell[:, None]
@@ -167,29 +233,43 @@ def _samples(
 
 
 def _pool_by_samples(
-    x: Array, starts: tuple[Array, Array], sides: tuple[Array, Array], size: tuple[int, int], n: int
+    x: Array,
+    vertical: tuple[Array, Array],
+    horizontal: tuple[Array, Array],
+    grid: tuple[Array, ...],
+    size: tuple[int, int],
+    number: int,
 ) -> Array:
-    """The same number of samples in every cell: their pixels are gathered."""
-    (rows, columns, channels), sample = x.shape, jnp.arange(n)
-    top, bottom, of_top, of_bottom = _samples(
-        starts[0], sides[0] / size[0], size[0], n, sample, rows
-    )
-    left, right, of_left, of_right = _samples(
-        starts[1], sides[1] / size[1], size[1], n, sample, columns
-    )
-    flat = x.reshape(-1, channels)
+    """The same number of samples in every cell: their pixels are gathered.
+
+    Args:
+        x: pixels [pixels, channels], of one map or several.
+        vertical, horizontal: start and side of each box.
+        grid: rows and columns of each box's map, and where it begins among the pixels.
+        size: cells of a box.
+        number: samples of a cell along each axis.
+    """
+    sample, axes = jnp.arange(number), []
+    rows, columns, begin = (n[:, None, None] for n in grid)
+    for (start, side), cells, pixels in (
+        (vertical, size[0], rows),
+        (horizontal, size[1], columns),
+    ):
+        low, high, of_low, of_high = _samples(start, side / cells, cells, number, sample, pixels)
+        axes.append(((low, of_low), (high, of_high)))
+    columns, begin = columns[..., None, None], begin[..., None, None]
     total = jnp.zeros((), x.dtype)
-    for row, of_row in ((top, of_top), (bottom, of_bottom)):
-        for column, of_column in ((left, of_left), (right, of_right)):
+    for row, of_row in axes[0]:
+        for column, of_column in axes[1]:
             # [boxes, cells, samples] along each axis.
-            pixel = row[:, :, None, :, None] * columns + column[:, None, :, None, :]
+            pixel = row[:, :, None, :, None] * columns + column[:, None, :, None, :] + begin
             weight = of_row[:, :, None, :, None] * of_column[:, None, :, None, :]
-            total += jnp.sum(flat[pixel] * weight[..., None].astype(x.dtype), axis=(3, 4))
-    return total / n**2
+            total += jnp.sum(x[pixel] * weight[..., None].astype(x.dtype), axis=(3, 4))
+    return total / number**2
 
 
 def _pool_by_products(
-    x: Array, starts: tuple[Array, Array], sides: tuple[Array, Array], size: tuple[int, int], _: int
+    x: Array, vertical: tuple[Array, Array], horizontal: tuple[Array, Array], size: tuple[int, int]
 ) -> Array:
     """As many samples in a cell as it has pixels: one matrix for each axis has their weights."""
 
@@ -214,8 +294,8 @@ def _pool_by_products(
         weights = lax.fori_loop(0, most, add, zeros)
         return (weights / divisor[:, None, None]).astype(x.dtype)
 
-    rows = matrix(starts[0], sides[0], size[0], x.shape[0])
-    columns = matrix(starts[1], sides[1], size[1], x.shape[1])
+    rows = matrix(*vertical, size[0], x.shape[0])
+    columns = matrix(*horizontal, size[1], x.shape[1])
     highest = lax.Precision.HIGHEST
     wide_rows = jnp.einsum("nph,hwc->npwc", rows, x, precision=highest)
     return jnp.einsum("nqw,npwc->npqc", columns, wide_rows, precision=highest)

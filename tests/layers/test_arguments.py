@@ -77,6 +77,9 @@ COMPUTED = {
     "max_pool": lambda x: layers.max_pool(x, 2),
     "max_pool_with_indices": lambda x: layers.max_pool_with_indices(x, 2)[0],
     "normalize_batch": lambda x: layers.normalize_batch(x, *per_channel(x))[0],
+    "pyramid_roi_align": lambda x: layers.pyramid_roi_align(
+        [x, x[:, ::2, ::2]], BOX, 2, strides=(1, 2), sampling_ratio=WINDOW
+    ),
     "relu": layers.relu,
     "resize_bilinear": lambda x: layers.resize_bilinear(x, 7, antialias=True),
     "roi_align": lambda x: layers.roi_align(x, BOX, 2, sampling_ratio=WINDOW),

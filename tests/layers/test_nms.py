@@ -36,6 +36,17 @@ def test_suppression_by_hand():
     assert remaining(jnp.zeros((3, 4)), jnp.ones(3), 0.5) == [0, 1, 2]
 
 
+def test_the_best_few_of_many():
+    """They are taken one after another, and are the first of all that remain."""
+    rng = np.random.default_rng(2)
+    boxes, scores = jnp.asarray(drawn_boxes(rng, 80)), jnp.asarray(rng.random(80).round(1))
+    options = {"classes": jnp.arange(80) % 2, "mask": jnp.arange(80) % 9 > 0}
+    every = remaining(boxes, scores, 0.3, **options)
+    assert len(every) > 10 and remaining(boxes, scores, 0.3, most=10, **options) == every[:10]
+    _, kept = suppress(boxes, scores, threshold=0.3, mask=jnp.arange(80) < 2, most=10)
+    assert kept.sum() == len(remaining(boxes[:2], scores[:2], 0.3)) and not kept[-1]
+
+
 def test_padding_is_last_whatever_the_scores_are():
     scores, mask = jnp.array([-jnp.inf, 5.0, -jnp.inf, -jnp.inf]), jnp.array([0, 0, 1, 1], bool)
     indices, kept = non_maximum_suppression(BOXES, scores, 0.9, mask=mask)
@@ -88,6 +99,7 @@ ONNX_CASES = (
 )  # fmt: skip
 
 
+@pytest.mark.full
 def test_equals_onnx():
     cases = onnx_cases()
     for name in ONNX_CASES:

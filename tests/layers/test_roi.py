@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax.layers import pyramid_levels, roi_align, roi_pool
+from cnn_jax.layers import pyramid_levels, pyramid_roi_align, roi_align, roi_pool
 from tests.layers.detection import drawn_boxes, onnx_cases, torchvision  # noqa: F401 (a fixture)
 from tests.tolerance import assert_close
 
@@ -135,6 +135,22 @@ def test_levels():
     assert pyramid_levels(boxes, 2, 5).tolist() == [2, 2, 2, 3, 3, 4, 5, 5]
 
 
+def test_boxes_are_aligned_at_their_levels():
+    rng = np.random.default_rng(0)
+    levels = [jnp.asarray(rng.normal(size=(2, n, n + 1, 3))) for n in (16, 8, 4)]
+    boxes = jnp.asarray(np.stack([drawn_boxes(rng, 12, side=32) for _ in range(2)]))
+    # The first level is the highest resolution, of stride 2 and number 1.
+    options = {"canonical_size": 6, "canonical_level": 2}
+    level = pyramid_levels(boxes, 1, 3, **options)
+    assert set(np.unique(level)) == {1, 2, 3}
+    actual = pyramid_roi_align(levels, boxes, (3, 2), strides=(2, 4, 8), **options)
+    for number, x in enumerate(levels):
+        one = roi_align(x, boxes, (3, 2), scale=1 / 2 ** (number + 1), sampling_ratio=2)
+        there = np.asarray(level == number + 1)
+        assert_close(actual[there], one[there], rtol=1e-5)
+
+
+@pytest.mark.full
 def test_align_equals_onnx():
     cases = onnx_cases()
     for aligned in (False, True):
