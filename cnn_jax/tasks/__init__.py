@@ -1,6 +1,7 @@
 """What a model is trained for: losses, output layers, targets, metrics."""
 
 from cnn_jax.tasks.classification import Classification
+from cnn_jax.tasks.detection import Detection
 from cnn_jax.tasks.labels import (
     balanced_class_weights,
     label_weights,
@@ -43,6 +44,7 @@ from cnn_jax.tasks.segmentation_metrics import (
 
 __all__ = [
     "Classification",
+    "Detection",
     "Reconstruction",
     "Regression",
     "Segmentation",
