@@ -7,6 +7,7 @@ from cnn_jax.tasks.labels import (
     label_weights,
     median_frequency_weights,
 )
+from cnn_jax.tasks.localization import Localization
 from cnn_jax.tasks.losses import (
     absolute_error,
     binary_cross_entropy,
@@ -46,6 +47,7 @@ from cnn_jax.tasks.segmentation_metrics import (
 __all__ = [
     "Classification",
     "Detections",
+    "Localization",
     "Reconstruction",
     "Regression",
     "Segmentation",
