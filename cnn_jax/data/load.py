@@ -110,6 +110,11 @@ def load_dataset(
             " need all of them: leave it out, and set --data.image-size for the longer side"
         )
     stored, stand_in = _open(config, default, target)
+    if target not in ("label", "mask") and "boxes" not in stored.spec:
+        raise DataError(
+            f"the examples of {stored.title} have no boxes, only {', '.join(stored.spec)}: name a"
+            " data set that has them, such as --data.name shapes"
+        )
     dataset = prepare(
         stored,
         train=config.train,

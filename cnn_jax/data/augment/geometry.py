@@ -75,7 +75,8 @@ def crop(example: Example, top: Whole, left: Whole, size: tuple[int, int]) -> Ex
 def flip(example: Example) -> Example:
     """Exchanges left and right, of an image on a canvas within its own `size`."""
     height, width, _ = example["image"].shape
-    own, columns = width, slice(None, None, -1)
+    own: Whole = width
+    columns: Array | slice = slice(None, None, -1)
     if "size" in example:
         own, places = example["size"][1], jnp.arange(width)
         columns = jnp.where(places < own, own - 1 - places, places)
