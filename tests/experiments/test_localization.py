@@ -32,8 +32,8 @@ def test_the_central_box_overlaps_most(stream):
     assert x0 == y0 == pytest.approx(1 - x1) and x1 == y1
 
     def overlap(share):
-        side = np.array([40, 20]) * share / 2
-        box = np.concatenate([[20, 10] - side, [20, 10] + side])[None]
+        centre, side = np.array([20, 10]), np.array([40, 20]) * share / 2
+        box = np.concatenate([centre - side, centre + side])[None]
         return box_overlaps(box, boxes).mean()
 
     best = max(np.arange(2, 21) / 20, key=overlap)
