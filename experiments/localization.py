@@ -124,7 +124,7 @@ def central_box(dataset: Dataset) -> tuple[float, float, float, float]:
     if isinstance(split, ArraySplit):
         boxes = split.arrays["boxes"][:, 0]
     else:
-        boxes = np.stack([split[i]["boxes"][0] for i in range(min(len(split), MEASURED))])
+        boxes = np.stack([split[i]["boxes"] for i in range(min(len(split), MEASURED))])[:, 0]
     low = (1 - np.arange(0.1, 1.025, 0.05))[:, None] / 2
     shares = np.concatenate([low, low, 1 - low, 1 - low], axis=1).clip(0, 1)
     overlaps = box_overlaps(shares * [width, height, width, height], boxes).mean(axis=1)

@@ -8,7 +8,8 @@ from cnn_jax.data.dataset import Stored
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.instance_files import find_instances
 from cnn_jax.data.names import SPLIT_NAMES
-from cnn_jax.data.objects import Annotations, ObjectTarget, store_objects
+from cnn_jax.data.objects import Annotations, ObjectTarget
+from cnn_jax.data.stored_objects import store_objects
 from cnn_jax.data.voc_xml import find_voc_objects, voc_folders
 from cnn_jax.data.yolo_text import find_yolo
 

@@ -12,7 +12,8 @@ from cnn_jax.data.dataset import Stored
 from cnn_jax.data.decode import MODES, MOST_PIXELS, centre_square
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.names import CLASS_NAMES, MOST_CLASSES, TITLES, UNLABELLED
-from cnn_jax.data.objects import ObjectTarget, store_objects
+from cnn_jax.data.objects import ObjectTarget
+from cnn_jax.data.stored_objects import store_objects
 from cnn_jax.data.tfds_examples import TfdsLabels, TfdsMasks, TfdsRecords, broken
 from cnn_jax.data.tfds_objects import find_tfds_objects
 from cnn_jax.extras import extra
