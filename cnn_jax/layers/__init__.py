@@ -40,18 +40,24 @@ from cnn_jax.layers.pooling import (
     max_pool,
     max_pool_with_indices,
 )
+from cnn_jax.layers.recurrent import GRU, LSTM, RNN
+from cnn_jax.layers.recurrent_cells import LSTMState, gru_cell, lstm_cell, recur, rnn_cell
 from cnn_jax.layers.resizing import resize_bilinear, resize_nearest, subsample
 from cnn_jax.layers.transposed_convolution import ConvTranspose, conv_transpose2d
 from cnn_jax.layers.unpooling import bed_of_nails, max_unpool
 from cnn_jax.layers.whitening import whitening_kernel
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "Activation",
     "BatchNorm",
     "Conv",
     "ConvTranspose",
     "Dropout",
     "GroupNorm",
+    "LSTMState",
     "LayerNorm",
     "Linear",
     "SpatialDropout",
@@ -71,17 +77,21 @@ __all__ = [
     "global_max_pool",
     "gram_matrix",
     "group_norm",
+    "gru_cell",
     "layer_norm",
     "leaky_relu",
     "list_activations",
     "local_response_normalization",
+    "lstm_cell",
     "max_pool",
     "max_pool_with_indices",
     "max_unpool",
     "normalize_batch",
+    "recur",
     "relu",
     "resize_bilinear",
     "resize_nearest",
+    "rnn_cell",
     "selu",
     "sigmoid",
     "silu",
