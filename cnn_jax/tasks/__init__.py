@@ -1,11 +1,13 @@
 """What a model is trained for: losses, output layers, targets, metrics."""
 
 from cnn_jax.tasks.classification import Classification
+from cnn_jax.tasks.detection_metrics import Detections, Truths, coco_scores, voc_scores
 from cnn_jax.tasks.labels import (
     balanced_class_weights,
     label_weights,
     median_frequency_weights,
 )
+from cnn_jax.tasks.localization import Localization
 from cnn_jax.tasks.losses import (
     absolute_error,
     binary_cross_entropy,
@@ -30,6 +32,7 @@ from cnn_jax.tasks.metrics import (
     top_k_accuracy,
 )
 from cnn_jax.tasks.output_layers import decision, identity, sigmoid, softmax
+from cnn_jax.tasks.overlaps import box_overlaps, mask_overlaps
 from cnn_jax.tasks.reconstruction import Reconstruction
 from cnn_jax.tasks.regions import border_weights, dice_loss
 from cnn_jax.tasks.regression import Regression
@@ -43,18 +46,23 @@ from cnn_jax.tasks.segmentation_metrics import (
 
 __all__ = [
     "Classification",
+    "Detections",
+    "Localization",
     "Reconstruction",
     "Regression",
     "Segmentation",
+    "Truths",
     "absolute_error",
     "accuracy",
     "balanced_class_weights",
     "binary_cross_entropy",
     "border_weights",
+    "box_overlaps",
     "calibration_error",
     "calibration_sums",
     "class_overlaps",
     "class_scores",
+    "coco_scores",
     "confusion_counts",
     "decision",
     "dice_loss",
@@ -64,6 +72,7 @@ __all__ = [
     "image_scores",
     "label_weights",
     "logistic_loss",
+    "mask_overlaps",
     "median_frequency_weights",
     "multiclass_hinge_loss",
     "one_hot_squared_error",
@@ -78,4 +87,5 @@ __all__ = [
     "softmax_focal_loss",
     "squared_error",
     "top_k_accuracy",
+    "voc_scores",
 ]
