@@ -85,6 +85,7 @@ def test_what_does_not_fit_is_named():
         Detection(nn.Dense(3), box_loss="l2")
     with pytest.raises(ConfigError, match="the model has 2 outputs, and things has 3 classes"):
         Detection(RetinaNet("resnet18", num_classes=2)).check(Dataset)
+
     class Pictures(Dataset):
         spec: ClassVar = {"image": 0}
 
