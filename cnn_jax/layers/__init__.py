@@ -19,12 +19,35 @@ from cnn_jax.layers.activations import (
     softplus,
     tanh,
 )
+from cnn_jax.layers.anchors import (
+    default_boxes,
+    grid_anchors,
+)
 from cnn_jax.layers.batch_norm import BatchNorm, batch_norm, normalize_batch
+from cnn_jax.layers.boxes import (
+    box_areas,
+    box_giou,
+    box_iou,
+    clip_boxes,
+    decode_boxes,
+    encode_boxes,
+    pairwise_giou,
+    pairwise_iou,
+)
 from cnn_jax.layers.convolution import Conv, conv2d, depthwise_conv2d
 from cnn_jax.layers.dropout import Dropout, SpatialDropout, dropout, spatial_dropout
 from cnn_jax.layers.flatten import flatten
 from cnn_jax.layers.gram import gram_matrix
 from cnn_jax.layers.linear import Linear
+from cnn_jax.layers.matching import (
+    match_anchors,
+    match_every_truth,
+    sample_balanced,
+)
+from cnn_jax.layers.nms import (
+    non_maximum_suppression,
+    soft_non_maximum_suppression,
+)
 from cnn_jax.layers.normalization import (
     GroupNorm,
     LayerNorm,
@@ -43,6 +66,12 @@ from cnn_jax.layers.pooling import (
 from cnn_jax.layers.recurrent import GRU, LSTM, RNN
 from cnn_jax.layers.recurrent_cells import LSTMState, gru_cell, lstm_cell, recur, rnn_cell
 from cnn_jax.layers.resizing import resize_bilinear, resize_nearest, subsample
+from cnn_jax.layers.roi import (
+    pyramid_levels,
+    pyramid_roi_align,
+    roi_align,
+    roi_pool,
+)
 from cnn_jax.layers.transposed_convolution import ConvTranspose, conv_transpose2d
 from cnn_jax.layers.unpooling import bed_of_nails, max_unpool
 from cnn_jax.layers.whitening import whitening_kernel
@@ -66,16 +95,24 @@ __all__ = [
     "avg_pool",
     "batch_norm",
     "bed_of_nails",
+    "box_areas",
+    "box_giou",
+    "box_iou",
+    "clip_boxes",
     "conv2d",
     "conv_transpose2d",
+    "decode_boxes",
+    "default_boxes",
     "depthwise_conv2d",
     "dropout",
     "elu",
+    "encode_boxes",
     "flatten",
     "gelu",
     "global_avg_pool",
     "global_max_pool",
     "gram_matrix",
+    "grid_anchors",
     "group_norm",
     "gru_cell",
     "layer_norm",
@@ -83,18 +120,29 @@ __all__ = [
     "list_activations",
     "local_response_normalization",
     "lstm_cell",
+    "match_anchors",
+    "match_every_truth",
     "max_pool",
     "max_pool_with_indices",
     "max_unpool",
+    "non_maximum_suppression",
     "normalize_batch",
+    "pairwise_giou",
+    "pairwise_iou",
+    "pyramid_levels",
+    "pyramid_roi_align",
     "recur",
     "relu",
     "resize_bilinear",
     "resize_nearest",
     "rnn_cell",
+    "roi_align",
+    "roi_pool",
+    "sample_balanced",
     "selu",
     "sigmoid",
     "silu",
+    "soft_non_maximum_suppression",
     "softplus",
     "spatial_dropout",
     "subsample",

@@ -19,6 +19,7 @@ from cnn_jax.models.registry import (
     registered_name,
 )
 from cnn_jax.models.resnet import ResNet, cifar_resnet
+from cnn_jax.models.retinanet import RetinaNet
 from cnn_jax.models.segnet import SegNet
 from cnn_jax.models.simple_cnn import SimpleCNN
 from cnn_jax.models.tiles import predict_tiles
@@ -42,6 +43,7 @@ __all__ = [
     "LeNet",
     "Localizer",
     "ResNet",
+    "RetinaNet",
     "SegNet",
     "SimpleCNN",
     "UNet",

@@ -56,3 +56,15 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     """Raise ConfigError unless the value of an attribute is one of the choices."""
     if value not in choices:
         raise ConfigError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def check_levels(name: str, values: Sequence[Any], number: int) -> None:
+    """Raise ConfigError unless an attribute has a value for each level of a pyramid."""
+    if len(values) != number:
+        raise ConfigError(f"{name} must have a value for each of {number} levels, got {values}")
+
+
+def check_classes(num_classes: int) -> None:
+    """Raise ConfigError for a detector without classes."""
+    if not num_classes:
+        raise ConfigError("a detector needs classes, the background among them: set num_classes")

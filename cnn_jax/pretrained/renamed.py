@@ -12,7 +12,14 @@ _TIMM_VGG = {
 }
 # DenseNet's names before 2018, which torchvision's published files still have (densenet.py).
 _OLD_DENSENET = re.compile(r"(.*\.denselayer\d+\.(?:norm|conv))\.([12]\.\w+)")
-
+# torchvision's detectors before 2022, whose published files still have these names: a convolution
+# was no block of its own.
+_OLD_DETECTORS = (
+    (re.compile(r"(.*fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)"), r"\1.0.\2"),
+    (re.compile(r"(rpn\.head\.conv)\.(weight|bias)"), r"\1.0.0.\2"),
+)
+_OLD_MASK_HEAD = re.compile(r"(roi_heads\.mask_head)\.mask_fcn(\d+)\.(weight|bias)")
+_OLD_RETINANET_HEAD = re.compile(r"(head\.\w+_head\.conv)\.(\d+)\.(weight|bias)")
 
 # ResNets for CIFAR in akamaster/pytorch_resnet_cifar10 and kuangliu/pytorch-cifar.
 _CIFAR = {"linear.": "fc.", ".shortcut.": ".downsample."}
@@ -21,10 +28,11 @@ _CIFAR = {"linear.": "fc.", ".shortcut.": ".downsample."}
 def torchvision_names(state: Mapping[str, Any]) -> dict[str, Any]:
     """The same weights with torchvision's names and shapes.
 
-    This renames timm's VGG, whose classifier has 7x7 and 1x1 convolutions, DenseNets saved before
-    torchvision renamed their layers ("norm.1", "conv.2"), such as its published files, and the
-    widespread ResNets for CIFAR with a classifier "linear" (see `is_cifar_resnet`). Other names are
-    kept; timm's ResNet, ResNeXt, Wide ResNet, DenseNet and Inception v3 have torchvision's names.
+    This renames timm's VGG, whose classifier has 7x7 and 1x1 convolutions, DenseNets and detectors
+    saved before torchvision renamed their layers ("norm.1", "inner_blocks.0"), such as its
+    published files, and the widespread ResNets for CIFAR with a classifier "linear" (see
+    `is_cifar_resnet`). Other names are kept; timm's ResNet, ResNeXt, Wide ResNet, DenseNet and
+    Inception v3 have torchvision's names.
 
     For images of other sizes than 224x224, timm's VGG differs from torchvision's with the same
     weights: it applies the classifier at every position of the map, while torchvision pools the
@@ -41,8 +49,20 @@ def torchvision_names(state: Mapping[str, Any]) -> dict[str, Any]:
             array = array.reshape(len(array), -1) if kind == "weight" else array
         elif match := _OLD_DENSENET.fullmatch(name):
             name = match[1] + match[2]
-        renamed[name] = array
+        renamed[_detector_name(name)] = array
     return renamed
+
+
+def _detector_name(name: str) -> str:
+    """Torchvision's current name of a layer of a detector."""
+    for old, new in _OLD_DETECTORS:
+        name = old.sub(new, name) if old.fullmatch(name) else name
+    if match := _OLD_MASK_HEAD.fullmatch(name):
+        return f"{match[1]}.{int(match[2]) - 1}.0.{match[3]}"
+    if match := _OLD_RETINANET_HEAD.fullmatch(name):
+        # Every second layer was the ReLU.
+        return f"{match[1]}.{int(match[2]) // 2}.0.{match[3]}"
+    return name
 
 
 def cifar_resnet_names(state: Mapping[str, Any]) -> dict[str, Any]:

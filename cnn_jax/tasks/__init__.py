@@ -1,6 +1,7 @@
 """What a model is trained for: losses, output layers, targets, metrics."""
 
 from cnn_jax.tasks.classification import Classification
+from cnn_jax.tasks.detection import Detection
 from cnn_jax.tasks.detection_metrics import Detections, Truths, coco_scores, voc_scores
 from cnn_jax.tasks.labels import (
     balanced_class_weights,
@@ -46,6 +47,7 @@ from cnn_jax.tasks.segmentation_metrics import (
 
 __all__ = [
     "Classification",
+    "Detection",
     "Detections",
     "Localization",
     "Reconstruction",

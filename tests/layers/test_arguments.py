@@ -44,6 +44,7 @@ def per_channel(x):
 
 
 KEY = jax.random.key(0)
+BOX = jnp.tile(jnp.array([0.0, 0, WINDOW + 2, WINDOW]), (2, 1, 1))
 COMPUTED = {
     "BatchNorm": module(layers.BatchNorm(dtype=None), train=False),
     "Conv": module(layers.Conv(2, WINDOW)),
@@ -76,8 +77,13 @@ COMPUTED = {
     "max_pool": lambda x: layers.max_pool(x, 2),
     "max_pool_with_indices": lambda x: layers.max_pool_with_indices(x, 2)[0],
     "normalize_batch": lambda x: layers.normalize_batch(x, *per_channel(x))[0],
+    "pyramid_roi_align": lambda x: layers.pyramid_roi_align(
+        [x, x[:, ::2, ::2]], BOX, 2, strides=(1, 2), sampling_ratio=WINDOW
+    ),
     "relu": layers.relu,
     "resize_bilinear": lambda x: layers.resize_bilinear(x, 7, antialias=True),
+    "roi_align": lambda x: layers.roi_align(x, BOX, 2, sampling_ratio=WINDOW),
+    "roi_pool": lambda x: layers.roi_pool(x, BOX, 2),
     "selu": layers.selu,
     "sigmoid": layers.sigmoid,
     "silu": layers.silu,
@@ -99,6 +105,13 @@ MOVED = {
     "resize_nearest": lambda x: layers.resize_nearest(x, 7),
     "subsample": lambda x: layers.subsample(x, 2),
 }
+# Of boxes alone: see the tests of their files.
+OF_BOXES = {
+    "box_areas", "box_giou", "box_iou", "clip_boxes", "decode_boxes", "default_boxes",
+    "encode_boxes", "grid_anchors", "match_anchors", "match_every_truth",
+    "non_maximum_suppression", "pairwise_giou", "pairwise_iou", "pyramid_levels",
+    "sample_balanced", "soft_non_maximum_suppression",
+}  # fmt: skip
 OF_SEQUENCES = {
     "GRU", "LSTM", "LSTMState", "RNN", "gru_cell", "lstm_cell", "recur", "rnn_cell",
 }  # fmt: skip
@@ -128,7 +141,8 @@ def images(dtype):
 
 
 def test_no_operator_is_left_out():
-    assert sorted([*COMPUTED, *MOVED, *OF_SEQUENCES, *NOT_OF_ARRAYS]) == sorted(layers.__all__)
+    named = [*COMPUTED, *MOVED, *OF_BOXES, *OF_SEQUENCES, *NOT_OF_ARRAYS]
+    assert sorted(named) == sorted(layers.__all__)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=["bfloat16", "float16"])

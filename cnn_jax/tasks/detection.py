@@ -1,0 +1,184 @@
+"""Detection in one stage: boxes and classes of all objects, from anchors."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
+
+from cnn_jax.errors import ConfigError
+from cnn_jax.layers import box_giou, decode_boxes, encode_boxes, match_anchors, pairwise_iou
+from cnn_jax.layers.matching import BETWEEN
+from cnn_jax.tasks.apply import (
+    Spec,
+    apply_model,
+    check_loss,
+    check_outputs,
+    init_model,
+    predict_model,
+)
+from cnn_jax.tasks.detections import Detections, detections_of_anchors
+from cnn_jax.tasks.losses import sigmoid_focal_loss
+from cnn_jax.tasks.metrics import mean, weighted_sums
+
+BoxLoss = Literal["l1", "giou"]
+METRICS = ("loss", "classification_loss", "box_loss")
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Train a RetinaNet with the focal loss, as torchvision does.
+
+    ``batch["boxes"]`` [batch, most, 4] are the objects' boxes in pixels, ``batch["box_labels"]``
+    [batch, most] their classes, -1 for padding. ``batch["size"]`` [batch, 2] is the height and the
+    width of each image on its canvas, where they differ from the canvas's. Boxes without area are
+    left out.
+
+    The loss of an image is that of `focal_losses`, and the loss of a batch their mean.
+
+    Attributes:
+        model: linen module that gives `DetectorOutputs`, such as `models.RetinaNet`.
+        box_loss: "l1" compares what `encode_boxes` gives; "giou" is for torchvision's version 2.
+        score_threshold, iou_threshold, candidates, most: of the detections, see
+            `detections_of_anchors`.
+
+    Raises:
+        ConfigError: an unknown loss.
+    """
+
+    model: nn.Module
+    box_loss: BoxLoss = "l1"
+    score_threshold: float = 0.05
+    iou_threshold: float = 0.5
+    candidates: int = 1000
+    most: int = 300
+
+    best_metric: ClassVar[str] = "loss"
+    higher_is_better: ClassVar[bool] = False
+    metrics: ClassVar[tuple[str, ...]] = METRICS
+
+    def __post_init__(self) -> None:
+        check_loss(self.box_loss, ("l1", "giou"))
+
+    def check(self, dataset: Any) -> None:
+        """Raise ConfigError if the data set has no boxes, or more classes than the model."""
+        check_boxes(dataset)
+        check_outputs(self.model, dataset)
+
+    def init(self, key: Key[Array, ""], spec: Spec) -> tuple[PyTree, PyTree]:
+        """Fresh ``(params, model_state)`` for examples of a spec."""
+        return init_model(self.model, key, spec)
+
+    def loss_fn(
+        self,
+        params: PyTree,
+        model_state: PyTree,
+        batch: dict[str, Array],
+        key: Key[Array, ""],
+        train: bool,
+    ) -> tuple[Array, tuple[PyTree, dict[str, Array]]]:
+        """Weighted sum of the loss, the new model state, and sums for the metrics."""
+        outputs, model_state = apply_model(
+            self.model, params, model_state, batch["image"], key, train
+        )
+        logits, deltas = (jnp.concatenate(outputs[name], 1) for name in ("logits", "deltas"))
+        anchors = jnp.concatenate(outputs["anchors"])
+
+        def of_image(logits: Array, deltas: Array, boxes: Array, labels: Array) -> Any:
+            return focal_losses(logits, deltas, anchors, boxes, labels, self.box_loss)
+
+        losses = jax.vmap(of_image)(logits, deltas, batch["boxes"], batch["box_labels"])
+        sums = weighted_sums(batch["weight"], **losses)
+        return sums["classification_loss"] + sums["box_loss"], (model_state, sums)
+
+    def predict(
+        self, params: PyTree, model_state: PyTree, batch: dict[str, Array]
+    ) -> dict[str, Array]:
+        """The `Detections` of every image."""
+        outputs = predict_model(self.model, params, model_state, batch["image"])
+
+        def of_image(logits: Any, deltas: Any, size: Array) -> Detections:
+            return detections_of_anchors(
+                logits,
+                deltas,
+                outputs["anchors"],
+                size,
+                score_threshold=self.score_threshold,
+                iou_threshold=self.iou_threshold,
+                candidates=self.candidates,
+                most=self.most,
+            )
+
+        return jax.vmap(of_image)(outputs["logits"], outputs["deltas"], image_sizes(batch))
+
+    def summarize(self, sums: dict[str, Any]) -> dict[str, float]:
+        """Mean losses from added-up sums."""
+        return {name: mean(sums[name], sums["weight"]) for name in METRICS}
+
+
+def focal_losses(
+    logits: Float[Array, "anchors classes"],
+    deltas: Float[Array, "anchors 4"],
+    anchors: Float[Array, "anchors 4"],
+    boxes: Shaped[Array, "most 4"],
+    labels: Int[Array, " most"],
+    box_loss: BoxLoss = "l1",
+) -> dict[str, Float[Array, ""]]:
+    """The losses of one image, each divided by the number of anchors that have an object.
+
+    Anchors are matched with thresholds of 0.5 and 0.4, and each object has its best anchors
+    (Lin et al. 2017, section 4).
+
+    Args:
+        logits: of all anchors.
+        deltas: of all anchors, for `decode_boxes`.
+        anchors: in pixels.
+        boxes: of the objects.
+        labels: their classes; -1 is padding.
+        box_loss: see `Detection`.
+
+    Returns:
+        `classification_loss`, the focal loss of all anchors but those between the thresholds, and
+        `box_loss`, that of those with an object.
+    """
+    there = real_boxes(boxes, labels)
+    quality = pairwise_iou(boxes, anchors)
+    matches = match_anchors(quality, 0.5, 0.4, mask=there, low_quality=True)
+    foreground, truth = matches >= 0, jnp.maximum(matches, 0)
+    targets = jax.nn.one_hot(labels[truth], logits.shape[-1]) * foreground[:, None]
+    focal = sigmoid_focal_loss(logits, targets)
+    # Elsewhere any box that has a finite loss.
+    matched = jnp.where(foreground[:, None], boxes[truth].astype(anchors.dtype), anchors)
+    if box_loss == "giou":
+        of_box = 1 - box_giou(decode_boxes(deltas, anchors), matched)
+    else:
+        of_box = jnp.sum(jnp.abs(deltas - encode_boxes(matched, anchors)), axis=-1)
+    number = jnp.maximum(jnp.sum(foreground), 1)
+    return {
+        "classification_loss": jnp.sum(jnp.where(matches == BETWEEN, 0, focal)) / number,
+        "box_loss": jnp.sum(jnp.where(foreground, of_box, 0)) / number,
+    }
+
+
+def real_boxes(boxes: Shaped[Array, "*batch 4"], labels: Array) -> Array:
+    """Which boxes are objects: neither padding nor without area."""
+    proper = (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])
+    return (labels >= 0) & proper
+
+
+def image_sizes(batch: dict[str, Array]) -> Array:
+    """(height, width) of every image of a batch: its `size`, or that of the canvas."""
+    number, *canvas, _ = batch["image"].shape
+    return batch.get("size", jnp.tile(jnp.asarray(canvas), (number, 1)))
+
+
+def check_boxes(dataset: Any) -> None:
+    """Raise ConfigError for a data set without boxes."""
+    for name in ("boxes", "box_labels"):
+        if name not in dataset.spec:
+            raise ConfigError(
+                f"detection needs {name!r} of every image, which {dataset.title} does not have; "
+                f"it has {', '.join(dataset.spec)}"
+            )

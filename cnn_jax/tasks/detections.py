@@ -1,0 +1,73 @@
+"""Detections, of fixed shape, from what a detector's network gives for one image."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+from cnn_jax.layers import clip_boxes, decode_boxes, non_maximum_suppression
+
+Detections = dict[str, Array]
+"""`boxes` [most, 4] in pixels, their `scores` [most] from high to low, and `box_labels` [most].
+
+The label of what is no detection is -1, its score 0.
+"""
+
+
+def detections_of_anchors(
+    logits: Sequence[Float[Array, "_ classes"]],
+    deltas: Sequence[Float[Array, "_ 4"]],
+    anchors: Sequence[Float[Array, "_ 4"]],
+    size: Shaped[Array, "2"],
+    *,
+    score_threshold: float = 0.05,
+    iou_threshold: float = 0.5,
+    candidates: int = 1000,
+    most: int = 300,
+) -> Detections:
+    """The detections of a network with a sigmoid for each class, as torchvision's RetinaNet.
+
+    Args:
+        logits: of each level.
+        deltas: of each level, for `decode_boxes`.
+        anchors: of each level.
+        size: (height, width) of the image, to which boxes are cut off.
+        score_threshold: only higher scores are detections.
+        iou_threshold: of two boxes of a class that overlap more, one remains.
+        candidates: pairs of a box and a class that are taken from each level.
+        most: number of detections, the best ones.
+    """
+    boxes, scores, labels = [], [], []
+    for of_level, delta, anchor in zip(logits, deltas, anchors, strict=True):
+        classes = of_level.shape[-1]
+        flat = jax.nn.sigmoid(of_level).ravel()
+        best, place = lax.top_k(flat, min(candidates, flat.size))
+        here = place // classes
+        boxes.append(clip_boxes(decode_boxes(delta[here], anchor[here]), size))
+        scores.append(best)
+        labels.append(place % classes)
+    found = jnp.concatenate(boxes), jnp.concatenate(scores), jnp.concatenate(labels)
+    return best_detections(*found, found[1] > score_threshold, iou_threshold, most)
+
+
+def best_detections(
+    boxes: Float[Array, "boxes 4"],
+    scores: Float[Array, " boxes"],
+    labels: Int[Array, " boxes"],
+    mask: Bool[Array, " boxes"],
+    iou_threshold: float,
+    most: int,
+) -> Detections:
+    """The boxes with the highest scores that remain after non-maximum suppression in each class."""
+    chosen, kept = non_maximum_suppression(
+        boxes, scores, iou_threshold, classes=labels, mask=mask, most=most
+    )
+    missing = most - len(chosen)  # where there are fewer candidates
+    chosen, kept = jnp.pad(chosen, (0, missing)), jnp.pad(kept, (0, missing))
+    return {
+        "boxes": jnp.where(kept[:, None], boxes[chosen], 0),
+        "scores": jnp.where(kept, scores[chosen], 0),
+        "box_labels": jnp.where(kept, labels[chosen], -1).astype(jnp.int32),
+    }
