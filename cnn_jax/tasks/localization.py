@@ -6,9 +6,10 @@ from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Key, PyTree
 
 from cnn_jax.errors import ConfigError
+from cnn_jax.layers import box_giou, box_iou
 from cnn_jax.tasks.apply import (
     Spec,
     apply_model,
@@ -107,11 +108,10 @@ class Localization:
         sides = jnp.array([[width, height, width, height]], box.dtype)
         there = (batch["box_labels"][:, 0] >= 0).astype(box.dtype)
 
-        iou, giou = _overlaps(box, truth)
-        centre_box = jnp.array([self.centre_box], box.dtype) * sides
-        centre_iou, _ = _overlaps(jnp.broadcast_to(centre_box, box.shape), truth)
+        iou = box_iou(box, truth)
+        centre_iou = box_iou(jnp.array([self.centre_box], box.dtype) * sides, truth)
         if self.loss == "giou":
-            box_loss = 1 - giou
+            box_loss = 1 - box_giou(box, truth)
         else:
             scale = SMOOTH_BELOW * sides
             box_loss = SMOOTH_BELOW * huber_loss(box / scale, truth / scale)
@@ -146,20 +146,3 @@ class Localization:
             "centre_box_iou": mean(sums["centre_iou"], sums["boxes"]),
             "centre_box_error": 1 - mean(sums["centre_localized"], sums["boxes"]),
         }
-
-
-def _overlaps(
-    boxes: Float[Array, "batch 4"], truth: Float[Array, "batch 4"]
-) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
-    """IoU and generalized IoU of each box with the true one."""
-
-    def area(low: Array, high: Array) -> Array:
-        return jnp.prod(jnp.maximum(high - low, 0), axis=-1)
-
-    (a, b), (c, d) = jnp.split(boxes, 2, axis=-1), jnp.split(truth, 2, axis=-1)
-    common = area(jnp.maximum(a, c), jnp.minimum(b, d))
-    smallest = jnp.finfo(boxes.dtype).tiny  # for two boxes without area
-    union = jnp.maximum(area(a, b) + area(c, d) - common, smallest)
-    hull = jnp.maximum(area(jnp.minimum(a, c), jnp.maximum(b, d)), smallest)
-    iou = common / union
-    return iou, iou - (hull - union) / hull
