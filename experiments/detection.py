@@ -86,6 +86,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_range(self, 0, 1, above=True, least_area=self.least_area)
+        check_range(self, 0, above=True, anchor_sizes=self.anchor_sizes)
         if self.anchor_sizes and len(self.anchor_sizes) != LEVELS:
             raise ConfigError(
                 f"--anchor-sizes needs one size for each of the {LEVELS} levels, got "
