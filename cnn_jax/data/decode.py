@@ -127,6 +127,18 @@ def opened_image(encoded: bytes) -> Iterator[tuple[PillowImage.Image, Crop, bool
         raise ValueError(str(error) or type(error).__name__) from error
 
 
+def size_of(encoded: bytes) -> tuple[int, int]:
+    """Height and width of an image as `decode_image` gives it, from its header.
+
+    Raises:
+        ValueError: as `decode_image`, of what the header tells.
+    """
+    with opened_image(encoded) as (opened, turn, _):
+        width, height = opened.size
+        lies = turn(PillowImage.new("1", (1, 2))).size == (2, 1)
+    return (width, height) if lies else (height, width)
+
+
 def _turned(orientation: int, image: PillowImage.Image) -> PillowImage.Image:
     if orientation not in _ORIENTATIONS:
         return image

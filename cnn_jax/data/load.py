@@ -16,6 +16,7 @@ from cnn_jax.data.errors import DataError
 from cnn_jax.data.folders import is_folder_name, open_folder
 from cnn_jax.data.mask_folders import has_masks, open_mask_folder
 from cnn_jax.data.names import TITLES
+from cnn_jax.data.object_folders import open_object_folder
 from cnn_jax.data.prepare import AugmentOf, prepare
 from cnn_jax.data.scenes import open_shapes
 from cnn_jax.data.tfds_reader import (
@@ -30,8 +31,10 @@ from cnn_jax.errors import check_range
 
 MOST_WORKERS = 1024
 """The largest number of processes that decode."""
-EMBEDDED = {"digits": open_digits, "shapes": open_shapes}
-"""Data sets that need no files, and their readers."""
+MOST_BOXES = 65_535
+"""The largest number that boxes are padded to."""
+EMBEDDED = ("digits", "shapes")
+"""Data sets that need no files."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +55,22 @@ class DataConfig:
     storage: Literal["auto", "device", "stream"] = "auto"
     """Decode once onto the device, or stream; "auto": stream from 1 GiB."""
     image_size: int = 0
-    """Resize the shorter side to this and keep the centre square; 0 leaves images as they are."""
+    """Resize the shorter side to this and keep the centre square, or with boxes the longer side and
+    keep all; 0 leaves images as they are."""
+    most_boxes: int = 0
+    """Number that boxes are padded to; 0: as many as the image with the most has."""
     resize: int = 0
     """Resize the shorter side to this, more than image_size, before the square is cut out."""
     skip_unreadable: bool = False
-    """Leave out images of a folder that cannot be read, and name them: all at the start, or those
-    of a stream when they are met. The run stays the same."""
+    """Leave out images of a folder that cannot be read, and boxes that cannot be used, and name
+    them: all at the start, or images of a stream when they are met. The run stays the same."""
     workers: int = 0
     """Processes that decode a stream, in training and in evaluation; 0: the training process."""
 
     def __post_init__(self) -> None:
         check_range(self, 0, LONGEST_SIDE, image_size=self.image_size, resize=self.resize)
         check_range(self, 0, MOST_WORKERS, workers=self.workers)
+        check_range(self, 0, MOST_BOXES, most_boxes=self.most_boxes)
 
 
 def load_dataset(
@@ -78,7 +85,8 @@ def load_dataset(
 
     "auto" loads `default`, the lecture's data set, if it is prepared or can be downloaded, and
     scikit-learn's digits otherwise. With the target "mask", the class of every pixel is to be
-    predicted; "auto" then falls back on the scenes of shapes.
+    predicted; with "box", "boxes" and "instances" objects, see `objects.ObjectTarget`. "auto" then
+    falls back on the scenes of shapes.
 
     `augment` may be a function of the images' height, width and channels. Augmentations that make
     no sense for the images are left out, with a note. If the images are streamed, a random resized
@@ -96,7 +104,17 @@ def load_dataset(
             f" --data.image-size {config.image_size} is cut: set an image size of at most"
             f" {config.resize}"
         )
+    if config.resize and target not in ("label", "mask"):
+        raise DataError(
+            f"--data.resize {config.resize} is for squares that are cut out of images, and boxes"
+            " need all of them: leave it out, and set --data.image-size for the longer side"
+        )
     stored, stand_in = _open(config, default, target)
+    if target not in ("label", "mask") and "boxes" not in stored.spec:
+        raise DataError(
+            f"the examples of {stored.title} have no boxes, only {', '.join(stored.spec)}: name a"
+            " data set that has them, such as --data.name shapes"
+        )
     dataset = prepare(
         stored,
         train=config.train,
@@ -125,8 +143,8 @@ def _open(config: DataConfig, default: str, target: Target) -> tuple[Stored, boo
         except DataError as error:
             why = f"not available ({error})"
     wanted = TITLES.get(default, default)
-    if target == "mask":
-        embedded = open_shapes(config.image_size)
+    if target != "label":
+        embedded = open_shapes(config.image_size, target)
         instead, way_out = embedded.title, ""
     else:
         embedded = open_digits(config.image_size)
@@ -140,8 +158,10 @@ def _open(config: DataConfig, default: str, target: Target) -> tuple[Stored, boo
 
 
 def _open_named(name: str, config: DataConfig, target: Target) -> Stored:
-    if name in EMBEDDED:
-        return EMBEDDED[name](config.image_size)
+    if name == "shapes":
+        return open_shapes(config.image_size, target)
+    if name == "digits":
+        return open_digits(config.image_size)
     if name.endswith(SUFFIX):
         if config.image_size:
             raise DataError(
@@ -149,6 +169,14 @@ def _open_named(name: str, config: DataConfig, target: Target) -> Stored:
                 " before they are saved"
             )
         return open_array_file(name)
+    if is_folder_name(name) and target != "label" and target != "mask":
+        return open_object_folder(
+            name,
+            target,
+            config.image_size,
+            config.most_boxes,
+            skip_unreadable=config.skip_unreadable,
+        )
     if is_folder_name(name):
         open_one = open_mask_folder if has_masks(Path(name).expanduser()) else open_folder
         return open_one(
@@ -160,7 +188,15 @@ def _open_named(name: str, config: DataConfig, target: Target) -> Stored:
         if name not in OFFICIAL:
             raise DataError(_unknown(name, directory))
         path = write_tfds(name, directory)
-    return open_tfds(name, path, config.image_size, config.resize, target=target)
+    return open_tfds(
+        name,
+        path,
+        config.image_size,
+        config.resize,
+        target=target,
+        most_boxes=config.most_boxes,
+        skip_unreadable=config.skip_unreadable,
+    )
 
 
 def _unknown(name: str, directory: Path) -> str:

@@ -75,8 +75,10 @@ def layout_of(root: Path) -> Callable[[Path], Pairs] | None:
     return None
 
 
-def find_named(root: Path) -> Pairs:
+def find_named(root: Path, beside: str = "masks") -> Pairs:
     """Pairs of equal names: `images/NAME.jpg` and `masks/NAME.png`, at any depth below.
+
+    `beside` is the name of the folders of masks.
 
     The splits are folders above `images` and `masks`, or below both; otherwise all pairs are in the
     split "train". The names of the classes, and their colours, are those of the file `classes.txt`
@@ -85,14 +87,19 @@ def find_named(root: Path) -> Pairs:
     Raises:
         DataError: an image without a mask, a mask without an image, two of one name; no pairs.
     """
-    folders = {split: (root / split / "images", root / split / "masks") for split in SPLIT_NAMES}
+    return _pairs(split_folders(root, beside), _coding(root))
+
+
+def split_folders(root: Path, beside: str) -> dict[str, tuple[Path, Path]]:
+    """The folder of the images of each split, and the one beside it."""
+    folders = {split: (root / split / "images", root / split / beside) for split in SPLIT_NAMES}
     folders = {split: both for split, both in folders.items() if any(one.is_dir() for one in both)}
     if not folders:
-        images, masks = root / "images", root / "masks"
+        images, others = root / "images", root / beside
         below = [split for split in SPLIT_NAMES if (images / split).is_dir()]
-        folders = {split: (images / split, masks / split) for split in below}
-        folders = folders or {"train": (images, masks)}
-    return _pairs(folders, _coding(root))
+        folders = {split: (images / split, others / split) for split in below}
+        folders = folders or {"train": (images, others)}
+    return folders
 
 
 def find_voc(root: Path) -> Pairs:
@@ -109,7 +116,7 @@ def find_voc(root: Path) -> Pairs:
     """
     lists = root / "ImageSets" / "Segmentation"
     files = {name: lists / f"{name}.txt" for name in SPLIT_NAMES}
-    names = {name: _listed(path) for name, path in files.items() if path.is_file()}
+    names = {name: listed(path) for name, path in files.items() if path.is_file()}
     if not names:
         raise DataError(f"{lists} has no train.txt and no val.txt, which list the names of images")
     folders = {split: (root / "JPEGImages", root / "SegmentationClass") for split in names}
@@ -141,8 +148,12 @@ def _coding(root: Path, default: Coding | None = None) -> Coding:
     return read_coding(path) if path.exists() else default or Coding()
 
 
-def _listed(path: Path) -> list[str]:
-    """The names in a list, one a line."""
+def listed(path: Path) -> list[str]:
+    """The names in a list, one a line.
+
+    Raises:
+        DataError: it cannot be read, or has a name twice.
+    """
     try:
         names = [line.strip() for line in read_file(path).decode("utf-8").splitlines()]
     except (OSError, ValueError) as error:
@@ -174,7 +185,7 @@ def _pairs(
     others: list[Path] = []
     for split, both in folders.items():
         images, masks = (
-            _by_name(folder, ending, others) for folder, ending in zip(both, endings, strict=True)
+            by_name(folder, ending, others) for folder, ending in zip(both, endings, strict=True)
         )
         chosen = names[split] if names else sorted(images.keys() | masks.keys())
         try:
@@ -187,8 +198,11 @@ def _pairs(
     return Pairs(splits, coding, unusable, notes)
 
 
-def _by_name(folder: Path, ending: str, others: list[Path]) -> dict[str, list[Path]]:
-    """The images below a folder by what their names are before the ending. Adds to `others`."""
+def by_name(folder: Path, ending: str, others: list[Path]) -> dict[str, list[Path]]:
+    """The images below a folder by what their names are before the ending.
+
+    Other files are added to `others`.
+    """
     if not folder.is_dir():
         return {}
     images, rest = images_below(folder)

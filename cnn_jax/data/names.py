@@ -12,6 +12,9 @@ TITLES = {
     "shapes": "scenes of shapes",
     "camvid": "CamVid",
     "isbi2012_em": "ISBI 2012 EM",
+    "bccd": "BCCD",
+    "nuclei": "nuclei (DSB 2018)",
+    "tiny_imagenet_boxes": "Tiny ImageNet, 10 classes",
 }
 
 CLASS_NAMES = {
@@ -42,8 +45,10 @@ CLASS_NAMES = {
         "bicyclist",
     ),
     "isbi2012_em": ("membrane", "cell"),
+    "nuclei": ("nucleus",),
 }
-"""For copies whose classes have numbers only, and for masks, whose classes TFDS does not name."""
+"""For copies whose classes have numbers only, and for masks and instances, whose classes TFDS does
+not name."""
 
 UNLABELLED = {"camvid": 11}
 """The value of the pixels of masks that belong to no class."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import numpy as np
@@ -11,6 +12,7 @@ from cnn_jax.data.dataset import Stored
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.examples import HostExample, Spec
 from cnn_jax.data.names import TITLES
+from cnn_jax.data.objects import ObjectTarget
 from cnn_jax.data.padding import pad_boxes
 
 CLASS_NAMES = ("background", "circle", "square", "triangle")
@@ -24,11 +26,14 @@ NOISE = 24
 """The background and the colours vary by up to this many levels of 255, pixel by pixel."""
 
 
-def open_shapes(image_size: int = 0) -> Stored:
+def open_shapes(
+    image_size: int = 0, target: Literal["label", "mask"] | ObjectTarget = "mask"
+) -> Stored:
     """Scenes of circles, squares and triangles, as train, validation and test.
 
     Args:
         image_size: height and width in pixels, at least 16; 0 means 64.
+        target: for objects there is no class "background", and for "box" one shape in each scene.
 
     Raises:
         DataError: a smaller image size.
@@ -39,10 +44,11 @@ def open_shapes(image_size: int = 0) -> Stored:
             f"--data.image-size {size} is too small for scenes of shapes: use {LEAST_SIZE} or more"
         )
     splits = {
-        name: SceneExamples(number, count, size)
+        name: SceneExamples(number, count, size, target)
         for number, (name, count) in enumerate(SIZES.items())
     }
-    return Stored("shapes", f"{TITLES['shapes']} {size}x{size}", splits, CLASS_NAMES)
+    names = CLASS_NAMES if target in ("label", "mask") else CLASS_NAMES[1:]
+    return Stored("shapes", f"{TITLES['shapes']} {size}x{size}", splits, names)
 
 
 @dataclass(frozen=True)
@@ -52,43 +58,51 @@ class SceneExamples:
     split: int
     count: int
     size: int
+    target: str
 
     @property
     def spec(self) -> Spec:
-        pixels = (self.size, self.size)
         return {
-            "image": jax.ShapeDtypeStruct((*pixels, 3), np.uint8),
-            "mask": jax.ShapeDtypeStruct(pixels, np.uint8),
-            "instances": jax.ShapeDtypeStruct(pixels, np.uint8),
-            "boxes": jax.ShapeDtypeStruct((MOST, 4), np.float32),
-            "box_labels": jax.ShapeDtypeStruct((MOST,), np.int32),
+            name: jax.ShapeDtypeStruct(np.shape(value), value.dtype)
+            for name, value in self[0].items()
         }
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> HostExample:
-        return scene((self.split, range(self.count)[index]), self.size)
+        most = 1 if self.target == "box" else MOST
+        example = scene((self.split, range(self.count)[index]), self.size, most)
+        if self.target in ("label", "mask"):
+            return example
+        del example["mask"]
+        if self.target != "instances":
+            del example["instances"]
+        labels = np.asarray(example["box_labels"])
+        labels = np.where(labels > 0, labels - 1, labels)  # without the background
+        if self.target == "box":
+            example["label"] = labels[0]
+        return example | {"box_labels": labels, "size": np.full(2, self.size, np.int32)}
 
     def __getitems__(self, indices: Sequence[int]) -> list[HostExample]:
         return [self[index] for index in indices]
 
 
-def scene(seed: Sequence[int], size: int) -> HostExample:
-    """One scene, a pure function of the seed: 1 to `MOST` shapes on a noisy background.
+def scene(seed: Sequence[int], size: int, most: int = MOST) -> HostExample:
+    """One scene, a pure function of the seed: 1 to `most` shapes on a noisy background.
 
     A shape covers those before it. A shape that would leave less than half of another one visible
     is not drawn. Mask, boxes and instances are those of the visible pixels; boxes are tight.
 
     Returns:
-        image uint8 [size, size, 3], mask and instances uint8 [size, size], boxes float32 [MOST, 4]
-        and box_labels int32 [MOST]. The pixels of box k - 1 have the value k in `instances`.
+        image uint8 [size, size, 3], mask and instances uint8 [size, size], boxes float32 [most, 4]
+        and box_labels int32 [most]. The pixels of box k - 1 have the value k in `instances`.
     """
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
     background = np.full(3, generator.integers(40, 200))
     colours, labels, areas = [background], [0], [0]
     instances = np.zeros((size, size), np.uint8)
-    for _ in range(generator.integers(1, MOST, endpoint=True)):
+    for _ in range(generator.integers(1, most, endpoint=True)):
         label = int(generator.integers(1, len(CLASS_NAMES)))
         colour = np.array(COLOURS[generator.integers(len(COLOURS))])
         radius = generator.uniform(max(3, size / 10), size / 4)
@@ -103,7 +117,7 @@ def scene(seed: Sequence[int], size: int) -> HostExample:
     noise = generator.integers(-NOISE, NOISE, (size, size, 3), np.int16, endpoint=True)
     image = np.clip(np.array(colours)[instances] + noise, 0, 255).astype(np.uint8)
     boxes = np.stack([_box(instances == k) for k in range(1, len(labels))])
-    boxes, box_labels = pad_boxes(boxes, np.array(labels[1:]), MOST)
+    boxes, box_labels = pad_boxes(boxes, np.array(labels[1:]), most)
     return {
         "image": image,
         "mask": np.array(labels, np.uint8)[instances],

@@ -12,11 +12,14 @@ from cnn_jax.data.dataset import Stored
 from cnn_jax.data.decode import MODES, MOST_PIXELS, centre_square
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.names import CLASS_NAMES, MOST_CLASSES, TITLES, UNLABELLED
+from cnn_jax.data.objects import ObjectTarget
+from cnn_jax.data.stored_objects import store_objects
 from cnn_jax.data.tfds_examples import TfdsLabels, TfdsMasks, TfdsRecords, broken
+from cnn_jax.data.tfds_objects import find_tfds_objects
 from cnn_jax.extras import extra
 
-Target = Literal["label", "mask"]
-"""What is to be predicted: the class of an image, or of every pixel."""
+Target = Literal["label", "mask"] | ObjectTarget
+"""What is to be predicted: the class of an image, of every pixel, or what `objects` describes."""
 
 CIFAR10_45K_5K = {"train": 45_000, "test": 5_000}
 """Copies of CIFAR-10 with these splits: He et al. 2015, section 4.2, validates on 5k of train."""
@@ -55,7 +58,14 @@ def find_prepared(name: str, directory: Path) -> Path | None:
 
 
 def open_tfds(
-    name: str, path: Path, image_size: int = 0, resize: int = 0, *, target: Target = "label"
+    name: str,
+    path: Path,
+    image_size: int = 0,
+    resize: int = 0,
+    *,
+    target: Target = "label",
+    most_boxes: int = 0,
+    skip_unreadable: bool = False,
 ) -> Stored:
     """Opens a prepared directory. Image and label are found by the features' types.
 
@@ -66,6 +76,8 @@ def open_tfds(
     With `image_size`, images of any size become squares: the shorter side is resized to
     `image_size` (or to `resize`) and the centre is kept. Masks are resized to the nearest pixels.
 
+    Boxes and instances: see `find_tfds_objects` and `store_objects`.
+
     Raises:
         DataError: the directory is broken, or names features that are not TFDS's own; the data set
             has no images of bytes, or no class label or mask.
@@ -74,7 +86,19 @@ def open_tfds(
     try:
         _check_files(path)
         _check_features(path)
-        return _open(tfds, name.partition(":")[0], path, image_size, resize, target)
+        base = name.partition(":")[0]
+        if target == "label" or target == "mask":
+            return _open(tfds, base, path, image_size, resize, target)
+        found = find_tfds_objects(tfds, base, path, target)
+        return store_objects(
+            base,
+            TITLES.get(base, base),
+            found,
+            target,
+            image_size=image_size,
+            most_boxes=most_boxes,
+            skip_unreadable=skip_unreadable,
+        )
     except DataError:
         raise
     except Exception as error:  # TFDS, protobuf and array_record raise many kinds of exceptions

@@ -63,6 +63,8 @@ from cnn_jax.layers.pooling import (
     max_pool,
     max_pool_with_indices,
 )
+from cnn_jax.layers.recurrent import GRU, LSTM, RNN
+from cnn_jax.layers.recurrent_cells import LSTMState, gru_cell, lstm_cell, recur, rnn_cell
 from cnn_jax.layers.resizing import resize_bilinear, resize_nearest, subsample
 from cnn_jax.layers.roi import (
     pyramid_levels,
@@ -75,12 +77,16 @@ from cnn_jax.layers.unpooling import bed_of_nails, max_unpool
 from cnn_jax.layers.whitening import whitening_kernel
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "Activation",
     "BatchNorm",
     "Conv",
     "ConvTranspose",
     "Dropout",
     "GroupNorm",
+    "LSTMState",
     "LayerNorm",
     "Linear",
     "SpatialDropout",
@@ -108,10 +114,12 @@ __all__ = [
     "gram_matrix",
     "grid_anchors",
     "group_norm",
+    "gru_cell",
     "layer_norm",
     "leaky_relu",
     "list_activations",
     "local_response_normalization",
+    "lstm_cell",
     "match_anchors",
     "match_every_truth",
     "max_pool",
@@ -123,9 +131,11 @@ __all__ = [
     "pairwise_iou",
     "pyramid_levels",
     "pyramid_roi_align",
+    "recur",
     "relu",
     "resize_bilinear",
     "resize_nearest",
+    "rnn_cell",
     "roi_align",
     "roi_pool",
     "sample_balanced",

@@ -10,6 +10,7 @@ from cnn_jax.models.fcn import FCN
 from cnn_jax.models.googlenet import GoogLeNet
 from cnn_jax.models.inception import InceptionV3
 from cnn_jax.models.lenet import LeNet
+from cnn_jax.models.localization import Localizer
 from cnn_jax.models.mlp import MLP
 from cnn_jax.models.rcnn import RCNN
 from cnn_jax.models.registry import (
@@ -42,6 +43,7 @@ __all__ = [
     "GoogLeNet",
     "InceptionV3",
     "LeNet",
+    "Localizer",
     "ResNet",
     "RetinaNet",
     "SegNet",

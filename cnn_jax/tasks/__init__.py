@@ -2,11 +2,13 @@
 
 from cnn_jax.tasks.classification import Classification
 from cnn_jax.tasks.detection import Detection
+from cnn_jax.tasks.detection_metrics import Detections, Truths, coco_scores, voc_scores
 from cnn_jax.tasks.labels import (
     balanced_class_weights,
     label_weights,
     median_frequency_weights,
 )
+from cnn_jax.tasks.localization import Localization
 from cnn_jax.tasks.losses import (
     absolute_error,
     binary_cross_entropy,
@@ -31,6 +33,7 @@ from cnn_jax.tasks.metrics import (
     top_k_accuracy,
 )
 from cnn_jax.tasks.output_layers import decision, identity, sigmoid, softmax
+from cnn_jax.tasks.overlaps import box_overlaps, mask_overlaps
 from cnn_jax.tasks.pasting import paste_masks
 from cnn_jax.tasks.reconstruction import Reconstruction
 from cnn_jax.tasks.region_detection import RegionDetection
@@ -47,19 +50,24 @@ from cnn_jax.tasks.segmentation_metrics import (
 __all__ = [
     "Classification",
     "Detection",
+    "Detections",
+    "Localization",
     "Reconstruction",
     "RegionDetection",
     "Regression",
     "Segmentation",
+    "Truths",
     "absolute_error",
     "accuracy",
     "balanced_class_weights",
     "binary_cross_entropy",
     "border_weights",
+    "box_overlaps",
     "calibration_error",
     "calibration_sums",
     "class_overlaps",
     "class_scores",
+    "coco_scores",
     "confusion_counts",
     "decision",
     "dice_loss",
@@ -69,6 +77,7 @@ __all__ = [
     "image_scores",
     "label_weights",
     "logistic_loss",
+    "mask_overlaps",
     "median_frequency_weights",
     "multiclass_hinge_loss",
     "one_hot_squared_error",
@@ -84,4 +93,5 @@ __all__ = [
     "softmax_focal_loss",
     "squared_error",
     "top_k_accuracy",
+    "voc_scores",
 ]

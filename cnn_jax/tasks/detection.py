@@ -1,11 +1,13 @@
 """Detection in one stage: boxes and classes of all objects, from anchors."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
 from cnn_jax.errors import ConfigError
@@ -19,12 +21,17 @@ from cnn_jax.tasks.apply import (
     init_model,
     predict_model,
 )
-from cnn_jax.tasks.detections import Detections, detections_of_anchors
+from cnn_jax.tasks.detection_metrics import Detections, Truths, coco_scores
+from cnn_jax.tasks.detections import PaddedDetections, detections_of_anchors
 from cnn_jax.tasks.losses import sigmoid_focal_loss
 from cnn_jax.tasks.metrics import mean, weighted_sums
 
 BoxLoss = Literal["l1", "giou"]
-METRICS = ("loss", "classification_loss", "box_loss")
+OBJECTS = ("boxes", "box_labels", "crowd_labels")
+"""The entries of an example that say what is there."""
+LOSSES = ("loss", "classification_loss", "box_loss")
+SCORES = ("AP", "AP50", "AP75", "AR100")
+"""Those of `coco_scores` that are metrics."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +43,15 @@ class Detection:
     width of each image on its canvas, where they differ from the canvas's. Boxes without area are
     left out.
 
-    The loss of an image is that of `focal_losses`, and the loss of a batch their mean.
+    The loss of an image is that of `focal_losses`, and the loss of a batch their mean. The metrics
+    are these losses, COCO's average precision and recall, and the AP of each class.
 
     Attributes:
         model: linen module that gives `DetectorOutputs`, such as `models.RetinaNet`.
         box_loss: "l1" compares what `encode_boxes` gives; "giou" is for torchvision's version 2.
         score_threshold, iou_threshold, candidates, most: of the detections, see
             `detections_of_anchors`.
+        class_names: classes with a metric `AP/<class>`, in the order of the labels.
 
     Raises:
         ConfigError: an unknown loss.
@@ -54,13 +63,18 @@ class Detection:
     iou_threshold: float = 0.5
     candidates: int = 1000
     most: int = 300
+    class_names: tuple[str, ...] = ()
 
-    best_metric: ClassVar[str] = "loss"
-    higher_is_better: ClassVar[bool] = False
-    metrics: ClassVar[tuple[str, ...]] = METRICS
+    best_metric: ClassVar[str] = "AP"
+    higher_is_better: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_loss(self.box_loss, ("l1", "giou"))
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics."""
+        return (*LOSSES, *SCORES, *(f"AP/{name}" for name in self.class_names))
 
     def check(self, dataset: Any) -> None:
         """Raise ConfigError if the data set has no boxes, or more classes than the model."""
@@ -96,10 +110,10 @@ class Detection:
     def predict(
         self, params: PyTree, model_state: PyTree, batch: dict[str, Array]
     ) -> dict[str, Array]:
-        """The `Detections` of every image."""
+        """The `PaddedDetections` of every image."""
         outputs = predict_model(self.model, params, model_state, batch["image"])
 
-        def of_image(logits: Any, deltas: Any, size: Array) -> Detections:
+        def of_image(logits: Any, deltas: Any, size: Array) -> PaddedDetections:
             return detections_of_anchors(
                 logits,
                 deltas,
@@ -115,7 +129,47 @@ class Detection:
 
     def summarize(self, sums: dict[str, Any]) -> dict[str, float]:
         """Mean losses from added-up sums."""
-        return {name: mean(sums[name], sums["weight"]) for name in METRICS}
+        return {name: mean(sums[name], sums["weight"]) for name in LOSSES}
+
+    def rows(
+        self, params: PyTree, model_state: PyTree, batch: dict[str, Array]
+    ) -> dict[str, dict[str, Array]]:
+        """The detections and the objects of every image, for `measure`."""
+        truths = {name: batch[name] for name in OBJECTS if name in batch}
+        return {"found": self.predict(params, model_state, batch), "truths": truths}
+
+    def measure(self, rows: dict[str, dict[str, np.ndarray]]) -> dict[str, float]:
+        """Average precision and recall of a whole split."""
+        scores = coco_scores(scored_images(**rows), class_names=self.class_names)
+        return {name: scores[name] for name in self.metrics if name in scores}
+
+
+def scored_images(
+    found: Mapping[str, np.ndarray], truths: Mapping[str, np.ndarray]
+) -> Iterator[tuple[Detections, Truths]]:
+    """What is found and what is there in each image, without padding, on the host.
+
+    Args:
+        found: `PaddedDetections` of many images.
+        truths: their `boxes`, `box_labels` and, where there are any, `crowd_labels`.
+    """
+    labels = truths["box_labels"]
+    crowds = truths.get("crowd_labels", np.full_like(labels, -1))
+    for image, label in enumerate(labels):
+        real, crowd = found["box_labels"][image] >= 0, crowds[image] >= 0
+        there = (label >= 0) | crowd
+        yield (
+            Detections(
+                found["boxes"][image][real],
+                found["box_labels"][image][real],
+                found["scores"][image][real],
+            ),
+            Truths(
+                truths["boxes"][image][there],
+                np.maximum(label, crowds[image])[there],
+                crowd[there],
+            ),
+        )
 
 
 def focal_losses(

@@ -1,4 +1,4 @@
-"""Detections, of fixed shape, from what a detector's network gives for one image."""
+"""Detections of fixed shape, from what a detector's network gives for one image."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from cnn_jax.layers import clip_boxes, decode_boxes, non_maximum_suppression
 
-Detections = dict[str, Array]
+PaddedDetections = dict[str, Array]
 """`boxes` [most, 4] in pixels, their `scores` [most] from high to low, and `box_labels` [most].
 
 The label of what is no detection is -1, its score 0.
@@ -31,7 +31,7 @@ def detections_of_anchors(
     iou_threshold: float = 0.5,
     candidates: int = 1000,
     most: int = 300,
-) -> Detections:
+) -> PaddedDetections:
     """The detections of a network with a sigmoid for each class, as torchvision's RetinaNet.
 
     Args:
@@ -64,7 +64,7 @@ def best_detections(
     mask: Bool[Array, " boxes"],
     iou_threshold: float,
     most: int,
-) -> Detections:
+) -> PaddedDetections:
     """The boxes with the highest scores that remain after non-maximum suppression in each class."""
     chosen, kept = non_maximum_suppression(
         boxes, scores, iou_threshold, classes=labels, mask=mask, most=most
@@ -88,7 +88,7 @@ def detections_of_regions(
     score_threshold: float = 0.05,
     iou_threshold: float = 0.5,
     most: int = 100,
-) -> Detections:
+) -> PaddedDetections:
     """The detections of a network with a softmax over classes, as torchvision's R-CNNs.
 
     Args:

@@ -149,7 +149,7 @@ class RegionDetection:
     def predict(
         self, params: PyTree, model_state: PyTree, batch: dict[str, Array]
     ) -> dict[str, Array]:
-        """The `Detections` of every image; with masks also `masks` [batch, most, 28, 28].
+        """The `PaddedDetections` of every image; with masks also `masks` [batch, most, 28, 28].
 
         A mask has the probabilities of the object's pixels within its box; `paste_masks` puts them
         into the image.

@@ -8,6 +8,7 @@ from cnn_jax.extras import extra
 
 with extra("figures", "cnn_jax.visual"):
     from cnn_jax.visual.bars import grouped_bars
+    from cnn_jax.visual.boxes import BoxedImage, box_grid
     from cnn_jax.visual.class_scores import class_scores
     from cnn_jax.visual.codes import code_scatter
     from cnn_jax.visual.compared import accuracy_gaps, compared_curves
@@ -43,6 +44,7 @@ with extra("figures", "cnn_jax.visual"):
     from cnn_jax.visual.translations import change_over_shift
 
 __all__ = [
+    "BoxedImage",
     "NothingToDraw",
     "Panel",
     "Picture",
@@ -52,6 +54,7 @@ __all__ = [
     "accuracy_gaps",
     "accuracy_over_batch_size",
     "accuracy_over_distance",
+    "box_grid",
     "change_over_shift",
     "class_colours",
     "class_scores",

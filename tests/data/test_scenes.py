@@ -84,3 +84,23 @@ def test_as_a_data_set():
 def test_scenes_have_a_least_size():
     with pytest.raises(DataError, match="image-size 12 is too small .* use 16 or more"):
         load_dataset(DataConfig(name="shapes", image_size=12), default="cifar10")
+
+
+@pytest.mark.parametrize("target", ["box", "boxes", "instances"])
+def test_as_a_data_set_of_objects(target):
+    """The same scenes without the class of the background."""
+    config = DataConfig(name="shapes", train="train[:8]", validation="none", test="none")
+    dataset = load_dataset(config, default="bccd", target=target)
+    assert dataset.class_names == CLASS_NAMES[1:]
+    extra = {"box": {"label"}, "boxes": set(), "instances": {"instances"}}[target]
+    assert set(dataset.spec) == {"image", "size", "boxes", "box_labels"} | extra
+    for index in range(8):
+        example, original = dataset.splits["train"][index], scene((0, index), 64)
+        assert example["size"].tolist() == [64, 64]
+        if target == "box":
+            assert example["boxes"].shape == (1, 4) and example["boxes"][0].any()
+            assert example["label"] == example["box_labels"][0] in (0, 1, 2)
+            continue
+        assert np.array_equal(example["boxes"], original["boxes"])
+        there = original["box_labels"] >= 0
+        assert np.array_equal(example["box_labels"], original["box_labels"] - there)

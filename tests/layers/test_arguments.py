@@ -112,6 +112,10 @@ OF_BOXES = {
     "non_maximum_suppression", "pairwise_giou", "pairwise_iou", "pyramid_levels",
     "sample_balanced", "soft_non_maximum_suppression",
 }  # fmt: skip
+OF_SEQUENCES = {
+    "GRU", "LSTM", "LSTMState", "RNN", "gru_cell", "lstm_cell", "recur", "rnn_cell",
+}  # fmt: skip
+"""See test_recurrent."""
 NOT_OF_ARRAYS = {"Activation", "activation", "list_activations"}
 ELEMENTWISE = {"Dropout", "dropout", *layers.list_activations()}
 LAST_AXIS = {
@@ -137,7 +141,8 @@ def images(dtype):
 
 
 def test_no_operator_is_left_out():
-    assert sorted([*COMPUTED, *MOVED, *OF_BOXES, *NOT_OF_ARRAYS]) == sorted(layers.__all__)
+    named = [*COMPUTED, *MOVED, *OF_BOXES, *OF_SEQUENCES, *NOT_OF_ARRAYS]
+    assert sorted(named) == sorted(layers.__all__)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=["bfloat16", "float16"])

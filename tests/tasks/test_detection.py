@@ -197,3 +197,55 @@ def test_what_does_not_fit_is_named():
 
     with pytest.raises(ConfigError, match="needs 'boxes' of every image, .* it has image"):
         Detection(RetinaNet("resnet18", num_classes=3)).check(Pictures)
+
+
+def test_average_precision_without_padding_and_crowds():
+    """One of two cells is found, surer than a box that shows nothing; a crowd is not missed."""
+    cell, crowd, nothing = [0.0, 0, 10, 10], [20.0, 20, 40, 40], [50.0, 50, 60, 60]
+    rows = {
+        "found": {
+            "boxes": np.array([[cell, nothing, [0] * 4], [crowd, [0] * 4, [0] * 4]]),
+            "scores": np.array([[0.9, 0.8, 0], [0.7, 0, 0]]),
+            "box_labels": np.array([[1, 1, -1], [1, -1, -1]]),
+        },
+        "truths": {
+            "boxes": np.array([[cell, [0] * 4], [crowd, cell]]),
+            "box_labels": np.array([[1, -1], [-1, 1]]),
+            "crowd_labels": np.array([[-1, -1], [1, -1]]),
+        },
+    }
+    task = Detection(RetinaNet("resnet18", num_classes=2), class_names=("platelet", "cell"))
+    scores = task.measure(rows)
+    # A precision of 1 at the recalls up to 1/2.
+    for name in ("AP", "AP50", "AP75", "AP/cell"):
+        assert scores[name] == pytest.approx(51 / 101)
+    assert scores["AR100"] == pytest.approx(0.5)
+    assert np.isnan(scores["AP/platelet"])
+    assert set(scores) == {"AP", "AP50", "AP75", "AR100", "AP/platelet", "AP/cell"}
+
+
+def test_rows_are_the_detections_and_the_objects():
+    class Anchors(nn.Module):
+        """A surer box of the first class than of the second, whatever the image."""
+
+        num_classes = 2
+
+        @nn.compact
+        def __call__(self, x, *, train):
+            bias = self.param("bias", nn.initializers.zeros_init(), (1, 2))
+            logits = jnp.tile(jnp.array([[3.0, 1.0]]) + bias, (len(x), 1, 1))
+            deltas = jnp.zeros((len(x), 1, 4))
+            return {"logits": (logits,), "deltas": (deltas,), "anchors": (ANCHORS[:1],)}
+
+    task = Detection(Anchors(), most=3)
+    batch = {
+        "image": jnp.zeros((2, 8, 8, 3)),
+        "boxes": jnp.zeros((2, 1, 4)),
+        "box_labels": jnp.zeros((2, 1), int),
+        "size": jnp.array([[8, 8], [4, 8]]),
+    }
+    start = task.init(jax.random.key(0), {"image": ShapeDtypeStruct((8, 8, 3), "u1")})
+    rows = task.rows(*start, batch)
+    assert rows["found"]["box_labels"].tolist() == [[0, 1, -1]] * 2
+    assert rows["found"]["boxes"][1, 0].tolist() == [0, 0, 8, 4]
+    assert rows["truths"].keys() == {"boxes", "box_labels"}

@@ -268,10 +268,12 @@ def test_wrong_weights_are_named():
 
 NUMBERS = {"balanced_class_weights", "calibration_error", "class_scores", "rmse"}
 NUMBERS |= {"border_weights", "class_overlaps", "image_scores", "median_frequency_weights"}
-NUMBERS |= {"segmentation_scores"}
-TASKS = {"Classification", "Reconstruction", "Regression", "Segmentation"}
+NUMBERS |= {"segmentation_scores", "coco_scores", "voc_scores", "box_overlaps", "mask_overlaps"}
+TASKS = {"Classification", "Detection", "Localization", "Reconstruction", "Regression"}
+TASKS |= {"Segmentation"}
+PLAIN = {"Detections", "Truths"}
 ANY_SHAPE = {"identity", "sigmoid"}
-OF_OUTPUTS = sorted({*tasks.__all__} - NUMBERS - TASKS - ANY_SHAPE)
+OF_OUTPUTS = sorted({*tasks.__all__} - NUMBERS - TASKS - PLAIN - ANY_SHAPE)
 
 
 @pytest.mark.parametrize("name", OF_OUTPUTS)

@@ -14,6 +14,14 @@ from cnn_jax.training import Interrupted
 from cnn_jax.training.signals import INTERRUPTED, reacting, stop_signals
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_ignored():
+    """Under nohup SIGHUP is ignored, which a run leaves as it is."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_is_noted_and_raised_at_the_end(number: int) -> None:
     before = signal.getsignal(number)

@@ -9,6 +9,7 @@ from cnn_jax import visual
 
 _RANDOM = np.random.default_rng(0)
 _PHOTO = np.kron(_RANDOM.integers(0, 256, (12, 18, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+_BOXES = np.array([[20.0, 30.0, 90.0, 80.0]])
 _DIGITS = _RANDOM.random((8, 8, 8, 1)).astype(np.float32)
 _NAMES = ["airplane", "cat", "a class of many words", "n02084071 dog", "x"]
 _TITLE = "CIFAR-10, test: what is drawn, with a title that is longer than the figure is wide"
@@ -156,6 +157,10 @@ FIGURES: dict[str, Callable[[], Figure]] = {
             "head alone": [0.433, 0.55, 0.60],
         },
         xlabel="training images",
+        title=_TITLE,
+    ),
+    "box_grid": lambda: visual.box_grid(
+        [visual.BoxedImage(_PHOTO, _BOXES, _BOXES + 5, "n02084071 dog, IoU 0.82")] * 3,
         title=_TITLE,
     ),
     "learning_rate_curves": lambda: visual.learning_rate_curves(

@@ -20,19 +20,28 @@ Example = dict[str, Array]
 - "boxes": float [n, 4], each (x0, y0, x1, y1) in pixels, zeros for padding. A box that has left the
   image is (0, 0, 0, 0), and stays so;
 - "box_labels": integers [n], the class of every box, -1 for padding and for boxes that have left;
+- "crowd_labels": integers [n], the class of a box that need not be found, whose label is then -1:
+  a region of several objects (COCO) or a difficult object (VOC); -1 for all others;
 - "instances": integers [height, width], k + 1 for the pixels of the object in row k of the boxes,
   0 for the background and outside of the original image;
 - "pixel_weight": float [height, width], the weight of every pixel in a loss, 0 outside of the
-  original image.
+  original image;
+- "size": integers [2], height and width of an image at the upper left of a canvas, and after a
+  move those of the part that it reaches into.
 
 Spatial augmentations move all of them. Entries without a place in the image, such as a label, are
 passed on unchanged.
 """
 
-PLACED = frozenset({"image", "mask", "boxes", "box_labels", "instances", "pixel_weight"})
+PLACED = frozenset(
+    {
+        *("image", "mask", "instances", "pixel_weight", "size"),
+        *("boxes", "box_labels", "crowd_labels"),
+    }
+)
 """The entries that have a place in the image."""
 
-UNPLACED = frozenset({"label", "size", "tokens"})
+UNPLACED = frozenset({"label", "tokens"})
 """The entries that have no place in the image."""
 
 Augment = Callable[[PRNGKeyArray, Example], Example]

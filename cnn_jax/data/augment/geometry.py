@@ -28,6 +28,8 @@ from cnn_jax.data.augment.interpolation import (
 NewPlane = Num[Array, "new_height new_width"]
 Boxes = Float[Array, "n 4"]
 Scalar = Float[Array, ""] | float
+ROUNDING = 1e-3
+"""Errors of places, in pixels, that do not make an image larger."""
 Points = tuple[Array, Array]
 """The x and y coordinates of points, in arrays of equal shapes."""
 
@@ -71,13 +73,18 @@ def crop(example: Example, top: Whole, left: Whole, size: tuple[int, int]) -> Ex
 
 
 def flip(example: Example) -> Example:
-    """Exchanges left and right."""
+    """Exchanges left and right, of an image on a canvas within its own `size`."""
     height, width, _ = example["image"].shape
+    own: Whole = width
+    columns: Array | slice = slice(None, None, -1)
+    if "size" in example:
+        own, places = example["size"][1], jnp.arange(width)
+        columns = jnp.where(places < own, own - 1 - places, places)
     return _move(
         example,
-        lambda image: image[:, ::-1],
-        lambda plane, _: plane[:, ::-1],
-        _hulls(lambda x, y: (width - x, y), height, width),
+        lambda image: image[:, columns],
+        lambda plane, _: plane[:, columns],
+        _hulls(lambda x, y: (own - x, y), height, width),
     )
 
 
@@ -243,8 +250,15 @@ def _move(
         hulls = boxes(example["boxes"])
         kept = _have_area(example["boxes"]) & _have_area(hulls)
         moved["boxes"] = jnp.where(kept[:, None], hulls, 0).astype(hulls.dtype)
-        if "box_labels" in example:
-            moved["box_labels"] = jnp.where(kept, example["box_labels"], -1)
+        for name in ("box_labels", "crowd_labels"):
+            if name in example:
+                moved[name] = jnp.where(kept, example[name], -1)
+    if "size" in example:
+        # The smallest part of the canvas, from its upper left, that holds the moved image.
+        height, width = example["size"].astype(example["image"].dtype)
+        _, _, right, bottom = boxes(jnp.stack([0 * width, 0 * height, width, height])[None])[0]
+        size = jnp.ceil(jnp.stack([bottom, right]) - ROUNDING)
+        moved["size"] = jnp.maximum(size, 1).astype(example["size"].dtype)
     return moved
 
 

@@ -27,7 +27,7 @@ def serve(lines: Iterable[str], answers: TextIO) -> None:
         _answer(answers, {})
         for line in lines:
             request = json.loads(line)
-            measure = {"run": _timed, "peak": _peak}[request["measure"]]
+            measure = {"run": _timed, "peak": _peak, "trace": _traced}[request["measure"]]
             _answer(answers, measure(run, request["steps"], before))
     except Missing as error:
         _answer(answers, {"missing": str(error)})
@@ -51,6 +51,13 @@ def _peak(run: RunSteps, steps: int, before: int) -> dict[str, Any]:
     peak_memory.reset()
     run(steps)
     return {"bytes": peak_memory.peak(before)}
+
+
+def _traced(run: RunSteps, steps: int, before: int) -> dict[str, Any]:
+    # PyTorch's processes must not import JAX.
+    from experiments.tools.bench.trace import traced
+
+    return traced(run, steps)
 
 
 def cpu_seconds() -> float:

@@ -2,6 +2,7 @@
 
     python -m experiments.bench train_step                  ResNet-20: ours, PyTorch, plain Flax
     python -m experiments.bench train_step --models mlp autoencoder --output out.json
+    python -m experiments.bench gpu --minutes 12            what is worth knowing of a GPU, in turn
     python -m experiments.bench SUITE --help                what a suite measures, its options
 
 Each side runs in its own process, with the same processors, and only one works at a time. Each
@@ -24,6 +25,7 @@ from rich.console import Console
 from experiments.tools.bench import (
     convolution,
     devices,
+    gpu,
     inference,
     input,
     loop,
@@ -51,6 +53,7 @@ SUITES: dict[str, ModuleType] = {
     "convolution": convolution,
     "max_pool": max_pool,
 }
+COMMANDS = SUITES | {"gpu": gpu}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -66,6 +69,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     console = standard_console()
     with user_errors(console):
         options = _parsed(argv)
+    if isinstance(options, gpu.Options):
+        with user_errors(console):
+            gpu.run(options, console)
+        return
     name = next(name for name, suite in SUITES.items() if type(options) is suite.Options)
     _say_if_busy(console)
     measure: Callable[[Any, Console], list[Comparison]] = SUITES[name].measure
@@ -92,7 +99,7 @@ def _say_if_busy(console: Console) -> None:
 def _parsed(argv: Sequence[str] | None) -> Any:
     suites = tuple(
         Annotated[suite.Options, tyro.conf.subcommand(name, description=suite.__doc__)]
-        for name, suite in SUITES.items()
+        for name, suite in COMMANDS.items()
     )
     command: Any = Union[suites]  # noqa: UP007
     return tyro.cli(

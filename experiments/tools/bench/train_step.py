@@ -8,7 +8,7 @@ the order of examples, and the losses of the first three steps must agree.
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 
@@ -23,7 +23,8 @@ from experiments.tools.bench.opponents import (
     make_sides,
 )
 from experiments.tools.bench.options import Precision, Steps
-from experiments.tools.bench.processes import started
+from experiments.tools.bench.processes import Process, SideMissing, started
+from experiments.tools.bench.trace import lines
 from experiments.tools.bench.utilization import utilization
 
 Model = Literal[
@@ -50,6 +51,8 @@ class Options(Steps):
     """Who takes part: torch_compile only on a GPU; xla, ours without oneDNN, only on a CPU."""
     precision: Precision = "float32"
     """Precision of the computation; parameters are float32, and PyTorch uses autocast."""
+    trace: bool = False
+    """Also list the kernels of our steps, with their times and launches; only on a GPU."""
 
 
 def measure(options: Options, console: Console) -> list[Comparison]:
@@ -77,8 +80,19 @@ def compare(options: Options, work: Work, console: Console) -> list[Comparison]:
                     processes, steps=FIRST_STEPS, rtol=TOLERANCES[options.precision]
                 )
                 answers = timings(processes, options.steps, options.rounds)
+                kernels = _trace(processes[0], options.steps, console) if options.trace else {}
         title = f"{work}: {case.title}, batch {batch_size}, {options.precision}"
         values = rates(answers, options.steps * batch_size)
-        notes = losses, utilization(case, work, options.precision, values[OURS])
-        comparisons.append(Comparison(title, "images/s", values, notes, {"answers": answers}))
+        notes = [losses, utilization(case, work, options.precision, values[OURS])]
+        notes += lines(kernels) if kernels else []
+        details = {"answers": answers, "trace": kernels}
+        comparisons.append(Comparison(title, "images/s", values, tuple(notes), details))
     return comparisons
+
+
+def _trace(process: Process, steps: int, console: Console) -> dict[str, Any]:
+    try:
+        return process.ask({"measure": "trace", "steps": steps})
+    except SideMissing as error:
+        console.print(f"without a trace: {error}", highlight=False)
+        return {}
