@@ -22,6 +22,7 @@ from cnn_jax.models.resnet import ResNet, cifar_resnet
 from cnn_jax.models.retinanet import RetinaNet
 from cnn_jax.models.segnet import SegNet
 from cnn_jax.models.simple_cnn import SimpleCNN
+from cnn_jax.models.ssd import SSD
 from cnn_jax.models.tiles import predict_tiles
 from cnn_jax.models.unet import UNet
 from cnn_jax.models.vgg import VGG
@@ -30,6 +31,7 @@ from cnn_jax.models.wide_resnet import WideResNet
 __all__ = [
     "FCN",
     "MLP",
+    "SSD",
     "VGG",
     "Airbench",
     "AlexNet",
