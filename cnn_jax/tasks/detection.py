@@ -27,7 +27,7 @@ from cnn_jax.tasks.losses import sigmoid_focal_loss
 from cnn_jax.tasks.metrics import mean, weighted_sums
 
 BoxLoss = Literal["l1", "giou"]
-OBJECTS = ("boxes", "box_labels", "crowd_labels")
+OBJECTS = ("boxes", "box_labels", "crowd_labels", "areas")
 """The entries of an example that say what is there."""
 LOSSES = ("loss", "classification_loss", "box_loss")
 SCORES = ("AP", "AP50", "AP75", "AR100")
@@ -151,7 +151,7 @@ def scored_images(
 
     Args:
         found: `PaddedDetections` of many images.
-        truths: their `boxes`, `box_labels` and, where there are any, `crowd_labels`.
+        truths: their `boxes`, `box_labels` and, where there are any, `crowd_labels` and `areas`.
     """
     labels = truths["box_labels"]
     crowds = truths.get("crowd_labels", np.full_like(labels, -1))
@@ -168,6 +168,7 @@ def scored_images(
                 truths["boxes"][image][there],
                 np.maximum(label, crowds[image])[there],
                 crowd[there],
+                truths["areas"][image][there] if "areas" in truths else None,
             ),
         )
 

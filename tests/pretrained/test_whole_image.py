@@ -28,7 +28,7 @@ def test_on_the_canvas_as_a_data_set_lies_there(size):
 
     objects = Objects(np.zeros((0, 4)), np.zeros(0, int), np.zeros(0, bool), [])
     annotated = Annotated("image", lambda: encode_png(image), size, objects)
-    stored = ObjectExamples([annotated], (*canvas, 3), max(inside), 1, False, "boxes")
+    stored = ObjectExamples([annotated], (*canvas, 3), max(inside), 1, False, False, "boxes")
     example = stored[0]
     assert example["size"].tolist() == list(inside)
     assert_close(inputs, (example["image"] / 255 - (0.2, 0.3, 0.4)) / (0.5, 0.6, 0.7), rtol=1e-5)
