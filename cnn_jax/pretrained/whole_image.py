@@ -84,10 +84,9 @@ class BySides:
     and zeros at the bottom and right, up to a multiple of `multiple` pixels.
 
     Attributes:
-        shorter: pixels of the shorter side.
+        shorter: pixels of the shorter side; 0 keeps the image as large as it is.
         longer: the largest number of pixels of the longer side; the shorter side of an image of a
             long shape is smaller for it.
-        stretched: both sides have `shorter` pixels, whatever the shape of the image.
         multiple: of which the sides of the result are multiples.
         mean: of each channel, in [0, 1]; subtracted. One channel is gray, three are RGB.
         std: of each channel, in [0, 1]; divided by.
@@ -99,19 +98,19 @@ class BySides:
 
     shorter: int = 800
     longer: int = 1333
-    stretched: bool = False
     multiple: int = 32
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        check_range(self, 1, shorter=self.shorter, longer=self.longer, multiple=self.multiple)
+        check_range(self, 0, shorter=self.shorter)
+        check_range(self, 1, longer=self.longer, multiple=self.multiple)
         _check_scale(self)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of the result for a square image."""
-        side = -(-min(self.shorter, self.longer) // self.multiple) * self.multiple
+        side = -(-max(1, min(self.shorter, self.longer)) // self.multiple) * self.multiple
         return side, side, len(self.mean)
 
     def __call__(self, image: Image) -> Input:
@@ -133,9 +132,7 @@ class BySides:
 
     def size(self, size: tuple[int, ...]) -> tuple[int, int]:
         """Height and width of an image of that size after resizing."""
-        if self.stretched:
-            return self.shorter, self.shorter
-        scale = min(self.shorter / min(size), self.longer / max(size))
+        scale = min(self.shorter / min(size), self.longer / max(size)) if self.shorter else 1.0
         height, width = (max(1, int(scale * side)) for side in size)
         return height, width
 

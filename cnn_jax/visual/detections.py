@@ -1,6 +1,6 @@
 """Images with the boxes, names and masks of what was found in them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -32,7 +32,7 @@ def drawn_objects(
     boxes: Float[AnyArray, "n 4"],
     names: Sequence[str],
     colours: UInt8[np.ndarray, "n 3"],
-    masks: Bool[np.ndarray, "n height width"] | None = None,
+    masks: Iterable[Bool[np.ndarray, "height width"]] = (),
     *,
     opacity: float = 0.45,
 ) -> Picture:
@@ -45,14 +45,14 @@ def drawn_objects(
         boxes: (x0, y0, x1, y1) in pixels.
         names: what is written at each box, such as its class and score; "" writes nothing.
         colours: of each box and its mask.
-        masks: whether a pixel belongs to each object; None without.
+        masks: whether a pixel belongs to each object, in turn; none by default.
         opacity: of the masks' colours over the image.
 
     Returns:
         The picture, RGB.
     """
     pixels = np.broadcast_to(np.asarray(image), (*image.shape[:2], 3)).copy()
-    for mask, colour in zip(() if masks is None else masks, colours, strict=False):
+    for mask, colour in zip(masks, colours, strict=False):
         pixels[mask] = np.round((1 - opacity) * pixels[mask] + opacity * colour)
     longer = max(pixels.shape[:2])
     factor = max(1.0, LEAST_SIDE / longer)

@@ -12,7 +12,7 @@ detections.json (COCO's format of results, boxes as x, y, width and height in pi
 file), images.csv, classes.csv, and detections.png, a picture of the first images.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,13 +24,14 @@ from rich.markup import escape
 from rich.table import Table
 from tyro.conf import OmitArgPrefixes, Positional
 
+from cnn_jax.data.rasters import compressed, run_lengths
 from cnn_jax.errors import check_range
 from cnn_jax.pretrained import Network
-from cnn_jax.tasks import Detections, Localization
+from cnn_jax.tasks import Localization
 from cnn_jax.visual import class_colours, drawn_objects, picture_sheet, save_figure
 from experiments.tools.command_line import run_tool
 from experiments.tools.console import progress_bar
-from experiments.tools.detector import make_detector
+from experiments.tools.detector import Found, Image, make_detect
 from experiments.tools.image_files import (
     BadImage,
     check_any,
@@ -50,8 +51,9 @@ SHOWN = 6
 SURE = 0.5
 """The threshold by default."""
 CLASS_COLUMNS = ("path", "picture", "label", "class", "objects", "highest_score")
+"""Of classes.csv."""
 
-Image = UInt8[np.ndarray, "height width 3"]
+Picture = UInt8[np.ndarray, "_ _ 3"]
 
 
 @dataclass(frozen=True)
@@ -70,28 +72,6 @@ class Options:
         check_range(self, 0, 1, threshold=self.threshold)
 
 
-def make_detect(network: Network, threshold: float) -> Callable[[Image], Detections]:
-    """A function that gives the objects in an image of any size, with boxes in its pixels.
-
-    Args:
-        network: from `as_detector`.
-        threshold: the least score.
-    """
-    detect = make_detector(network, threshold=threshold)
-
-    def of_image(image: Image) -> Detections:
-        inputs, size = network.preprocessing.place(image)
-        found = detect({"image": inputs[None], "size": np.array([size], np.int32)})
-        back = np.tile(np.array(image.shape[1::-1]) / size[::-1], 2)
-        limits = np.tile(image.shape[1::-1], 2)
-        boxes = np.clip(found["boxes"][0].astype(np.float64) * back, 0, limits)
-        within = (boxes[:, :2] < boxes[:, 2:]).all(axis=1)
-        kept = within & (found["box_labels"][0] >= 0) & (found["scores"][0] >= threshold)
-        return Detections(boxes[kept], found["box_labels"][0][kept], found["scores"][0][kept])
-
-    return of_image
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the tool."""
     run_tool("detect", Options, _run, description=__doc__, argv=argv)
@@ -108,7 +88,7 @@ def _run(options: Options, console: Console) -> None:
     detect = make_detect(network, threshold)
     images: list[dict[str, Any]] = []
     objects: list[dict[str, Any]] = []
-    shown: list[tuple[UInt8[np.ndarray, "_ _ 3"], str]] = []
+    shown: list[tuple[Picture, str]] = []
     bad: list[BadImage] = []
     with progress_bar(console) as progress:
         bar = progress.add_task(network.title, total=len(paths))
@@ -134,7 +114,7 @@ def _run(options: Options, console: Console) -> None:
                         "objects": len(found.labels),
                     }
                 )
-                objects += _results(network, images[-1], found, image.shape[1::-1])
+                objects += results_of(network, images[-1], found, image.shape[1::-1])
                 if len(shown) < SHOWN:
                     shown.append((picture, printable(path.name)))
             progress.advance(bar)
@@ -155,23 +135,25 @@ def _run(options: Options, console: Console) -> None:
     show_bad(console, bad)
 
 
-def _drawn(network: Network, image: Image, found: Detections) -> UInt8[np.ndarray, "_ _ 3"]:
+def _drawn(network: Network, image: Image, found: Found) -> Picture:
     names = [
         f"{printable(network.class_names[label])} {score:.2f}"
         for label, score in zip(found.labels, found.scores, strict=True)
     ]
     colours = class_colours(network.class_names)[found.labels]
-    return drawn_objects(image, found.boxes, names, colours)
+    height, width = image.shape[:2]
+    return drawn_objects(image, found.boxes, names, colours, found.masks((height, width)))
 
 
-def _results(
-    network: Network, image: dict[str, Any], found: Detections, seen: tuple[int, ...]
+def results_of(
+    network: Network, image: dict[str, Any], found: Found, seen: tuple[int, ...]
 ) -> list[dict[str, Any]]:
     """The objects of an image in COCO's format of results, with the names beside the numbers."""
     # Large images are reduced when they are read.
-    back = np.tile(np.array([image["width"], image["height"]]) / seen, 2)
-    corners = (found.boxes * back).round(3)
-    return [
+    scale = image["width"] / seen[0], image["height"] / seen[1]
+    size = image["height"], image["width"]
+    corners = (found.boxes * np.tile(scale, 2)).round(3).tolist()
+    results = [
         {
             "image_id": image["id"],
             "file_name": image["path"],
@@ -180,10 +162,11 @@ def _results(
             "bbox": [x0, y0, round(x1 - x0, 3), round(y1 - y0, 3)],
             "score": float(score),
         }
-        for (x0, y0, x1, y1), label, score in zip(
-            corners.tolist(), found.labels, found.scores, strict=True
-        )
+        for (x0, y0, x1, y1), label, score in zip(corners, found.labels, found.scores, strict=True)
     ]
+    for one, mask in zip(results, found.masks(size, scale), strict=False):
+        one["segmentation"] = {"size": list(size), "counts": compressed(run_lengths(mask))}
+    return results
 
 
 def _class_rows(

@@ -9,19 +9,34 @@ from cnn_jax import pretrained
 from cnn_jax.data.decode import LONGEST_SIDE
 from cnn_jax.durable import read_file
 from cnn_jax.errors import ConfigError, UserError, check_range
-from cnn_jax.models import FCN, DeepLab, RetinaNet, SegNet, UNet, create_model, example_shape
+from cnn_jax.models import (
+    FCN,
+    RCNN,
+    DeepLab,
+    RetinaNet,
+    SegNet,
+    UNet,
+    create_model,
+    example_shape,
+)
 from cnn_jax.models.registry import IMAGENET
 from cnn_jax.pretrained import BySides, Network, Preprocessing
 from cnn_jax.pretrained.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from cnn_jax.saved_run import Checkpoint, load_run
-from cnn_jax.tasks import Classification, Detection, Localization, Segmentation
+from cnn_jax.tasks import (
+    Classification,
+    Detection,
+    Localization,
+    RegionDetection,
+    Segmentation,
+)
 from experiments.tools.own_models import import_own_models
 
 SEGMENTERS = (FCN, DeepLab, SegNet, UNet)
 """Models that give the class of every pixel."""
-DETECTORS: dict[type, Callable[..., Any]] = {RetinaNet: Detection}
+DETECTORS: dict[type, Callable[..., Any]] = {RetinaNet: Detection, RCNN: RegionDetection}
 """What makes detections of the outputs of a model of boxes."""
-BOX_TASKS = (Detection, Localization)
+BOX_TASKS = (Detection, RegionDetection, Localization)
 """Tasks that give the boxes of objects."""
 MOST_MASK_CLASSES = 256
 """Classes that a mask of bytes can hold."""

@@ -12,13 +12,14 @@ from rich.console import Console
 
 from cnn_jax import load_run
 from cnn_jax.data import ArraySplit, DataConfig
+from cnn_jax.data.rasters import decompressed, run_length_mask
 from cnn_jax.pretrained import Network, OnCanvas
 from cnn_jax.tasks import Detections, Truths, coco_scores, voc_scores
 from cnn_jax.tasks.detection import scored_images
 from experiments import detection, localization
 from experiments.tools import detect, evaluate, image_files, predict, segment
-from experiments.tools.detect import make_detect
-from experiments.tools.detector import make_detector
+from experiments.tools.detect import results_of
+from experiments.tools.detector import Found, make_detect, make_detector
 from experiments.tools.evaluate_boxes import class_rows, find_objects, localization_rows
 from experiments.tools.networks import NetworkConfig, as_detector, load_any_network
 from tests.experiments.small_run import make_run, save_run
@@ -96,6 +97,27 @@ def test_boxes_are_carried_back_to_images_of_any_size(size):
     np.testing.assert_allclose(found.boxes, expected, rtol=1e-6)
     assert found.labels.tolist() == [2, 0]
     assert make_detect(network, 0.7)(drawn(*size, 3)).labels.tolist() == [2]
+
+
+def test_masks_are_carried_back_to_images_and_their_files():
+    part = np.zeros((28, 28), np.float32)
+    part[:, :14] = 1  # the left half of the box
+    boxes = np.array([[10.0, 5, 30, 15], [0, 0, 2, 2]])
+    found = Found(boxes, np.array([1, 0]), np.array([0.9, 0.6]), np.stack([part, 1 - part]))
+    expected = np.zeros((20, 40), bool)
+    expected[5:15, 10:20] = True
+    first, second = found.masks((20, 40))
+    # The border of a mask fades out, and its corners are rounded to whole pixels.
+    assert np.mean(first != expected) < 0.03 and first[6:14, 11:19].all() and second.sum() <= 4
+    network = Network(None, {}, None, ("a", "b"), "")
+    image = {"id": 3, "path": "x.png", "width": 80, "height": 60}  # reduced when it was read
+    one, _ = results_of(network, image, found, (40, 20))
+    assert one["bbox"] == [20, 15, 40, 30] and one["category"] == "b" and one["image_id"] == 3
+    runs = one["segmentation"]
+    assert runs["size"] == [60, 80]
+    mask = run_length_mask(decompressed(runs["counts"]), (60, 80))
+    larger = np.kron(expected, np.ones((3, 2), bool))
+    assert np.mean(mask != larger) < 0.03 and mask[17:43, 22:38].all()
 
 
 def test_pictures_tables_and_results(localizer, images, tmp_path, capsys):
