@@ -12,6 +12,7 @@ from cnn_jax.models.inception import InceptionV3
 from cnn_jax.models.lenet import LeNet
 from cnn_jax.models.localization import Localizer
 from cnn_jax.models.mlp import MLP
+from cnn_jax.models.rcnn import RCNN
 from cnn_jax.models.registry import (
     create_model,
     example_shape,
@@ -31,6 +32,7 @@ from cnn_jax.models.wide_resnet import WideResNet
 __all__ = [
     "FCN",
     "MLP",
+    "RCNN",
     "SSD",
     "VGG",
     "Airbench",

@@ -25,6 +25,7 @@ from cnn_jax.tasks.detection_metrics import Detections, Truths, coco_scores
 from cnn_jax.tasks.detections import PaddedDetections, detections_of_anchors
 from cnn_jax.tasks.losses import sigmoid_focal_loss
 from cnn_jax.tasks.metrics import mean, weighted_sums
+from cnn_jax.tasks.pasting import MASK_THRESHOLD, paste_masks
 
 BoxLoss = Literal["l1", "giou"]
 OBJECTS = ("boxes", "box_labels", "crowd_labels")
@@ -166,26 +167,42 @@ def scored_images(
     """What is found and what is there in each image, without padding, on the host.
 
     Args:
-        found: `PaddedDetections` of many images.
-        truths: their `boxes`, `box_labels` and, where there are any, `crowd_labels`.
+        found: `PaddedDetections` of many images, with `masks` for the masks.
+        truths: their `boxes`, `box_labels` and, where there are any, `crowd_labels`; `instances`
+            for the masks.
     """
     labels = truths["box_labels"]
     crowds = truths.get("crowd_labels", np.full_like(labels, -1))
     for image, label in enumerate(labels):
         real, crowd = found["box_labels"][image] >= 0, crowds[image] >= 0
         there = (label >= 0) | crowd
+        masks: Any = None, None
+        if "masks" in found and "instances" in truths:
+            ids = truths["instances"][image]
+            pasted = _paste(found["masks"][image], found["boxes"][image], ids.shape)
+            masks = np.asarray(pasted > MASK_THRESHOLD)[real], _masks(ids, there)
         yield (
             Detections(
                 found["boxes"][image][real],
                 found["box_labels"][image][real],
                 found["scores"][image][real],
+                masks=masks[0],
             ),
             Truths(
                 truths["boxes"][image][there],
                 np.maximum(label, crowds[image])[there],
                 crowd[there],
+                masks=masks[1],
             ),
         )
+
+
+_paste = jax.jit(paste_masks, static_argnums=2)
+
+
+def _masks(ids: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Whether a pixel belongs to each of the objects that are there."""
+    return ids[None] == 1 + np.flatnonzero(there)[:, None, None]
 
 
 def focal_losses(

@@ -53,7 +53,8 @@ def drawn_examples(seed=0, sizes=((64, 64), (50, 61)), most=6, classes=5):
     for i, (rows, columns) in enumerate(sizes):
         images[i, :rows, :columns] = rng.normal(size=(rows, columns, 3))
         number = (most - 1, 0, 2)[i % 3]
-        corners = np.sort(rng.uniform(0, [columns, rows], (number, 2, 2)), axis=1)
+        # Within the image: torchvision's roi_align without its extension has other values outside.
+        corners = np.sort(rng.uniform(0, [columns - 3, rows - 3], (number, 2, 2)), axis=1)
         boxes[i, :number] = corners.reshape(number, 4)
         boxes[i, :number, 2:] += 3
         labels[i, :number] = rng.integers(1, classes, number)
