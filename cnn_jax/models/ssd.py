@@ -36,8 +36,8 @@ SIDE = 300
 """Height and width of the images that the network sees."""
 STRIDES = (8, 16)
 """Of the encoder's maps."""
-EXTRA = ((256, 512, 2, 1), (128, 256, 2, 1), (128, 256, 1, 0), (128, 256, 1, 0))
-"""Channels of the 1x1 and of the 3x3 convolution, stride and padding: of each coarser map."""
+COARSER = ((2, 2, 1), (4, 2, 1), (4, 1, 0), (4, 1, 0))
+"""Of each coarser map: by what the channels are divided, and stride and padding."""
 RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
 """Width / height of the default boxes of each map, beside two squares (section 3)."""
 SCALES = (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05)
@@ -54,6 +54,7 @@ conv = partial(Conv, kernel_init=nn.initializers.xavier_uniform(), bias_init=zer
 class CoarserMaps(nn.Module):
     """The encoder's two maps to those of six scales, fine to coarse (figure 2)."""
 
+    channels: int
     dtype: Dtype | None
 
     @nn.compact
@@ -62,12 +63,13 @@ class CoarserMaps(nn.Module):
         maps = [l2_normalize(at_least_float32(fine)) * scale.reshape(1, 1, 1, -1)]
         make = partial(conv, dtype=self.dtype)
         x = max_pool(coarse, 3, 1, padding=1)
-        x = relu(make(1024, 3, padding=6, dilation=6, name="fc6")(x))
-        x = relu(make(1024, 1, name="fc7")(x))
+        x = relu(make(self.channels, 3, padding=6, dilation=6, name="fc6")(x))
+        x = relu(make(self.channels, 1, name="fc7")(x))
         maps.append(x)
-        for number, (narrow, wide, stride, padding) in enumerate(EXTRA, start=8):
-            x = relu(make(narrow, 1, name=f"conv{number}_1")(x))
-            x = relu(make(wide, 3, stride=stride, padding=padding, name=f"conv{number}_2")(x))
+        for number, (part, stride, padding) in enumerate(COARSER, start=8):
+            width = self.channels // part
+            x = relu(make(width // 2, 1, name=f"conv{number}_1")(x))
+            x = relu(make(width, 3, stride=stride, padding=padding, name=f"conv{number}_2")(x))
             maps.append(x)
         return maps
 
@@ -77,7 +79,7 @@ class CoarserMaps(nn.Module):
         names = {f"{torch}.scale_weight": f"params/{path}/scale"}
         for position, layer in ((1, "fc6"), (3, "fc7")):
             names |= torch_names.conv(f"{fc}.{position}", f"{path}/{layer}", bias=True)
-        for number in range(1, len(EXTRA) + 1):
+        for number in range(1, len(COARSER) + 1):
             for position, n in ((0, 1), (2, 2)):
                 layer = f"{path}/conv{number + 7}_{n}"
                 names |= torch_names.conv(f"{torch}.extra.{number}.{position}", layer, bias=True)
@@ -97,6 +99,8 @@ class SSD(nn.Module):
             maps of the strides 8 and 16 are used. A VGG pools the last pixel of an odd map too, as
             the authors' does.
         num_classes: number of outputs of each anchor, the first one of the background.
+        channels: of the map that follows the encoder's; the coarser ones have a half and a quarter
+            of them. Small data needs fewer than torchvision's 1024.
         norm: "frozen" is handed on to an encoder of that name.
         dtype: dtype of the convolutions, such as bfloat16; parameters, statistics and the last
             layers stay float32. None is that of input and parameters.
@@ -108,6 +112,7 @@ class SSD(nn.Module):
 
     encoder: Encoder = "vgg16"
     num_classes: int = 91
+    channels: int = 1024
     norm: Norm = "batch"
     dtype: Dtype | None = None
 
@@ -117,6 +122,8 @@ class SSD(nn.Module):
     def __post_init__(self) -> None:
         self.num_classes = as_num_classes(self.num_classes)
         check_classes(self.num_classes)
+        if self.channels < 8:
+            raise ConfigError(f"channels must be at least 8, got {self.channels}")
         check_choice("norm", self.norm, ("batch", "frozen"))
         super().__post_init__()
 
@@ -127,7 +134,7 @@ class SSD(nn.Module):
 
     def setup(self) -> None:
         self.backbone = self.make_backbone()
-        self.coarser = CoarserMaps(self.dtype)
+        self.coarser = CoarserMaps(self.channels, self.dtype)
         numbers = [2 + 2 * len(ratios) for ratios in RATIOS]
         self.classification = [conv(n * self.num_classes, 3, padding=1) for n in numbers]
         self.regression = [conv(n * 4, 3, padding=1) for n in numbers]

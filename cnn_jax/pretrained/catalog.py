@@ -4,6 +4,7 @@ import difflib
 import fnmatch
 from dataclasses import dataclass
 
+from cnn_jax.coco import COCO_CLASSES
 from cnn_jax.errors import ConfigError
 from cnn_jax.imagenet import imagenet_classes
 from cnn_jax.pretrained.preprocessing import Preprocessing
@@ -14,28 +15,33 @@ TORCHVISION = "https://download.pytorch.org/models/"
 
 @dataclass(frozen=True)
 class Weights:
-    """Public weights of one model: a classifier of ImageNet, or a network for segmentation.
+    """Public weights of one model: of a classifier of ImageNet, for segmentation, or of a detector.
 
     Attributes:
         model: a name for `create_model`.
         name: torchvision's, such as "IMAGENET1K_V1".
         file: torchvision's; its last part is the first eight digits of its sha256.
         top1: accuracy on ImageNet's validation images in percent, as published by torchvision; for
-            segmentation that of the pixels of COCO's validation images with VOC's labels.
-        top5: percentage of images whose class is among the five most likely; None for segmentation.
+            segmentation that of the pixels of COCO's validation images with VOC's labels. None for
+            a detector.
+        top5: percentage of images whose class is among the five most likely; None for segmentation
+            and for a detector.
         parameters: number of parameters as published by torchvision, which includes the auxiliary
             classifier of Inception v3 and of segmentation, but not those of GoogLeNet; the files
             have all of them.
         mean_iou: for segmentation, the mean intersection over union in percent.
+        box_ap: for a detector, COCO's average precision of boxes on its validation images, in
+            percent.
     """
 
     model: str
     name: str
     file: str
-    top1: float
+    top1: float | None
     top5: float | None
     parameters: int
     mean_iou: float | None = None
+    box_ap: float | None = None
 
     @property
     def url(self) -> str:
@@ -50,14 +56,18 @@ class Weights:
     @property
     def hub(self) -> str | None:
         """The repository of timm on the Hugging Face hub with the same weights as safetensors."""
-        if self.model in ("alexnet", "googlenet", "inception_v3") or self.mean_iou:
+        if self.model in ("alexnet", "googlenet", "inception_v3") or self.mean_iou or self.box_ap:
             return None
         tag = {"IMAGENET1K_V1": "tv_in1k", "IMAGENET1K_V2": "tv2_in1k"}[self.name]
         return f"timm/{self.model}.{tag}"
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """The preprocessing with which `top1` was measured."""
+        """The preprocessing with which the weights were measured; a detector resizes by itself."""
+        if self.model == "ssd300_vgg16":
+            # Caffe's, of numbers up to 255.
+            mean, std = (0.48235, 0.45882, 0.40784), (1 / 255, 1 / 255, 1 / 255)
+            return Preprocessing(resize=0, crop=0, mean=mean, std=std)
         if self.mean_iou:
             return Preprocessing(resize=520, crop=0)
         if self.model == "inception_v3":
@@ -67,6 +77,8 @@ class Weights:
     @property
     def class_names(self) -> tuple[str, ...]:
         """The classes, by label."""
+        if self.box_ap:
+            return COCO_CLASSES
         return VOC_CLASSES if self.mean_iou else imagenet_classes()
 
 
@@ -89,7 +101,7 @@ def find_weights(model: str, name: str = "DEFAULT") -> Weights:
             f"there are no public weights for {model!r}; for {', '.join(close)} there are"
         )
     if name == "DEFAULT":
-        return max(there, key=lambda one: one.top1)
+        return max(there, key=lambda one: one.box_ap or one.top1 or 0)
     for one in there:
         if one.name == name:
             return one
@@ -204,5 +216,14 @@ WEIGHTS = [
             ("deeplabv3", 50, "deeplabv3_resnet50_coco-cd0a2569.pth", 92.4, 42_004_074, 66.4),
             ("deeplabv3", 101, "deeplabv3_resnet101_coco-586e9e4e.pth", 92.4, 60_996_202, 67.4),
         )
+    ),
+    Weights(
+        "ssd300_vgg16",
+        "COCO_V1",
+        "ssd300_vgg16_coco-b556d3b4.pth",
+        None,
+        None,
+        35_641_826,
+        box_ap=25.1,
     ),
 ]

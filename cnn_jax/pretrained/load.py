@@ -7,7 +7,7 @@ import jax
 from jaxtyping import Array, Key
 
 from cnn_jax.imagenet import imagenet_classes
-from cnn_jax.models import create_model
+from cnn_jax.models import create_model, example_shape
 from cnn_jax.pretrained.catalog import find_weights
 from cnn_jax.pretrained.classes import change_num_classes
 from cnn_jax.pretrained.convert import from_torch
@@ -33,9 +33,9 @@ def load(
 
     Args:
         name: a name for `create_model`.
-        weights: "IMAGENET1K_V1", "IMAGENET1K_V2", for segmentation "COCO_WITH_VOC_LABELS_V1"
-            (torchvision's, see `list_weights`), "DEFAULT" for the best of them, or a repository of
-            timm on the Hugging Face hub, such as "timm/resnet50.a1_in1k".
+        weights: "IMAGENET1K_V1", "IMAGENET1K_V2", for segmentation "COCO_WITH_VOC_LABELS_V1",
+            for detectors "COCO_V1" (torchvision's, see `list_weights`), "DEFAULT" for the best of
+            them, or a repository of timm on the Hugging Face hub, such as "timm/resnet50.a1_in1k".
         num_classes: if it is not that of the weights, the body is kept and the last layer is
             initialized, see `change_num_classes`; 0 gives the features before the last layer.
         directory: directory of the files; by default "cnn_jax/weights" in the user's cache
@@ -67,6 +67,8 @@ def load(
         file = weights_file(chosen, folder)
     model = create_model(name, num_classes=there, **attributes)
     image_shape = preprocessing.image_shape
+    if 0 in image_shape:  # images keep their sizes
+        image_shape = example_shape(name)
     variables = from_torch(model, file, image_shape)
     reinitialized: tuple[str, ...] = ()
     if num_classes is not None:

@@ -13,7 +13,10 @@ def test_every_entry_is_of_a_model_and_checkable():
     for one in there:
         assert one.model in list_models()
         assert re.fullmatch("[0-9a-f]{8}", one.sha256)
-        assert 50 < (one.mean_iou or 50.1) < one.top1 < (one.top5 or 100) <= 100
+        if one.box_ap:
+            assert 20 < one.box_ap < 60 and one.top1 is one.top5 is one.mean_iou is one.hub is None
+        else:
+            assert 50 < (one.mean_iou or 50.1) < one.top1 < (one.top5 or 100) <= 100
         assert one.url == f"https://download.pytorch.org/models/{one.file}"
 
 
@@ -74,6 +77,9 @@ def test_the_table_is_torchvisions():
     except ImportError as error:
         pytest.skip(f"torchvision cannot be imported (set CNN_JAX_TORCHVISION_CPU?): {error}")
     for one in list_weights():
+        if one.box_ap:
+            check_detector(torchvision, one)
+            continue
         theirs = torchvision.models.get_model_weights(one.model)
         entry = theirs[one.name]
         assert one.url == entry.url and one.parameters == entry.meta["num_params"]
@@ -90,3 +96,21 @@ def test_the_table_is_torchvisions():
         assert mine.interpolation == transforms.interpolation.value
         assert list(one.class_names) == entry.meta["categories"]
         assert (find_weights(one.model) == one) == (entry == theirs.DEFAULT)
+
+
+def check_detector(torchvision, one):
+    import torch
+
+    theirs = torchvision.models.get_model_weights(one.model)
+    entry = theirs[one.name]
+    assert one.url == entry.url and one.parameters == entry.meta["num_params"]
+    assert one.box_ap == entry.meta["_metrics"]["COCO-val2017"]["box_map"]
+    assert list(one.class_names) == entry.meta["categories"]
+    assert (find_weights(one.model) == one) == (entry == theirs.DEFAULT)
+    with torch.device("meta"):
+        model = getattr(torchvision.models.detection, one.model)(
+            weights=None, weights_backbone=None
+        )
+    mine = one.preprocessing
+    transform = model.transform
+    assert (list(mine.mean), list(mine.std)) == (transform.image_mean, transform.image_std)
