@@ -21,6 +21,7 @@ with extra("figures", "cnn_jax.visual"):
     from cnn_jax.visual.gradients import gradients_by_layer, gradients_over_training
     from cnn_jax.visual.grid import image_grid, worst_mistakes
     from cnn_jax.visual.kernels import kernel_responses
+    from cnn_jax.visual.language import gradients_through_time, loss_curves, text_sheet
     from cnn_jax.visual.learning_rates import learning_rate_curves
     from cnn_jax.visual.over_size import (
         accuracy_over_batch_size,
@@ -70,11 +71,13 @@ __all__ = [
     "function_maps",
     "gradients_by_layer",
     "gradients_over_training",
+    "gradients_through_time",
     "grouped_bars",
     "image_grid",
     "kernel_responses",
     "learning_curve",
     "learning_rate_curves",
+    "loss_curves",
     "overlaid",
     "painted",
     "panel_sheet",
@@ -84,6 +87,7 @@ __all__ = [
     "segmentation_rows",
     "signed_image",
     "strongest_maps",
+    "text_sheet",
     "training_curves",
     "worst_mistakes",
 ]
