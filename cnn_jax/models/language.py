@@ -9,10 +9,12 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.layers import GRU, LSTM, RNN, Dropout, Linear
+from cnn_jax.layers.channels import add_per_channel
+from cnn_jax.models.arrays import Tokens, at_least_float32
 from cnn_jax.models.checks import check_choice
 
 Cell = Literal["lstm", "gru", "rnn"]
@@ -74,23 +76,23 @@ class LanguageModel(nn.Module):
                 self.projection = Linear(size, use_bias=False)
 
     def __call__(
-        self, tokens: Int[Array, "batch time"], state: Any = None, *, train: bool = False
+        self, tokens: Tokens, state: Any = None, *, train: bool = False
     ) -> tuple[Float[Array, "batch time vocabulary"], Any]:
         return self.from_vectors(self.embed(tokens), state, train=train)
 
-    def embed(self, tokens: Int[Array, "batch time"]) -> Float[Array, "batch time embedding"]:
+    def embed(self, tokens: Tokens) -> Float[Array, "batch time embedding"]:
         """The vector of each token."""
         table = self.table if self.dtype is None else self.table.astype(self.dtype)
-        return table[tokens]
+        return jnp.take(table, tokens, axis=0)
 
     def from_vectors(
         self, x: Float[Array, "batch time embedding"], state: Any = None, *, train: bool = False
     ) -> tuple[Float[Array, "batch time vocabulary"], Any]:
         """What the model makes of tokens' vectors, as when called with the tokens."""
         x, state = self.body(self.drop(x, train=train), state, train=train)
-        x = self.drop(x, train=train).astype(jnp.promote_types(x.dtype, jnp.float32))
+        x = at_least_float32(self.drop(x, train=train))
         if not self.tied:
             return self.head(x), state
         if x.shape[-1] != self.table.shape[-1]:
             x = self.projection(x)
-        return x @ self.table.T + self.bias, state
+        return add_per_channel(x @ self.table.T, self.bias), state

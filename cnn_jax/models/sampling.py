@@ -9,13 +9,14 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
 from cnn_jax.errors import ConfigError
+from cnn_jax.models.arrays import Tokens
 from cnn_jax.models.language import LanguageModel
 
 
 def sample(
     model: LanguageModel,
     variables: Any,
-    prompt: Int[Array, "batch time"],
+    prompt: Tokens,
     key: Key[Array, ""],
     *,
     length: int,
@@ -50,7 +51,7 @@ def sample(
     return _sample(model, variables, prompt, key, length, temperature, top_k, top_p)
 
 
-@partial(jax.jit, static_argnums=(0, 4, 6), static_argnames=())
+@partial(jax.jit, static_argnums=(0, 4, 6))
 def _sample(
     model: LanguageModel,
     variables: Any,

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.models.language import LanguageModel
 from cnn_jax.tasks.apply import Spec
 from cnn_jax.tasks.losses import softmax_cross_entropy
 from cnn_jax.tasks.metrics import mean
@@ -31,10 +31,11 @@ class LanguageModelling:
     part of the text with an empty state.
 
     Attributes:
-        model: of tokens to logits and a state.
+        model: linen module, ``model.apply(variables, tokens, state, train=…) -> (logits, state)``,
+            with the attribute ``vocabulary``, such as `models.LanguageModel`.
     """
 
-    model: LanguageModel
+    model: nn.Module
 
     metrics: ClassVar[tuple[str, ...]] = ("loss", "perplexity", "bits_per_token")
     best_metric: ClassVar[str] = "loss"
