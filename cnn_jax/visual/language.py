@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from cnn_jax.visual.curves import Rows, marker, read_curve, step_axes
 from cnn_jax.visual.style import (
@@ -73,6 +74,7 @@ def gradients_through_time(norms: Mapping[str, Float[AnyArray, " steps"]], *, ti
             np.arange(len(values)), relative, label=name, color=color_of(index), linewidth=1.8
         )
     axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     plain_axes(axes, xlabel="steps before the prediction", ylabel="gradient norm, of the last = 1")
     if len(norms) > 1:
         axes.legend(fontsize=TICK_SIZE, frameon=False)
