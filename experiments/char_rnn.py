@@ -103,7 +103,7 @@ SMOKE = replace(
 def build(config: Config) -> Experiment | dict[str, Experiment]:
     """A language model, or one for each cell."""
     dataset = load_text(config.data)
-    experiments = {
+    experiments: dict[str, Experiment] = {
         cell: Experiment(
             dataset=dataset,
             task=LanguageModelling(
@@ -160,8 +160,8 @@ def through_time(result: Result) -> np.ndarray:
     split = result.experiment.dataset.splits[result.held_out]
     number = min(EXAMPLES, len(split))
     places = np.linspace(0, len(split) - 1, number).astype(int)
-    tokens = np.stack([split[int(place)]["tokens"] for place in places])
-    tokens = jnp.asarray(tokens[(tokens >= 0).all(axis=1)])
+    windows = np.stack([split[int(place)]["tokens"] for place in places])
+    tokens = jnp.asarray(windows[(windows >= 0).all(axis=1)])
 
     @jax.jit
     def norms(variables: Any, tokens: Any) -> Any:
@@ -188,7 +188,7 @@ def _sample(config: Config, result: Result) -> Any:
     """A text that begins as the held-out text does."""
     dataset = result.experiment.dataset
     names, unit = dataset.class_names, config.data.unit
-    start = dataset.splits[result.held_out][0]["tokens"][: config.data.window]
+    start = np.asarray(dataset.splits[result.held_out][0]["tokens"])[: config.data.window]
     key = jax.random.key(0)
     tokens = sample(
         result.experiment.task.model,

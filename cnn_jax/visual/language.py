@@ -43,8 +43,14 @@ def loss_curves(runs: Mapping[str, Rows], *, ylabel: str, title: str) -> Figure:
     for index, (name, curve) in enumerate(curves.items()):
         if curve is not None:
             label = f"{name}, {curve[1].min():.3f} at best"
-            style = {"marker": marker(curve[0]), "markersize": 3.5}
-            axes.plot(*curve, label=label, color=color_of(index), linewidth=1.8, **style)
+            axes.plot(
+                *curve,
+                label=label,
+                color=color_of(index),
+                linewidth=1.8,
+                marker=marker(curve[0]),
+                markersize=3.5,
+            )
     if not axes.lines:
         raise NothingToDraw(f"none of the runs {', '.join(runs)} has a validation loss")
     step_axes(axes, ylabel=ylabel)
