@@ -78,7 +78,7 @@ SMOKE = replace(
         validation="validation[:16]",
         test="test[:16]",
     ),
-    training=TrainingConfig(duration="12 steps", batch_size=8),
+    training=TrainingConfig(duration="12 steps", batch_size=16),
 )
 
 

@@ -28,7 +28,7 @@ from cnn_jax.tasks.metrics import mean, weighted_sums
 from cnn_jax.tasks.pasting import MASK_THRESHOLD, paste_masks
 
 BoxLoss = Literal["l1", "giou"]
-OBJECTS = ("boxes", "box_labels", "crowd_labels")
+OBJECTS = ("boxes", "box_labels", "crowd_labels", "areas")
 """The entries of an example that say what is there."""
 LOSSES = ("loss", "classification_loss", "box_loss")
 SCORES = ("AP", "AP50", "AP75", "AR100")
@@ -168,8 +168,8 @@ def scored_images(
 
     Args:
         found: `PaddedDetections` of many images, with `masks` for the masks.
-        truths: their `boxes`, `box_labels` and, where there are any, `crowd_labels`; `instances`
-            for the masks.
+        truths: their `boxes`, `box_labels` and, where there are any, `crowd_labels` and `areas`;
+            `instances` for the masks.
     """
     labels = truths["box_labels"]
     crowds = truths.get("crowd_labels", np.full_like(labels, -1))
@@ -186,13 +186,14 @@ def scored_images(
                 found["boxes"][image][real],
                 found["box_labels"][image][real],
                 found["scores"][image][real],
-                masks=masks[0],
+                masks[0],
             ),
             Truths(
                 truths["boxes"][image][there],
                 np.maximum(label, crowds[image])[there],
                 crowd[there],
-                masks=masks[1],
+                truths["areas"][image][there] if "areas" in truths else None,
+                masks[1],
             ),
         )
 

@@ -109,15 +109,19 @@ class RegionDetection(DetectorTask):
         train: bool,
     ) -> tuple[Array, tuple[PyTree, dict[str, Array]]]:
         """Weighted sum of the loss, the new model state, and sums for the metrics."""
-        variables, sizes = {"params": params, **model_state}, image_sizes(batch)
-        apply: Any = self.model.apply
-        options: dict[str, Any] = {"train": train, "method": "propose"}
-        if train:
-            outputs, model_state = apply(
-                variables, batch["image"], sizes, **options, mutable=list(model_state)
-            )
-        else:
-            outputs = apply(variables, batch["image"], sizes, **options)
+        state = dict(model_state)
+
+        def apply(method: str, *inputs: Any, **options: Any) -> Any:
+            """An output of the model, whose new state the next call sees."""
+            variables = {"params": params, **state}
+            options |= {"train": train, "method": method}
+            if not train:
+                return self.model.apply(variables, *inputs, **options)
+            output, changed = self.model.apply(variables, *inputs, **options, mutable=[*state])
+            state.update(changed)
+            return output
+
+        outputs = apply("propose", batch["image"], image_sizes(batch))
         boxes = batch["boxes"].astype(outputs["anchors"].dtype)
         labels = with_background(batch["box_labels"], self.background)
         keys = jax.random.split(key, (2, len(boxes)))
@@ -134,18 +138,19 @@ class RegionDetection(DetectorTask):
             keys[1], outputs["proposals"], outputs["proposal_mask"], boxes, labels
         )
         levels = outputs["levels"]
-        found = apply(variables, levels, regions["boxes"], method="classify")
+        found = apply("classify", levels, regions["boxes"], mask=regions["label"] >= 0)
         more = jax.vmap(region_losses)(found["class_logits"], found["box_deltas"], regions, boxes)
         losses, counts = losses | more[0], counts | more[1]
         if self.masks:
             # Positives come first.
             positives = jax.tree.map(lambda a: a[:, : self.regions // 4], regions)
-            logits = apply(variables, levels, positives["boxes"], method="segment")
+            mask = positives["label"] > 0
+            logits = apply("segment", levels, positives["boxes"], mask=mask)
             more = jax.vmap(mask_losses)(logits, positives, batch["instances"])
             losses, counts = losses | more[0], counts | more[1]
         sums = sums_of_means(batch["weight"], losses, counts)
         loss = jnp.stack([sums[name] for name in self.parts]).sum()
-        return loss, (model_state, sums)
+        return loss, (state, sums)
 
     def predict(
         self, params: PyTree, model_state: PyTree, batch: dict[str, Array]

@@ -14,6 +14,7 @@ with extra("figures", "cnn_jax.visual"):
     from cnn_jax.visual.compared import accuracy_gaps, compared_curves
     from cnn_jax.visual.confusion import confusion_matrix
     from cnn_jax.visual.curves import error_curves, training_curves
+    from cnn_jax.visual.detections import drawn_objects, picture_sheet
     from cnn_jax.visual.examples import Picture, example_rows
     from cnn_jax.visual.feature_maps import strongest_maps
     from cnn_jax.visual.filters import filter_mosaic, first_layer_filters
@@ -63,6 +64,7 @@ __all__ = [
     "code_scatter",
     "compared_curves",
     "confusion_matrix",
+    "drawn_objects",
     "error_curves",
     "error_over_size",
     "example_rows",
@@ -81,6 +83,7 @@ __all__ = [
     "overlaid",
     "painted",
     "panel_sheet",
+    "picture_sheet",
     "prediction_sheet",
     "reconstructions",
     "save_figure",

@@ -7,12 +7,15 @@ from typing import Any, Literal
 from cnn_jax.data import Dataset
 from cnn_jax.errors import ConfigError, check_range
 from cnn_jax.models import RCNN, SSD, RetinaNet
+from cnn_jax.models.checks import LEAST_ANCHOR
 from cnn_jax.tasks import Detection, MultiBoxDetection, RegionDetection
 
 LEVELS = 5
 """Levels of the feature pyramids."""
 RETINANET_SMALLEST, RCNN_SMALLEST = 16, 32
 """The smallest anchors by default, as a part of the longer side of the images."""
+LEAST = 4.0
+"""The least of the smallest anchors by default, in pixels."""
 MOST = 100
 """COCO's largest number of detections of an image."""
 
@@ -28,7 +31,8 @@ class DetectorConfig:
     """2: torchvision's second version, with more normalization in the heads."""
     anchor_sizes: tuple[float, ...] = ()
     """Smallest anchor of each of the five levels in pixels. By default each is twice the one
-    before, and the first a sixteenth of the longer side of the images, or for an R-CNN a 32nd."""
+    before, and the first a sixteenth of the longer side of the images, or for an R-CNN a 32nd, but
+    at least 4."""
     most: int = 0
     """Largest number of detections of an image; 0: 100, or as many as the data set has objects in
     an image, if these are more."""
@@ -44,7 +48,7 @@ class DetectorConfig:
         check_range(self, 1, proposals=self.proposals)
         check_range(self, 4, regions=self.regions)
         check_range(self, 8, channels=self.channels)
-        check_range(self, 0, above=True, anchor_sizes=self.anchor_sizes)
+        check_range(self, LEAST_ANCHOR, anchor_sizes=self.anchor_sizes)
         if self.anchor_sizes and len(self.anchor_sizes) != LEVELS:
             raise ConfigError(
                 f"--anchor-sizes needs one size for each of the {LEVELS} levels, got "
@@ -73,7 +77,8 @@ def faster_rcnn(
     """A Faster R-CNN, or Mask R-CNN, with the background as one more class."""
     model = RCNN(
         config.encoder,
-        masks,
+        masks=masks,
+        version=config.version,
         num_classes=dataset.num_classes + 1,
         anchor_sizes=config.anchor_sizes or anchor_sizes(dataset, RCNN_SMALLEST),
         proposals=config.proposals,
@@ -112,8 +117,8 @@ def ssd300(config: DetectorConfig, dataset: Dataset, dtype: Any) -> MultiBoxDete
 
 def anchor_sizes(dataset: Dataset, smallest: int) -> tuple[float, ...]:
     """The longer side of the images divided by `smallest`, and its doubles, one for each level."""
-    longer = max(dataset.image_shape[:2])
-    return tuple(longer / smallest * 2**level for level in range(LEVELS))
+    first = max(LEAST, max(dataset.image_shape[:2]) / smallest)
+    return tuple(first * 2**level for level in range(LEVELS))
 
 
 def most(config: DetectorConfig, dataset: Dataset) -> int:

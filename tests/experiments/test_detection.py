@@ -18,14 +18,14 @@ DATASET = Dataset("cells", "Cells", {"train": ArraySplit(ENTRIES)}, ("cell", "nu
 
 
 def test_detectors_suit_the_data_set():
-    assert anchor_sizes(DATASET, 16) == (4, 8, 16, 32, 64)
+    assert anchor_sizes(DATASET, 8) == (8, 16, 32, 64, 128)
     one_stage = DETECTORS["retinanet"](detection.SMOKE, DATASET, None)
     assert one_stage.model.anchor_sizes == (4, 8, 16, 32, 64) and one_stage.model.num_classes == 2
     assert one_stage.most == 120 and one_stage.class_names == ("cell", "nucleus")
     two_stage = DETECTORS["faster_rcnn"](
         dataclasses.replace(detection.SMOKE, most=7), DATASET, None
     )
-    assert two_stage.model.anchor_sizes == (2, 4, 8, 16, 32) and two_stage.model.num_classes == 3
+    assert two_stage.model.anchor_sizes == (4, 8, 16, 32, 64) and two_stage.model.num_classes == 3
     assert two_stage.most == 7 and not two_stage.background and not two_stage.masks
     assert two_stage.model.proposals_train == 2 * two_stage.model.proposals
     ssd = DETECTORS["ssd300"](detection.SMOKE, DATASET, None)

@@ -79,7 +79,7 @@ SMALL = ResNet("cifar", "basic", (1, 1, 1, 1), (4, 8, 8, 8), norm="frozen")
 @pytest.mark.parametrize("background", [True, False])
 def test_everything_has_a_fixed_shape(background):
     """Traced alone, with masks and sizes."""
-    model = RCNN(SMALL, True, num_classes=4, proposals=9, proposals_train=11)
+    model = RCNN(SMALL, masks=True, num_classes=4, proposals=9, proposals_train=11)
     task = RegionDetection(model, background, anchors=8, regions=8, most=5)
     batch = {
         "image": jnp.zeros((2, 17, 31, 3)),
@@ -126,7 +126,7 @@ def test_average_precision_of_boxes_and_masks():
                 "instances": instances[None],
             },
         }
-        task = RegionDetection(RCNN("resnet18", True, num_classes=2), class_names=("cell",))
+        task = RegionDetection(RCNN("resnet18", masks=True, num_classes=2), class_names=("cell",))
         scores = task.measure(rows)
         assert scores["AP50"] == scores["AP/cell"] == 1
         assert scores["mask_AP50"] == expected
@@ -147,4 +147,4 @@ def test_what_does_not_fit_is_named():
     with pytest.raises(ConfigError, match="needs 4, one of them for the background"):
         task.check(Dataset)
     with pytest.raises(ConfigError, match="masks need the entry 'instances'"):
-        RegionDetection(RCNN("resnet18", True, num_classes=3)).check(Dataset)
+        RegionDetection(RCNN("resnet18", masks=True, num_classes=3)).check(Dataset)

@@ -186,6 +186,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         ],
         title=_TITLE,
     ),
+    "picture_sheet": lambda: visual.picture_sheet(
+        [_PHOTO, _PHOTO.transpose(1, 0, 2), _PHOTO], ["IMG_20231105_123456.jpg"] * 3, title=_TITLE
+    ),
     "prediction_sheet": lambda: visual.prediction_sheet([_PREDICTION] * 3, title=_TITLE),
     "reconstructions": lambda: visual.reconstructions(
         _DIGITS, {"PCA": _DIGITS / 2, "autoencoder": _DIGITS}, list("01234567"), title=_TITLE
