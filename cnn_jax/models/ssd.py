@@ -154,6 +154,7 @@ class SSD(nn.Module):
             train: whether the encoder trains.
         """
         check_images(x, 1)
+        x = jnp.asarray(x)
         if sizes is not None:
             x = resize_parts(x, sizes, SIDE)
         elif x.shape[1:3] != self.image_size:
