@@ -3,11 +3,13 @@
 import difflib
 import fnmatch
 from dataclasses import dataclass
+from typing import Any
 
 from cnn_jax.coco import COCO_CLASSES
 from cnn_jax.errors import ConfigError
 from cnn_jax.imagenet import imagenet_classes
 from cnn_jax.pretrained.preprocessing import Preprocessing
+from cnn_jax.pretrained.whole_image import BySides
 from cnn_jax.voc import VOC_CLASSES
 
 TORCHVISION = "https://download.pytorch.org/models/"
@@ -32,6 +34,7 @@ class Weights:
         mean_iou: for segmentation, the mean intersection over union in percent.
         box_ap: for a detector, COCO's average precision of boxes on its validation images, in
             percent.
+        mask_ap: for a detector of instances, that of their masks.
     """
 
     model: str
@@ -42,6 +45,7 @@ class Weights:
     parameters: int
     mean_iou: float | None = None
     box_ap: float | None = None
+    mask_ap: float | None = None
 
     @property
     def url(self) -> str:
@@ -62,12 +66,24 @@ class Weights:
         return f"timm/{self.model}.{tag}"
 
     @property
-    def preprocessing(self) -> Preprocessing:
-        """The preprocessing with which the weights were measured; a detector resizes by itself."""
+    def attributes(self) -> dict[str, Any]:
+        """Attributes of the model that the weights need, where they are not its defaults."""
+        if self.model in ("googlenet", "inception_v3"):
+            return {"transform_input": True}
+        if self.box_ap and self.model.endswith("resnet50_fpn"):
+            # As torchvision sets them with these weights.
+            return {"norm": "frozen", "norm_eps": 0.0}
+        return {}
+
+    @property
+    def preprocessing(self) -> Preprocessing | BySides:
+        """The preprocessing with which the weights were measured; an SSD resizes by itself."""
         if self.model == "ssd300_vgg16":
             # Caffe's, of numbers up to 255.
             mean, std = (0.48235, 0.45882, 0.40784), (1 / 255, 1 / 255, 1 / 255)
             return Preprocessing(resize=0, crop=0, mean=mean, std=std)
+        if self.box_ap:
+            return BySides()
         if self.mean_iou:
             return Preprocessing(resize=520, crop=0)
         if self.model == "inception_v3":
@@ -217,13 +233,52 @@ WEIGHTS = [
             ("deeplabv3", 101, "deeplabv3_resnet101_coco-586e9e4e.pth", 92.4, 60_996_202, 67.4),
         )
     ),
-    Weights(
-        "ssd300_vgg16",
-        "COCO_V1",
-        "ssd300_vgg16_coco-b556d3b4.pth",
-        None,
-        None,
-        35_641_826,
-        box_ap=25.1,
+    *(
+        Weights(model, "COCO_V1", file, None, None, number, box_ap=box_ap, mask_ap=mask_ap)
+        for model, file, number, box_ap, mask_ap in (
+            ("ssd300_vgg16", "ssd300_vgg16_coco-b556d3b4.pth", 35_641_826, 25.1, None),
+            (
+                "retinanet_resnet50_fpn",
+                "retinanet_resnet50_fpn_coco-eeacb38b.pth",
+                34_014_999,
+                36.4,
+                None,
+            ),
+            (
+                "retinanet_resnet50_fpn_v2",
+                "retinanet_resnet50_fpn_v2_coco-5905b1c5.pth",
+                38_198_935,
+                41.5,
+                None,
+            ),
+            (
+                "fasterrcnn_resnet50_fpn",
+                "fasterrcnn_resnet50_fpn_coco-258fb6c6.pth",
+                41_755_286,
+                37.0,
+                None,
+            ),
+            (
+                "fasterrcnn_resnet50_fpn_v2",
+                "fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth",
+                43_712_278,
+                46.7,
+                None,
+            ),
+            (
+                "maskrcnn_resnet50_fpn",
+                "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth",
+                44_401_393,
+                37.9,
+                34.6,
+            ),
+            (
+                "maskrcnn_resnet50_fpn_v2",
+                "maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth",
+                46_359_409,
+                47.4,
+                41.8,
+            ),
+        )
     ),
 ]

@@ -29,7 +29,8 @@ def load(
     """A model with public weights, which are downloaded once and verified by their sha256.
 
     GoogLeNet and Inception v3 get `transform_input=True`, because torchvision's weights for them
-    expect images in [-1, 1]. Auxiliary classifiers are omitted unless `aux_logits=True`.
+    expect images in [-1, 1]. Auxiliary classifiers are omitted unless `aux_logits=True`. Detectors
+    of torchvision's first version get `norm="frozen"` and `norm_eps=0.0`, as there.
 
     Args:
         name: a name for `create_model`.
@@ -59,8 +60,7 @@ def load(
         class_names = imagenet_classes() if there == IMAGENET_CLASSES else ()
     else:
         chosen = find_weights(name, weights)
-        if name in ("googlenet", "inception_v3"):
-            attributes = {"transform_input": True} | attributes
+        attributes = chosen.attributes | attributes
         preprocessing, class_names = chosen.preprocessing, chosen.class_names
         there = len(class_names)
         create_model(name, **attributes)  # raises before anything is downloaded

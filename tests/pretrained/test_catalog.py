@@ -4,7 +4,13 @@ import pytest
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.models import list_models
-from cnn_jax.pretrained import Preprocessing, find_weights, imagenet_classes, list_weights
+from cnn_jax.pretrained import (
+    BySides,
+    Preprocessing,
+    find_weights,
+    imagenet_classes,
+    list_weights,
+)
 
 
 def test_every_entry_is_of_a_model_and_checkable():
@@ -41,6 +47,16 @@ def test_the_preprocessing_goes_with_the_weights():
     assert find_weights("resnet50", "IMAGENET1K_V1").preprocessing == Preprocessing(256, 224)
     assert find_weights("resnet50", "IMAGENET1K_V2").preprocessing == Preprocessing(232, 224)
     assert find_weights("inception_v3").preprocessing == Preprocessing(342, 299)
+
+
+def test_the_attributes_go_with_the_weights():
+    """torchvision freezes BatchNorm and sets its eps to 0 with the older weights of detectors."""
+    frozen = {"norm": "frozen", "norm_eps": 0.0}
+    for name in ("retinanet", "fasterrcnn", "maskrcnn"):
+        assert find_weights(f"{name}_resnet50_fpn").attributes == frozen
+        assert find_weights(f"{name}_resnet50_fpn_v2").attributes == {}
+    assert find_weights("googlenet").attributes == {"transform_input": True}
+    assert find_weights("resnet50").attributes == find_weights("ssd300_vgg16").attributes == {}
 
 
 def test_the_same_numbers_on_the_hub():
@@ -104,7 +120,8 @@ def check_detector(torchvision, one):
     theirs = torchvision.models.get_model_weights(one.model)
     entry = theirs[one.name]
     assert one.url == entry.url and one.parameters == entry.meta["num_params"]
-    assert one.box_ap == entry.meta["_metrics"]["COCO-val2017"]["box_map"]
+    metrics = entry.meta["_metrics"]["COCO-val2017"]
+    assert (one.box_ap, one.mask_ap) == (metrics["box_map"], metrics.get("mask_map"))
     assert list(one.class_names) == entry.meta["categories"]
     assert (find_weights(one.model) == one) == (entry == theirs.DEFAULT)
     with torch.device("meta"):
@@ -114,3 +131,6 @@ def check_detector(torchvision, one):
     mine = one.preprocessing
     transform = model.transform
     assert (list(mine.mean), list(mine.std)) == (transform.image_mean, transform.image_std)
+    if isinstance(mine, BySides):
+        assert ((mine.shorter,), mine.longer) == (transform.min_size, transform.max_size)
+        assert mine.multiple == transform.size_divisible
