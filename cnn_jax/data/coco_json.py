@@ -68,8 +68,9 @@ def coco_files(root: Path) -> dict[str, tuple[Path, Sequence[Path]]]:
 def find_coco(root: Path) -> Annotations:
     """The objects in COCO's files of a folder, see `coco_files`.
 
-    Classes are the categories in the order of their ids. Boxes are those of the annotations, and
-    the instances their polygons or run lengths.
+    Classes are the categories in the order of their ids. Boxes and areas are those of the
+    annotations, and the instances their polygons or run lengths. Where only some annotations have
+    an area, that of the box stands for the others.
 
     Raises:
         DataError: a file that is broken or too large; an image, annotation or category that is
@@ -199,6 +200,7 @@ def _annotated(
     label_of: Mapping[int, int],
 ) -> Annotated:
     boxes, labels, crowd, places = np.zeros((len(annotations), 4)), [], [], []
+    areas: list[float] = []
     outlines: list[Outline | None] = []
     for row, (where, one) in enumerate(annotations):
         category = _value(where, one, "category_id", int)
@@ -210,6 +212,7 @@ def _annotated(
         x, y, width, height = _numbers(where, "bbox", one.get("bbox"), 4)
         boxes[row] = x, y, x + width, y + height
         labels.append(label_of[category])
+        areas.append(_area(where, one, width * height))
         crowd.append(bool(one.get("iscrowd", 0)))
         places.append(where)
         outlines.append(_outline(where, one.get("segmentation"), size))
@@ -217,8 +220,25 @@ def _annotated(
     whole = [outline for outline in outlines if outline is not None]
     if len(whole) == len(outlines):
         ids = partial(instance_ids, whole, size)
-    objects = Objects(boxes, np.array(labels, np.int64), np.array(crowd, bool), places)
+    has_areas = any(one.get("area") is not None for _, one in annotations)
+    objects = Objects(
+        boxes,
+        np.array(labels, np.int64),
+        np.array(crowd, bool),
+        places,
+        np.array(areas) if has_areas else None,
+    )
     return Annotated(str(path), partial(read_file, path), size, objects, ids)
+
+
+def _area(where: str, annotation: dict[str, Any], of_box: float) -> float:
+    area = annotation.get("area")
+    if area is None:
+        return of_box
+    (area,) = _numbers(where, "area", [area], 1)
+    if area < 0:
+        raise DataError(f"{where} has area = {_shown(area)}, expected pixels, 0 or more")
+    return area
 
 
 def _outline(where: str, segmentation: Any, size: tuple[int, int]) -> Outline | None:

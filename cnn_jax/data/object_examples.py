@@ -6,13 +6,13 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image as PillowImage
 
 from cnn_jax.data.decode import decode_image
 from cnn_jax.data.errors import DataError, UnreadableImage
 from cnn_jax.data.examples import HostExample, Spec
-from cnn_jax.data.objects import Annotated, ObjectTarget
+from cnn_jax.data.objects import Annotated, Objects, ObjectTarget
 from cnn_jax.data.padding import on_canvas, pad_boxes
 
 
@@ -32,6 +32,7 @@ class ObjectExamples:
         longer: the longer side is resized to this; 0 does not resize.
         most: number that boxes are padded to.
         crowds: whether there are any, so that examples have `crowd_labels`.
+        has_areas: whether annotations have them, so that examples have `areas`.
         target: what is to be predicted.
     """
 
@@ -40,6 +41,7 @@ class ObjectExamples:
     longer: int
     most: int
     crowds: bool
+    has_areas: bool
     target: ObjectTarget
 
     def __len__(self) -> int:
@@ -60,6 +62,8 @@ class ObjectExamples:
         }
         if self.crowds:
             entries["crowd_labels"] = ((self.most,), np.int32)
+        if self.has_areas:
+            entries["areas"] = ((self.most,), np.float32)
         if self.target == "instances":
             entries["instances"] = (self.shape[:2], self._ids_dtype)
         if self.target == "box":
@@ -91,6 +95,9 @@ class ObjectExamples:
         if self.crowds:
             crowd_labels = np.where(objects.crowd, objects.labels, -1)
             example["crowd_labels"] = pad_boxes(objects.boxes, crowd_labels, self.most)[1]
+        if self.has_areas:
+            areas = _areas(objects) * scale[0] * scale[1]
+            example["areas"] = np.pad(areas, (0, self.most - len(areas))).astype(np.float32)
         if self.target == "instances":
             assert one.ids is not None
             ids: np.ndarray = one.ids().astype(self._ids_dtype)
@@ -115,6 +122,13 @@ class ObjectExamples:
     def rows(self, places: Sequence[int]) -> "ObjectExamples":
         """The examples at `places`, in that order."""
         return replace(self, annotated=[self.annotated[index] for index in places])
+
+
+def _areas(objects: Objects) -> Float[np.ndarray, " n"]:
+    """The areas of the objects; of their boxes where the annotations of the image have none."""
+    if objects.areas is not None:
+        return objects.areas
+    return (objects.boxes[:, 2:] - objects.boxes[:, :2]).prod(axis=1)
 
 
 def _resize(

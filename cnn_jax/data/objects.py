@@ -22,12 +22,14 @@ class Objects:
         labels: the class of each.
         crowd: whether it is a region of several objects (COCO) or a difficult one (VOC).
         places: where the annotation of each stands, for messages.
+        areas: of each in pixels, where annotations have one beside the box (COCO); None without.
     """
 
     boxes: Float[np.ndarray, "n 4"]
     labels: Int[np.ndarray, " n"]
     crowd: Bool[np.ndarray, " n"]
     places: Sequence[str]
+    areas: Float[np.ndarray, " n"] | None = None
 
 
 @dataclass(frozen=True)

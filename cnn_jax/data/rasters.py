@@ -65,6 +65,29 @@ def check_run_lengths(counts: Sequence[int], size: tuple[int, int]) -> None:
         raise ValueError(f"its run lengths add up to {sum(counts):,}, expected {pixels:,} pixels")
 
 
+def run_lengths(mask: Mask) -> list[int]:
+    """The run lengths of a mask, which `run_length_mask` makes of them again."""
+    pixels = mask.T.ravel()
+    # Of runs outside and inside in turn, the first one is outside, and may be empty.
+    changes = np.flatnonzero(np.diff(pixels, prepend=False))
+    return np.diff([0, *changes, pixels.size]).tolist()
+
+
+def compressed(counts: Sequence[int]) -> str:
+    """Run lengths in COCO's compressed form, the inverse of `decompressed`."""
+    text = ""
+    for place, count in enumerate(counts):
+        number = count - counts[place - 2] if place > 2 else count
+        while True:
+            bits, number = number & 31, number >> 5
+            # The last group has the sign in its highest bit.
+            last = number == (-1 if bits & 16 else 0)
+            text += chr(48 + (bits if last else bits | 32))
+            if last:
+                break
+    return text
+
+
 def decompressed(text: str) -> list[int]:
     """The run lengths of COCO's compressed form.
 

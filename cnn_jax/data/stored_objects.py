@@ -71,6 +71,7 @@ def store_objects(
             f" {MOST_PIXELS:,}: resize them with --data.image-size"
         )
     crowds = any(one.objects.crowd.any() for one in everything)
+    has_areas = any(one.objects.areas is not None for one in everything)
     examples = {
         split: ObjectExamples(
             list(images),
@@ -78,6 +79,7 @@ def store_objects(
             longer=image_size,
             most=most_boxes or max(count, 1),
             crowds=crowds,
+            has_areas=has_areas,
             target=target,
         )
         for split, images in splits.items()
@@ -131,7 +133,8 @@ def _within(one: Annotated, problems: list[str], beyond: list[str]) -> Annotated
     if ids is not None and not kept.all():
         ids = partial(_renumbered, ids, rows, len(kept))
     places = [objects.places[row] for row in rows.tolist()]
-    within = Objects(cut[rows], objects.labels[rows], objects.crowd[rows], places)
+    areas = None if objects.areas is None else objects.areas[rows]
+    within = Objects(cut[rows], objects.labels[rows], objects.crowd[rows], places, areas)
     return replace(one, objects=within, ids=ids)
 
 

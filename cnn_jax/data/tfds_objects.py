@@ -17,6 +17,8 @@ from cnn_jax.data.tfds_examples import broken
 
 CROWDS = ("is_crowd", "is_difficult")
 """What COCO and VOC call objects that do not count."""
+AREA = "area"
+"""What COCO calls the pixels of an object, fewer than those of its box."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class _Keys:
     box: str = ""
     label: str = ""
     crowd: str = ""
+    area: str = ""
     ids: str = ""
 
 
@@ -79,7 +82,8 @@ def _find_keys(tfds: Any, name: str, features: dict[str, Any], target: ObjectTar
             if box and label and target != "instances":
                 _check_format(name, one[box])
                 crowd = next((key for key in CROWDS if key in one), "")
-                return _Keys(image, size, objects, box, label, crowd)
+                area = AREA if AREA in one else ""
+                return _Keys(image, size, objects, box, label, crowd, area)
         if ids:
             return _Keys(image, size, ids=ids[0])
     wanted = "instances" if target == "instances" else "boxes with classes"
@@ -126,7 +130,8 @@ def _annotated(
     boxes = np.asarray(of[keys.box], np.float64).reshape(-1, 4)[:, [1, 0, 3, 2]]
     labels = np.asarray(of[keys.label], np.int64).reshape(-1)
     crowd = np.asarray(of[keys.crowd] if keys.crowd else np.zeros(len(boxes)), bool).reshape(-1)
-    if len(labels) != len(boxes) or len(crowd) != len(boxes):
+    areas = np.asarray(of[keys.area], np.float64).reshape(-1) if keys.area else None
+    if any(len(one) != len(boxes) for one in (labels, crowd, *([] if areas is None else [areas]))):
         raise broken(path, ValueError(f"{what} has {len(boxes)} boxes and {len(labels)} labels"))
     wrong = labels[(labels < 0) | (labels >= len(class_names))]
     if len(wrong):
@@ -136,7 +141,7 @@ def _annotated(
         )
     places = [f"{what}, object {row}" for row in range(len(boxes))]
     boxes *= np.tile(size[::-1], 2)
-    return Annotated(image, read, size, Objects(boxes, labels, crowd, places))
+    return Annotated(image, read, size, Objects(boxes, labels, crowd, places, areas))
 
 
 def _record(path: Path, source: Any, index: int) -> Any:

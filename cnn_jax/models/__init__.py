@@ -13,6 +13,7 @@ from cnn_jax.models.language import LanguageModel
 from cnn_jax.models.lenet import LeNet
 from cnn_jax.models.localization import Localizer
 from cnn_jax.models.mlp import MLP
+from cnn_jax.models.rcnn import RCNN
 from cnn_jax.models.registry import (
     create_model,
     example_shape,
@@ -23,6 +24,7 @@ from cnn_jax.models.resnet import ResNet, cifar_resnet
 from cnn_jax.models.retinanet import RetinaNet
 from cnn_jax.models.segnet import SegNet
 from cnn_jax.models.simple_cnn import SimpleCNN
+from cnn_jax.models.ssd import SSD
 from cnn_jax.models.tiles import predict_tiles
 from cnn_jax.models.unet import UNet
 from cnn_jax.models.vgg import VGG
@@ -31,6 +33,8 @@ from cnn_jax.models.wide_resnet import WideResNet
 __all__ = [
     "FCN",
     "MLP",
+    "RCNN",
+    "SSD",
     "VGG",
     "Airbench",
     "AlexNet",

@@ -8,9 +8,12 @@ from cnn_jax.pretrained.convert import from_torch, to_torch
 from cnn_jax.pretrained.load import load
 from cnn_jax.pretrained.network import Network
 from cnn_jax.pretrained.preprocessing import Preprocessing
+from cnn_jax.pretrained.whole_image import BySides, OnCanvas
 
 __all__ = [
+    "BySides",
     "Network",
+    "OnCanvas",
     "Preprocessing",
     "Weights",
     "change_channels",

@@ -14,8 +14,9 @@ class Network:
     Attributes:
         model: the linen module; None if `task` has several of them.
         variables: `params`, and collections such as `batch_stats`.
-        preprocessing: `Preprocessing`, which makes the model's input of a uint8 RGB image; None if
-            the model takes no images.
+        preprocessing: `Preprocessing`, which makes the model's input of a uint8 RGB image; for a
+            model of boxes `OnCanvas` or `BySides`, whose `place` says where the image is in it;
+            None if the model takes no images.
         class_names: by label; empty if they are unknown or there are none.
         title: what a figure says of it.
         task: what a run trained the model for; None for public weights and checkpoints.

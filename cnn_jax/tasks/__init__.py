@@ -33,9 +33,12 @@ from cnn_jax.tasks.metrics import (
     rmse,
     top_k_accuracy,
 )
+from cnn_jax.tasks.multibox_detection import MultiBoxDetection
 from cnn_jax.tasks.output_layers import decision, identity, sigmoid, softmax
 from cnn_jax.tasks.overlaps import box_overlaps, mask_overlaps
+from cnn_jax.tasks.pasting import paste_masks
 from cnn_jax.tasks.reconstruction import Reconstruction
+from cnn_jax.tasks.region_detection import RegionDetection
 from cnn_jax.tasks.regions import border_weights, dice_loss
 from cnn_jax.tasks.regression import Regression
 from cnn_jax.tasks.segmentation import Segmentation
@@ -52,7 +55,9 @@ __all__ = [
     "Detections",
     "LanguageModelling",
     "Localization",
+    "MultiBoxDetection",
     "Reconstruction",
+    "RegionDetection",
     "Regression",
     "Segmentation",
     "Truths",
@@ -81,6 +86,7 @@ __all__ = [
     "multiclass_hinge_loss",
     "one_hot_squared_error",
     "one_versus_rest_logistic_loss",
+    "paste_masks",
     "pixel_counts",
     "rmse",
     "segmentation_scores",

@@ -15,6 +15,11 @@ PaddedDetections = dict[str, Array]
 The label of what is no detection is -1, its score 0.
 """
 
+BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+"""Factors of the deltas of a network with a softmax over classes, see `encode_boxes`."""
+SMALLEST = 1e-2
+"""Sides of the box that an R-CNN detects, in pixels."""
+
 
 def detections_of_anchors(
     logits: Sequence[Float[Array, "_ classes"]],
@@ -52,6 +57,37 @@ def detections_of_anchors(
     return best_detections(*found, found[1] > score_threshold, iou_threshold, most)
 
 
+def detections_of_default_boxes(
+    logits: Float[Array, "anchors classes"],
+    deltas: Float[Array, "anchors 4"],
+    anchors: Float[Array, "anchors 4"],
+    size: Shaped[Array, "2"],
+    *,
+    score_threshold: float = 0.01,
+    iou_threshold: float = 0.45,
+    candidates: int = 400,
+    most: int = 200,
+) -> PaddedDetections:
+    """The detections of a network with a softmax over classes, as torchvision's SSD.
+
+    Args:
+        logits: of each anchor; class 0 is the background.
+        deltas: of each anchor, for `decode_boxes` with `BOX_WEIGHTS`.
+        anchors: in pixels.
+        size: (height, width) of the image, to which boxes are cut off.
+        score_threshold: only higher scores are detections.
+        iou_threshold: of two boxes of a class that overlap more, one remains.
+        candidates: boxes that are taken of each class.
+        most: number of detections, the best ones.
+    """
+    boxes = clip_boxes(decode_boxes(deltas, anchors, BOX_WEIGHTS), size)
+    of_classes = jax.nn.softmax(logits)[:, 1:].T
+    scores, place = lax.top_k(of_classes, min(candidates, len(anchors)))
+    labels = jnp.broadcast_to(jnp.arange(1, logits.shape[-1])[:, None], place.shape)
+    found = boxes[place.ravel()], scores.ravel(), labels.ravel()
+    return best_detections(*found, found[1] > score_threshold, iou_threshold, most)
+
+
 def best_detections(
     boxes: Float[Array, "boxes 4"],
     scores: Float[Array, " boxes"],
@@ -71,3 +107,36 @@ def best_detections(
         "scores": jnp.where(kept, scores[chosen], 0),
         "box_labels": jnp.where(kept, labels[chosen], -1).astype(jnp.int32),
     }
+
+
+def detections_of_regions(
+    logits: Float[Array, "regions classes"],
+    deltas: Float[Array, "regions classes 4"],
+    proposals: Float[Array, "regions 4"],
+    mask: Bool[Array, " regions"],
+    size: Shaped[Array, "2"],
+    *,
+    score_threshold: float = 0.05,
+    iou_threshold: float = 0.5,
+    most: int = 100,
+) -> PaddedDetections:
+    """The detections of a network with a softmax over classes, as torchvision's R-CNNs.
+
+    Args:
+        logits: of each region; class 0 is the background.
+        deltas: of each region and class, for `decode_boxes` with `BOX_WEIGHTS`.
+        proposals: the regions, in pixels.
+        mask: which regions there are.
+        size: (height, width) of the image, to which boxes are cut off.
+        score_threshold: only higher scores are detections.
+        iou_threshold: of two boxes of a class that overlap more, one remains.
+        most: number of detections, the best ones.
+    """
+    scores = jax.nn.softmax(logits)[:, 1:]
+    boxes = clip_boxes(decode_boxes(deltas[:, 1:], proposals[:, None], BOX_WEIGHTS), size)
+    width, height = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
+    there = mask[:, None] & (scores > score_threshold)
+    there &= (width >= SMALLEST) & (height >= SMALLEST)
+    labels = jnp.tile(jnp.arange(1, logits.shape[1]), (len(logits), 1))
+    flat = boxes.reshape(-1, 4), scores.ravel(), labels.ravel(), there.ravel()
+    return best_detections(*flat, iou_threshold, most)

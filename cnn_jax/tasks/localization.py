@@ -20,7 +20,7 @@ from cnn_jax.tasks.apply import (
 )
 from cnn_jax.tasks.losses import huber_loss, softmax_cross_entropy
 from cnn_jax.tasks.metrics import accuracy, mean, weighted_sums
-from cnn_jax.tasks.output_layers import decision
+from cnn_jax.tasks.output_layers import decision, softmax
 
 BoxLoss = Literal["smooth_l1", "giou"]
 LOSSES = ("smooth_l1", "giou")
@@ -131,9 +131,14 @@ class Localization:
     def predict(
         self, params: PyTree, model_state: PyTree, batch: dict[str, Array]
     ) -> dict[str, Array]:
-        """The class ``label`` [batch] and the ``box`` [batch, 4] of each image, in pixels."""
+        """The ``label`` [batch] of each image, its probability ``score`` [batch], and the ``box``.
+
+        Boxes [batch, 4] are in pixels.
+        """
         outputs = predict_model(self.model, params, model_state, batch["image"])
-        return {"label": decision(outputs["logits"]), "box": outputs["box"]}
+        logits = outputs["logits"]
+        score = jnp.max(softmax(logits), axis=-1)
+        return {"label": decision(logits), "score": score, "box": outputs["box"]}
 
     @staticmethod
     def summarize(sums: dict[str, Any]) -> dict[str, float]:

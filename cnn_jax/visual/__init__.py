@@ -14,12 +14,14 @@ with extra("figures", "cnn_jax.visual"):
     from cnn_jax.visual.compared import accuracy_gaps, compared_curves
     from cnn_jax.visual.confusion import confusion_matrix
     from cnn_jax.visual.curves import error_curves, training_curves
+    from cnn_jax.visual.detections import drawn_objects, picture_sheet
     from cnn_jax.visual.examples import Picture, example_rows
     from cnn_jax.visual.feature_maps import strongest_maps
     from cnn_jax.visual.filters import filter_mosaic, first_layer_filters
     from cnn_jax.visual.functions import function_fits, function_maps
     from cnn_jax.visual.gradients import gradients_by_layer, gradients_over_training
     from cnn_jax.visual.grid import image_grid, worst_mistakes
+    from cnn_jax.visual.instances import InstanceImage, instance_rows
     from cnn_jax.visual.kernels import kernel_responses
     from cnn_jax.visual.language import gradients_through_time, loss_curves, text_sheet
     from cnn_jax.visual.learning_rates import learning_rate_curves
@@ -46,6 +48,7 @@ with extra("figures", "cnn_jax.visual"):
 
 __all__ = [
     "BoxedImage",
+    "InstanceImage",
     "NothingToDraw",
     "Panel",
     "Picture",
@@ -62,6 +65,7 @@ __all__ = [
     "code_scatter",
     "compared_curves",
     "confusion_matrix",
+    "drawn_objects",
     "error_curves",
     "error_over_size",
     "example_rows",
@@ -74,6 +78,7 @@ __all__ = [
     "gradients_through_time",
     "grouped_bars",
     "image_grid",
+    "instance_rows",
     "kernel_responses",
     "learning_curve",
     "learning_rate_curves",
@@ -81,6 +86,7 @@ __all__ = [
     "overlaid",
     "painted",
     "panel_sheet",
+    "picture_sheet",
     "prediction_sheet",
     "reconstructions",
     "save_figure",

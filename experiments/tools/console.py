@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, TextIO
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 def standard_console() -> Console:
@@ -26,6 +27,18 @@ def standard_console() -> Console:
     width = None if sys.stdout.isatty() else 120
     output: Any = _Output(sys.stdout)
     return Console(file=output, width=width)
+
+
+def progress_bar(console: Console) -> Progress:
+    """A bar for each task, with its description and counts; nothing where there is no terminal."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.completed:,}/{task.total:,}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
 
 
 class _Output:

@@ -7,7 +7,7 @@ import numpy as np
 
 from cnn_jax.data import Dataset
 from cnn_jax.description import describe
-from cnn_jax.pretrained import Preprocessing
+from cnn_jax.pretrained import OnCanvas, Preprocessing
 from cnn_jax.training import Experiment
 
 
@@ -32,12 +32,14 @@ def describe_networks(study: Mapping[str, Experiment], config: Any) -> dict[str,
     }
 
 
-def _preprocessing(dataset: Dataset, resize: int) -> Preprocessing | None:
+def _preprocessing(dataset: Dataset, resize: int) -> Preprocessing | OnCanvas | None:
     """An image as evaluations saw those of the data set; None if it has no images of bytes."""
     image = dataset.spec.get("image")
     if image is None or image.dtype != np.uint8:
         return None
     height, width, _ = image.shape
+    if "boxes" in dataset.spec:
+        return OnCanvas((height, width), dataset.mean, dataset.std)
     return Preprocessing(resize, (height, width), dataset.mean, dataset.std)
 
 

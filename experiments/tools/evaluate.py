@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from tyro.conf import OmitArgPrefixes
 
 from cnn_jax.data import DataConfig, stream_batches
@@ -35,11 +35,22 @@ from cnn_jax.tasks import confusion_counts, softmax_cross_entropy, top_k_accurac
 from cnn_jax.tasks.metrics import mean, weighted_sums
 from experiments.tools.class_matching import Matching, match_classes
 from experiments.tools.command_line import run_tool
+from experiments.tools.console import progress_bar
+from experiments.tools.evaluate_boxes import evaluate_boxes
 from experiments.tools.evaluate_masks import evaluate_masks
 from experiments.tools.evaluation_data import Role, as_seen_by, load_data
 from experiments.tools.evaluation_report import Row, class_table, network_table, write
 from experiments.tools.messages import say
-from experiments.tools.networks import NetworkConfig, load_network, load_segmenter, segments
+from experiments.tools.networks import (
+    NetworkConfig,
+    as_classifier,
+    as_detector,
+    as_segmenter,
+    detects,
+    load_any_network,
+    load_network,
+    segments,
+)
 from experiments.tools.output import OutputConfig, output_folder, writing
 from experiments.tools.run import set_up_jax
 
@@ -139,7 +150,7 @@ def networks(options: Options) -> list[NetworkConfig]:
 
 def _has_weights(name: str) -> bool:
     try:
-        return find_weights(name).mean_iou is None  # not one for segmentation
+        return find_weights(name).top5 is not None  # a classifier
     except ConfigError:
         return False
 
@@ -152,26 +163,20 @@ def main(argv: Sequence[str] | None = None) -> list[Any]:
 def _run(options: Options, console: Console) -> list[Any]:
     set_up_jax()
     configs = networks(options)
-    if not options.models and segments(options.network):
-        segmenter = load_segmenter(options.network)
-        data, run, role = options.data, options.network.run, options.split
-        return evaluate_masks(segmenter, data, run, role, options.output, console)
-    loaded = [load_network(configs[0])]  # before the data, which take longer
+    first = load_any_network(configs[0])  # before the data, which take longer
+    if not options.models and (segments(first) or detects(first)):
+        chosen = options.data, options.network.run, options.split, options.output, console
+        if segments(first):
+            return evaluate_masks(as_segmenter(first), *chosen)
+        return evaluate_boxes(as_detector(first), *chosen)
+    loaded = [as_classifier(first)]
     folder = output_folder(options.output, "evaluate", loaded[0].title)
     dataset, split, changed = load_data(options.data, options.network.run, options.split)
     examples = dataset.splits[split]
     for note in (*dataset.notes, *filter(None, [changed])):
         say(console, f"note: {note}")
     rows = []
-    progress = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.completed:,}/{task.total:,}"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-    with progress:
+    with progress_bar(console) as progress:
         for config in configs:
             network = loaded.pop() if loaded else load_network(config)
             matching = match_classes(

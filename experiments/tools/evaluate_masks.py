@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from cnn_jax.data import IGNORED, DataConfig
 from cnn_jax.data.splits import Split
@@ -22,6 +20,7 @@ from cnn_jax.tasks import class_overlaps, image_scores, segmentation_scores
 from cnn_jax.tasks.segmentation_metrics import Absent, Ignored
 from cnn_jax.visual import confusion_matrix, save_figure
 from experiments.tools.evaluation_data import Role, load_data
+from experiments.tools.evaluation_report import score_table
 from experiments.tools.messages import printable, say
 from experiments.tools.output import OutputConfig, output_folder, write_csv, writing
 from experiments.tools.run_directory import write_json
@@ -87,7 +86,7 @@ def evaluate_masks(
     """Evaluate a network, print and write its scores, and return those by convention.
 
     Args:
-        network: from `load_segmenter`.
+        network: from `as_segmenter`.
         data, run, role: which examples, as `load_data` says.
         output: where the files are written.
         console: to print to.
@@ -108,8 +107,8 @@ def evaluate_masks(
     rows = scores_by_convention(counts)
     classes = _classes(counts.sum(axis=0), dataset.class_names)
     where = f"{dataset.title}, {split}, {len(counts):,} images"
-    console.print(_table(where, rows))
-    console.print(_table(f"{network.title}: its classes", classes))
+    console.print(score_table(where, rows))
+    console.print(score_table(f"{network.title}: its classes", classes))
     with writing(folder):
         _write(
             folder, network, rows, classes, counts, about={"data": dataset.title, "split": split}
@@ -137,24 +136,6 @@ def _classes(counts: np.ndarray, class_names: Sequence[str]) -> list[dict[str, A
         | {"pixels": int(overlaps["support"][label])}
         for label, name in enumerate(class_names)
     ]
-
-
-def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    shown = Table(title=escape(printable(title)), title_justify="left")
-    first, *others = rows[0]
-    shown.add_column(first, overflow="fold")
-    for name in others:
-        shown.add_column(name.replace("_", " "), justify="right")
-    for row in rows:
-        texts = (_text(row[name]) for name in others)
-        shown.add_row(escape(printable(row[first])), *texts)
-    return shown
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{100 * value:.2f}%"
-    return "" if value == "" else f"{value:,}"
 
 
 def _write(

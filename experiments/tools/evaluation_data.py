@@ -35,10 +35,10 @@ def load_data(
         asked: name of the split. "auto" is that of the run's last figures for its own data (test,
             else validation), and validation, else test, for other data: ImageNet's test labels are
             secret.
-        target: "mask" for the class of every pixel.
+        target: "mask" for the class of every pixel; "box", "boxes" or "instances" for objects.
 
     Raises:
-        ConfigError: the split holds no images with labels, or with masks.
+        ConfigError: the split holds no images with labels, with masks, or with boxes.
         DataError: as `load_dataset`, among others if there is no such split.
     """
     if run and given.name == "auto":
@@ -66,8 +66,10 @@ def _load(data: DataConfig, roles: Sequence[str], target: Target) -> tuple[Datas
     dataset = load_dataset(data, default=data.name, only=tuple(roles), target=target)
     (name,) = dataset.splits
     spec = dataset.splits[name].spec
-    if target not in spec or "image" not in spec or spec["image"].dtype != np.uint8:
-        raise ConfigError(f"{dataset.title}, {name}: expected images of bytes with {target}s")
+    entry = target if target in ("label", "mask") else "boxes"
+    if entry not in spec or "image" not in spec or spec["image"].dtype != np.uint8:
+        what = entry if entry == "boxes" else f"{entry}s"
+        raise ConfigError(f"{dataset.title}, {name}: expected images of bytes with {what}")
     return dataset, name
 
 

@@ -1,6 +1,6 @@
 """The results of an evaluation as tables, files and figures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,25 @@ def class_table(row: Row) -> Table:
         shares = (f"{one[name]:.4f}" for name in ("precision", "recall", "f1"))
         shown.add_row(escape(printable(one["class"])), *shares, f"{one['support']:,}")
     return shown
+
+
+def score_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """A table of rows with the same columns: a name, then shares and counts; "" is left empty."""
+    shown = Table(title=escape(printable(title)), title_justify="left")
+    first, *others = rows[0]
+    shown.add_column(first, overflow="fold")
+    for name in others:
+        shown.add_column(name.replace("_", " "), justify="right")
+    for row in rows:
+        texts = (_text(row[name]) for name in others)
+        shown.add_row(escape(printable(row[first])), *texts)
+    return shown
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{100 * value:.2f}%"
+    return "" if value == "" else f"{value:,}"
 
 
 def write(folder: Path, rows: Sequence[Row], *, data: str, split: str) -> list[str]:

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from PIL import Image as PillowImage
 from rich.console import Console
 
-from cnn_jax.data.decode import decode_image
+from cnn_jax.data.decode import decode_image, size_of
 from cnn_jax.data.image_files import images_below, listed_suffixes, read_file
 from cnn_jax.errors import UserError
 from experiments.tools.messages import say
@@ -79,6 +79,12 @@ def _read(path: Path) -> UInt8[np.ndarray, "height width 3"]:
         # Resizing the shorter side would make the image huge.
         raise ValueError(f"it is a strip of {width}x{height} pixels: crop it first")
     return image
+
+
+def stored_size(path: Path, image: UInt8[np.ndarray, "height width 3"]) -> tuple[int, int]:
+    """Height and width of the file of an image that `read_images` may have reduced."""
+    height, width = image.shape[:2]
+    return (height, width) if min(height, width) < AT_MOST else size_of(read_file(path))
 
 
 def show_bad(console: Console, bad: Sequence[BadImage]) -> None:

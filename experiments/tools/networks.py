@@ -1,22 +1,43 @@
 """The network that a tool works with: public weights, a checkpoint file, or the result of a run."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from cnn_jax import pretrained
 from cnn_jax.data.decode import LONGEST_SIDE
 from cnn_jax.durable import read_file
 from cnn_jax.errors import ConfigError, UserError, check_range
-from cnn_jax.models import FCN, DeepLab, SegNet, UNet, create_model, example_shape
+from cnn_jax.models import (
+    FCN,
+    RCNN,
+    DeepLab,
+    RetinaNet,
+    SegNet,
+    UNet,
+    create_model,
+    example_shape,
+)
 from cnn_jax.models.registry import IMAGENET
-from cnn_jax.pretrained import Network, Preprocessing
+from cnn_jax.pretrained import BySides, Network, Preprocessing
 from cnn_jax.pretrained.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from cnn_jax.saved_run import Checkpoint, load_run
-from cnn_jax.tasks import Classification, Segmentation
+from cnn_jax.tasks import (
+    Classification,
+    Detection,
+    Localization,
+    RegionDetection,
+    Segmentation,
+)
 from experiments.tools.own_models import import_own_models
 
 SEGMENTERS = (FCN, DeepLab, SegNet, UNet)
 """Models that give the class of every pixel."""
+DETECTORS: dict[type, Callable[..., Any]] = {RetinaNet: Detection, RCNN: RegionDetection}
+"""What makes detections of the outputs of a model of boxes."""
+BOX_TASKS = (Detection, RegionDetection, Localization)
+"""Tasks that give the boxes of objects."""
 MOST_MASK_CLASSES = 256
 """Classes that a mask of bytes can hold."""
 
@@ -47,7 +68,8 @@ class NetworkConfig:
     the model is made for, such as 224 or 32."""
     resize: int = 0
     """Pixels of the shorter side, from which image_size is cut out; 0: as usual, 8/7 of image_size
-    for models of ImageNet (256 for 224) and image_size for others."""
+    for models of ImageNet (256 for 224) and image_size for others. With models of boxes nothing is
+    cut out; 0: 800."""
     mean: tuple[float, ...] = IMAGENET_MEAN
     """Of each channel in [0, 1], as the checkpoint was trained: 0.5 0.5 0.5 for torchvision's
     GoogLeNet and Inception v3; one number for gray images."""
@@ -68,16 +90,24 @@ def load_network(config: NetworkConfig) -> Network:
     """The classifier of images that a configuration names, with a name for each class.
 
     Raises:
-        ConfigError: as `load_any_network`; a run of another task.
+        ConfigError: as `load_any_network`; a network for another task.
         UserError: as `load_any_network`.
     """
-    network = load_any_network(config)
-    if _segments(network):
-        raise ConfigError(
-            f"{network.title}: expected a classifier of images, got a network that gives the class "
-            "of every pixel; python -m experiments.segment is for those"
-        )
-    other_task = config.run and not isinstance(network.task, Classification)
+    return as_classifier(load_any_network(config))
+
+
+def as_classifier(network: Network) -> Network:
+    """The network with a name for each class; raises ConfigError unless it classifies images."""
+    for is_one, gives, tool in (
+        (segments, "the class of every pixel", "segment"),
+        (detects, "the boxes of objects", "detect"),
+    ):
+        if is_one(network):
+            raise ConfigError(
+                f"{network.title}: expected a classifier of images, got a network that gives "
+                f"{gives}; python -m experiments.{tool} is for those"
+            )
+    other_task = network.task is not None and not isinstance(network.task, Classification)
     if other_task or network.preprocessing is None:
         raise ConfigError(
             f"{network.title}: expected a classifier of images, got {_described(network)}"
@@ -85,16 +115,13 @@ def load_network(config: NetworkConfig) -> Network:
     return _named(network)
 
 
-def load_segmenter(config: NetworkConfig) -> Network:
-    """The network for segmentation that a configuration names, with a name for each class.
+def as_segmenter(network: Network) -> Network:
+    """The network with a name for each class.
 
     Raises:
-        ConfigError: as `load_any_network`; a network that does not give the class of every pixel,
-            or of more than 256 classes.
-        UserError: as `load_any_network`.
+        ConfigError: it does not give the class of every pixel, or of more than 256 classes.
     """
-    network = load_any_network(config)
-    if not _segments(network) or network.preprocessing is None:
+    if not segments(network) or network.preprocessing is None:
         raise ConfigError(
             f"{network.title}: expected a network for segmentation, got {_described(network)}; "
             "python -m experiments.predict is for classifiers"
@@ -108,22 +135,34 @@ def load_segmenter(config: NetworkConfig) -> Network:
     return network
 
 
-def segments(config: NetworkConfig) -> bool:
-    """Whether the network that a configuration names gives the class of every pixel.
+def as_detector(network: Network) -> Network:
+    """The network with a task that gives detections, and a name for each class.
 
     Raises:
-        ConfigError, UserError: as `load_any_network`.
+        ConfigError: it does not give the boxes of objects.
     """
-    if config.run or not config.model:
-        return _segments(load_any_network(config))
-    import_own_models()
-    return isinstance(create_model(config.model), SEGMENTERS)
+    if not detects(network) or network.preprocessing is None:
+        raise ConfigError(
+            f"{network.title}: expected a network that gives the boxes of objects, got "
+            f"{_described(network)}; python -m experiments.predict is for classifiers"
+        )
+    if network.task is None:
+        network = replace(network, task=DETECTORS[type(network.model)](network.model))
+    return _named(network)
 
 
-def _segments(network: Network) -> bool:
+def segments(network: Network) -> bool:
+    """Whether a network gives the class of every pixel."""
     if network.task is not None:
         return isinstance(network.task, Segmentation)
     return isinstance(network.model, SEGMENTERS)
+
+
+def detects(network: Network) -> bool:
+    """Whether a network gives the boxes of objects."""
+    if network.task is not None:
+        return isinstance(network.task, BOX_TASKS)
+    return type(network.model) in DETECTORS
 
 
 def _described(network: Network) -> str:
@@ -178,13 +217,8 @@ def checkpoint_of_run(text: str) -> Checkpoint:
 def _from_checkpoint(config: NetworkConfig) -> Network:
     names = class_names(config)
     model = create_model(config.model, num_classes=len(names))
-    usual = example_shape(config.model)
-    size = config.image_size or usual[0]
-    resize = config.resize or (round(size * 8 / 7) if usual[0] >= IMAGENET[0] else size)
-    if resize < size:
-        raise ConfigError(f"--resize must be at least the image size of {size}, got {resize}")
     check_scale(config)
-    preprocessing = Preprocessing(resize, size, config.mean, config.std)
+    preprocessing = (_by_sides if type(model) in DETECTORS else _cropped)(config)
     try:
         variables = pretrained.from_torch(
             model,
@@ -206,6 +240,23 @@ def _from_checkpoint(config: NetworkConfig) -> Network:
         class_names=names,
         title=f"{config.model}, {Path(config.checkpoint).name}",
     )
+
+
+def _cropped(config: NetworkConfig) -> Preprocessing:
+    usual = example_shape(config.model)
+    size = config.image_size or usual[0]
+    resize = config.resize or (round(size * 8 / 7) if usual[0] >= IMAGENET[0] else size)
+    if resize < size:
+        raise ConfigError(f"--resize must be at least the image size of {size}, got {resize}")
+    return Preprocessing(resize, size, config.mean, config.std)
+
+
+def _by_sides(config: NetworkConfig) -> BySides:
+    usual = BySides(mean=config.mean, std=config.std)
+    shorter = config.resize or config.image_size
+    if not shorter:
+        return usual
+    return replace(usual, shorter=shorter, longer=shorter * usual.longer // usual.shorter)
 
 
 def check_scale(config: NetworkConfig) -> None:

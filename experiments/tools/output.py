@@ -74,9 +74,15 @@ def writing(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows with the same columns. Names of files keep their bytes, UTF-8 or not."""
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+    """Write rows with the same columns. Names of files keep their bytes, UTF-8 or not.
+
+    Args:
+        path: of the file.
+        rows: values by column.
+        columns: where there may be no rows; by default those of the first one.
+    """
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, columns or list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

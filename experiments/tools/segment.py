@@ -38,7 +38,7 @@ from cnn_jax.visual import (
 from experiments.tools.command_line import run_tool
 from experiments.tools.image_files import BadImage, check_any, find_images, read_images, show_bad
 from experiments.tools.messages import printable, say
-from experiments.tools.networks import NetworkConfig, load_segmenter
+from experiments.tools.networks import NetworkConfig, as_segmenter, load_any_network
 from experiments.tools.output import OutputConfig, output_folder, slug, write_csv, writing
 from experiments.tools.run import set_up_jax
 
@@ -145,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _run(options: Options, console: Console) -> None:
     set_up_jax()
     paths = find_images(options.images)
-    network = load_segmenter(options.network)
+    network = as_segmenter(load_any_network(options.network))
     folder = output_folder(options.output, "segment", network.title)
     segment = make_segment(
         network, own_size=options.own_size, tile=options.tile, margin=options.margin

@@ -6,10 +6,12 @@ import pytest
 from cnn_jax.data.rasters import (
     check_polygon,
     check_run_lengths,
+    compressed,
     decompressed,
     instance_ids,
     polygon_mask,
     run_length_mask,
+    run_lengths,
 )
 
 
@@ -34,6 +36,8 @@ def test_equal_to_pycocotools():
         counts = decompressed(encoded[0]["counts"].decode())
         check_run_lengths(counts, size)
         np.testing.assert_array_equal(run_length_mask(counts, size), expected)
+        again = mask.encode(np.asfortranarray(expected.astype(np.uint8)))
+        assert compressed(run_lengths(expected)) == again["counts"].decode()
 
 
 def test_a_rectangle_covers_its_pixels():
@@ -61,6 +65,18 @@ def test_compressed_run_lengths():
             decompressed(text)
     with pytest.raises(ValueError, match="have the character"):
         decompressed("o" * 100)
+
+
+def test_run_lengths_of_masks_and_back():
+    rng = np.random.default_rng(0)
+    for share in (0, 0.02, 0.5, 1):
+        mask = rng.random((300, 40)) < share
+        counts = run_lengths(mask)
+        assert decompressed(compressed(counts)) == counts
+        np.testing.assert_array_equal(run_length_mask(counts, mask.shape), mask)
+    assert (
+        run_lengths(np.array([[True, False]])) == [0, 1, 1] and compressed([3, 5, 1, 7]) == "3512"
+    )
 
 
 def test_several_polygons_and_objects():

@@ -98,7 +98,7 @@ def test_commands_of_parts(tmp_path):
     for name, part in gpu.PARTS.items():
         words = gpu.command_of(part, options, tmp_path)
         if words[2] == "experiments.bench":
-            parsed = command._parsed(words[3:])
+            parsed = command.parse(words[3:])
             assert (parsed.steps, parsed.output) == (1, f"{tmp_path}/{name}.json")
 
 

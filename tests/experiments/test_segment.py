@@ -18,7 +18,7 @@ from cnn_jax.pretrained import Network, Preprocessing
 from cnn_jax.tasks import Segmentation, pixel_counts, segmentation_scores
 from experiments import unet
 from experiments.tools import evaluate, export, features, look_inside, predict, segment
-from experiments.tools.networks import NetworkConfig, load_segmenter
+from experiments.tools.networks import NetworkConfig, as_segmenter, load_any_network
 from tests.experiments.small_run import make_run, save_run
 
 CLASSES = ("background", "circle", "square", "triangle")
@@ -64,7 +64,7 @@ def test_masks_overlays_a_table_and_a_picture(run, images, tmp_path, capsys):
 
 
 def test_the_classes_are_those_of_the_whole_image_at_its_own_scale(run):
-    network = load_segmenter(NetworkConfig(run=str(run)))
+    network = as_segmenter(load_any_network(NetworkConfig(run=str(run))))
     image = np.random.default_rng(1).integers(0, 256, (48, 36, 3), np.uint8)
     inputs = replace(network.preprocessing, resize=0, crop=0)(image)
     logits = network.model.apply(network.variables, inputs[None])
@@ -80,7 +80,7 @@ def test_the_classes_are_those_of_the_whole_image_at_its_own_scale(run):
 
 
 def test_tiles_leave_no_seams(run):
-    network = load_segmenter(NetworkConfig(run=str(run)))
+    network = as_segmenter(load_any_network(NetworkConfig(run=str(run))))
     image = np.random.default_rng(2).integers(0, 256, (70, 90, 3), np.uint8)
     whole = segment.make_segment(network, own_size=True)(image)
     tiled = segment.make_segment(network, own_size=True, tile=48, margin=12)(image)

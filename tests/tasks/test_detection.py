@@ -13,7 +13,7 @@ from cnn_jax.errors import ConfigError
 from cnn_jax.models import RetinaNet
 from cnn_jax.tasks import Detection
 from cnn_jax.tasks.detection import focal_losses
-from cnn_jax.tasks.detections import detections_of_anchors
+from cnn_jax.tasks.detections import detections_of_anchors, detections_of_regions
 
 ANCHORS = jnp.array([[0.0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 20, 22], [30, 30, 40, 40]])
 BOXES = jnp.array([[0.0, 0, 10, 10], [5, 5, 5, 9], [0, 0, 0, 0]])
@@ -72,6 +72,18 @@ def test_detections_of_anchors():
     np.testing.assert_allclose(found["scores"][:3], jax.nn.sigmoid(jnp.array([4.0, 2, 1])))
     expected = [[0, 0, 10, 10], [0, 0, 10, 5], [30, 30, 40, 35], [0] * 4, [0] * 4]
     np.testing.assert_array_equal(found["boxes"], expected)
+
+
+def test_detections_of_regions():
+    logits = jnp.log(jnp.array([[0.1, 0.8, 0.1], [0.1, 0.8, 0.1], [0.02, 0.9, 0.08]]))
+    proposals, mask = ANCHORS[jnp.array([0, 3, 0])], jnp.array([True, True, False])
+    # Class 2 has its box one width further to the right.
+    deltas = jnp.zeros((3, 3, 4)).at[:, 2, 0].set(10)
+    size = jnp.array([50, 60])
+    found = detections_of_regions(logits, deltas, proposals, mask, size, most=6)
+    assert found["box_labels"].tolist() == [1, 1, 2, 2, -1, -1]
+    np.testing.assert_allclose(found["boxes"][2:4], [[10, 0, 20, 10], [40, 30, 50, 40]])
+    np.testing.assert_allclose(found["scores"], [0.8, 0.8, 0.1, 0.1, 0, 0], rtol=1e-6)
 
 
 class Dataset:

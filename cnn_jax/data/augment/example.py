@@ -22,6 +22,8 @@ Example = dict[str, Array]
 - "box_labels": integers [n], the class of every box, -1 for padding and for boxes that have left;
 - "crowd_labels": integers [n], the class of a box that need not be found, whose label is then -1:
   a region of several objects (COCO) or a difficult object (VOC); -1 for all others;
+- "areas": float [n], the pixels of the object of each box (COCO), by which metrics tell its size; a
+  move keeps their share of the box;
 - "instances": integers [height, width], k + 1 for the pixels of the object in row k of the boxes,
   0 for the background and outside of the original image;
 - "pixel_weight": float [height, width], the weight of every pixel in a loss, 0 outside of the
@@ -36,7 +38,7 @@ passed on unchanged.
 PLACED = frozenset(
     {
         *("image", "mask", "instances", "pixel_weight", "size"),
-        *("boxes", "box_labels", "crowd_labels"),
+        *("boxes", "box_labels", "crowd_labels", "areas"),
     }
 )
 """The entries that have a place in the image."""

@@ -253,6 +253,9 @@ def _move(
         for name in ("box_labels", "crowd_labels"):
             if name in example:
                 moved[name] = jnp.where(kept, example[name], -1)
+        if "areas" in example:
+            share = _areas(hulls) / jnp.where(kept, _areas(example["boxes"]), 1)
+            moved["areas"] = jnp.where(kept, example["areas"] * share, 0)
     if "size" in example:
         # The smallest part of the canvas, from its upper left, that holds the moved image.
         height, width = example["size"].astype(example["image"].dtype)
@@ -293,6 +296,10 @@ def _ends(there: Bool[Array, "n"]) -> tuple[Array, Array]:
     """The first place, and the one after the last; (0, 0) if there is none."""
     first, last = jnp.argmax(there), len(there) - jnp.argmax(there[::-1])
     return first, jnp.where(there.any(), last, 0)
+
+
+def _areas(boxes: Boxes) -> Float[Array, "n"]:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
 def _have_area(boxes: Boxes) -> Bool[Array, "n"]:

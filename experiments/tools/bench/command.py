@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     console = standard_console()
     with user_errors(console):
-        options = _parsed(argv)
+        options = parse(argv)
     if isinstance(options, gpu.Options):
         with user_errors(console):
             gpu.run(options, console)
@@ -96,7 +96,12 @@ def _say_if_busy(console: Console) -> None:
         )
 
 
-def _parsed(argv: Sequence[str] | None) -> Any:
+def parse(argv: Sequence[str] | None) -> Any:
+    """The options of the suite that a command line names; those of a suite have its own class.
+
+    Args:
+        argv: the arguments; None means those of the process.
+    """
     suites = tuple(
         Annotated[suite.Options, tyro.conf.subcommand(name, description=suite.__doc__)]
         for name, suite in COMMANDS.items()

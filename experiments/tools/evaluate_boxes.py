@@ -1,0 +1,156 @@
+"""Evaluate a network that gives boxes: `evaluate` calls it for runs and models of that kind.
+
+Writes scores.csv (COCO's and PASCAL VOC's average precision), classes.csv and evaluation.json.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from rich.console import Console
+
+from cnn_jax.data import DataConfig, StreamSplit, stream_batches
+from cnn_jax.data.splits import Split
+from cnn_jax.errors import ConfigError
+from cnn_jax.pretrained import Network
+from cnn_jax.tasks import Detections, Localization, Truths, box_overlaps, coco_scores, voc_scores
+from cnn_jax.tasks.detection import OBJECTS, scored_images
+from cnn_jax.tasks.detection_metrics import COCO_SCORES
+from experiments.tools.console import progress_bar
+from experiments.tools.detector import make_detector
+from experiments.tools.evaluation_data import Role, load_data
+from experiments.tools.evaluation_report import score_table
+from experiments.tools.messages import say
+from experiments.tools.output import OutputConfig, output_folder, write_csv, writing
+from experiments.tools.run_directory import write_json
+
+BATCH_SIZE = 8
+"""Images per call of the network."""
+RIGHT = 0.5
+"""The least overlap of the one box of an image that is right."""
+POINTS: dict[str, Literal["all", "11"]] = {"all points": "all", "11 points": "11"}
+"""VOC's two ways to the average precision, see `voc_scores`."""
+
+Images = Sequence[tuple[Detections, Truths]]
+Row = dict[str, Any]
+
+
+def find_objects(network: Network, split: Split, console: Console) -> Images:
+    """The detections and the objects of each image of a split, in its order.
+
+    Args:
+        network: from `as_detector`.
+        split: examples with `image`, `boxes` and `box_labels`; they are seen as they are.
+        console: shows a bar.
+    """
+    detect, seen = make_detector(network), network.preprocessing
+    mean, std = np.array(seen.mean, np.float32), np.array(seen.std, np.float32)
+    if not isinstance(split, StreamSplit):
+        examples: Any = split
+        split = StreamSplit(examples, np.arange(len(split), dtype=np.int32))
+    images: list[tuple[Detections, Truths]] = []
+    with progress_bar(console) as progress:
+        task = progress.add_task(network.title, total=len(split))
+        for batch in stream_batches(split, seed=None, batch_size=min(BATCH_SIZE, len(split))):
+            pixels = np.repeat(batch["image"], len(mean) // batch["image"].shape[-1], axis=-1)
+            inputs = (pixels.astype(np.float32) / 255 - mean) / std
+            found = detect(batch | {"image": inputs})
+            there = batch["weight"] > 0
+            truths = {name: batch[name][there] for name in OBJECTS if name in batch}
+            found = {name: values[there] for name, values in found.items()}
+            images += scored_images(found, truths)
+            progress.advance(task, int(there.sum()))
+    return images
+
+
+def score_rows(images: Images) -> list[Row]:
+    """COCO's twelve scores and VOC's two, a row for each."""
+    coco = coco_scores(images)
+    rows = [_row(f"COCO {name}", coco[name]) for name in COCO_SCORES]
+    for what, points in POINTS.items():
+        rows.append(_row(f"VOC mAP, {what}", voc_scores(images, points=points)["mAP"]))
+    return rows
+
+
+def localization_rows(images: Images) -> list[Row]:
+    """How often the class, and class and box, are right, where each image has one of each."""
+    pairs = [(found, truth) for found, truth in images if len(truth.labels)]
+    right = np.array([found.labels[0] == truth.labels[0] for found, truth in pairs])
+    overlap = np.array([box_overlaps(found.boxes, truth.boxes)[0, 0] for found, truth in pairs])
+    return [
+        _row("class right", right.mean()),
+        _row("mean IoU", overlap.mean()),
+        _row(f"class right and IoU >= {RIGHT}", (right & (overlap >= RIGHT)).mean()),
+    ]
+
+
+def class_rows(images: Images, class_names: Sequence[str]) -> list[Row]:
+    """COCO's and VOC's average precision of each class, and the number of its objects."""
+    scores = {"COCO AP": coco_scores(images, class_names=class_names)}
+    for what, points in POINTS.items():
+        scores[f"VOC AP, {what}"] = voc_scores(images, class_names=class_names, points=points)
+    objects = np.zeros(len(class_names), int)
+    for _, truth in images:
+        counted = truth.labels if truth.crowd is None else truth.labels[~truth.crowd]
+        objects += np.bincount(counted, minlength=len(objects))
+    return [
+        {"class": name}
+        | {what: _value(one[f"AP/{name}"]) for what, one in scores.items()}
+        | {"objects": int(count)}
+        for name, count in zip(class_names, objects, strict=True)
+    ]
+
+
+def _row(name: str, value: float) -> Row:
+    return {"score": name, "value": _value(value)}
+
+
+def _value(value: float) -> float | str:
+    """The number, or nothing where there is no object of the size or class."""
+    return "" if np.isnan(value) else float(value)
+
+
+def evaluate_boxes(
+    network: Network,
+    data: DataConfig,
+    run: str,
+    role: Role,
+    output: OutputConfig,
+    console: Console,
+) -> list[Row]:
+    """Evaluate a network, print and write its scores, and return them.
+
+    Sizes of objects are in pixels of the images as the network sees them.
+
+    Args:
+        network: from `as_detector`.
+        data, run, role: which examples, as `load_data` says.
+        output: where the files are written.
+        console: to print to.
+
+    Raises:
+        ConfigError: as `load_data`; other classes than those of the data set.
+    """
+    folder = output_folder(output, "evaluate", network.title)
+    one_box = isinstance(network.task, Localization)
+    dataset, split, changed = load_data(data, run, role, target="box" if one_box else "boxes")
+    for note in (*dataset.notes, *filter(None, [changed])):
+        say(console, f"note: {note}")
+    if dataset.num_classes != len(network.class_names):
+        raise ConfigError(
+            f"{network.title} has {len(network.class_names)} classes and {dataset.title} has "
+            f"{dataset.num_classes}: expected the same"
+        )
+    images = find_objects(network, dataset.splits[split], console)
+    scores = score_rows(images) + (localization_rows(images) if one_box else [])
+    classes = class_rows(images, dataset.class_names)
+    console.print(score_table(f"{dataset.title}, {split}, {len(images):,} images", scores))
+    console.print(score_table(f"{network.title}: its classes", classes))
+    about = {"data": dataset.title, "split": split, "network": network.title}
+    with writing(folder):
+        write_csv(folder / "scores.csv", scores)
+        write_csv(folder / "classes.csv", classes)
+        content = about | {"images": len(images), "scores": scores, "classes": classes}
+        write_json(folder / "evaluation.json", content)
+    say(console, f"see {folder}: scores.csv, classes.csv, evaluation.json")
+    return scores
