@@ -48,14 +48,14 @@ class DetectorTask:
     higher_is_better: ClassVar[bool] = True
 
     @property
+    def best_metric(self) -> str:
+        """The metric that decides."""
+        return "AP"
+
+    @property
     def losses(self) -> tuple[str, ...]:
         """Names of the metrics that are losses."""
         return LOSSES
-
-    @property
-    def best_metric(self) -> str:
-        """The metric that decides which weights are the best."""
-        return "AP"
 
     @property
     def metrics(self) -> tuple[str, ...]:
