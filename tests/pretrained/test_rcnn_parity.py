@@ -9,6 +9,7 @@ from cnn_jax.models import RCNN, create_model
 from cnn_jax.pretrained import from_torch, to_torch
 from cnn_jax.pretrained.renamed import torchvision_names
 from cnn_jax.tasks import RegionDetection, paste_masks, region_losses
+from experiments.tools.photographs import load_photograph
 from tests.layers.detection import torchvision  # noqa: F401 (a fixture)
 from tests.references.detectors import (
     drawn_examples,
@@ -200,7 +201,9 @@ def test_the_second_version_equals_torchvision(torchvision, monkeypatch):  # noq
 @pytest.mark.full
 @pytest.mark.parametrize("masks", [False, True])
 def test_equals_torchvision_at_full_depth(torchvision, masks, monkeypatch):  # noqa: F811
-    batch = drawn_examples(1, ((160, 192), (130, 192), (160, 97)))
+    """Three sizes, one of them a photograph with many objects."""
+    batch = drawn_examples(1, ((160, 192), (130, 192), (160, 97)), most=30)
+    batch["image"][0] = (load_photograph("temple", 160)[:, :192] - 0.45) / 0.225
     check("resnet50", masks, with_instances(batch), monkeypatch)
 
 
