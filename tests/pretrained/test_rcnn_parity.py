@@ -1,5 +1,7 @@
 """R-CNNs equal torchvision's with the same weights: outputs, detections, losses, gradients."""
 
+import importlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -116,11 +118,34 @@ def with_wide_labels(monkeypatch):
     monkeypatch.setattr(RegionProposalNetwork, "assign_targets_to_anchors", wide)
 
 
+def with_zeros_outside(monkeypatch):
+    """Outside of the map torchvision's kernels of roi_align take 0, its Python code the border.
+
+    A region at the border reaches out of the map if it is smaller than a pixel of it.
+    """
+    import torch
+
+    module = importlib.import_module("torchvision.ops.roi_align")
+    original = module._bilinear_interpolate
+
+    def inside(positions, pixels):
+        return (positions >= -1) & (positions <= pixels)
+
+    def interpolate(x, images, rows, columns, *masks):
+        in_rows = inside(rows, x.shape[2])[:, None, :, None, :, None]
+        in_columns = inside(columns, x.shape[3])[:, None, None, :, None, :]
+        values = original(x, images, rows, columns, *masks)
+        return torch.where(in_rows & in_columns, values, 0)
+
+    monkeypatch.setattr(module, "_bilinear_interpolate", interpolate)
+
+
 def check(encoder, masks, batch, monkeypatch, version=1):
     import torch
     from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 
     with_wide_labels(monkeypatch)
+    with_zeros_outside(monkeypatch)
     monkeypatch.setattr(BalancedPositiveNegativeSampler, "__call__", first_of_theirs)
     monkeypatch.setattr(region_losses, "sample_balanced", first_of_ours)
     theirs = torch_network(encoder, masks, version)
