@@ -39,6 +39,9 @@ class Case:
     std: float = 0.25
     attributes: dict[str, Any] = field(default_factory=dict)
     """Attributes of our model."""
+    tolerance: float = 0.0
+    """How far the first losses of two libraries may differ, as a part of them, where their random
+    samples differ; 0: as far as rounding allows."""
 
     @property
     def l2(self) -> float:
@@ -142,9 +145,9 @@ CASES = {
             batch_size=1,
             gpu_batch_size=8,
             task="instances",
-            # The samples of boxes differ in each library, and large steps from noise diverge.
             learning_rate=1e-6,
             attributes={"norm": "frozen"},
+            tolerance=0.1,
         ),
     )
 }
