@@ -33,6 +33,7 @@ from cnn_jax.layers.boxes import (
     encode_boxes,
     pairwise_giou,
     pairwise_iou,
+    resize_boxes,
 )
 from cnn_jax.layers.convolution import Conv, conv2d, depthwise_conv2d
 from cnn_jax.layers.dropout import Dropout, SpatialDropout, dropout, spatial_dropout
@@ -52,6 +53,7 @@ from cnn_jax.layers.normalization import (
     GroupNorm,
     LayerNorm,
     group_norm,
+    l2_normalize,
     layer_norm,
     local_response_normalization,
 )
@@ -65,7 +67,7 @@ from cnn_jax.layers.pooling import (
 )
 from cnn_jax.layers.recurrent import GRU, LSTM, RNN
 from cnn_jax.layers.recurrent_cells import LSTMState, gru_cell, lstm_cell, recur, rnn_cell
-from cnn_jax.layers.resizing import resize_bilinear, resize_nearest, subsample
+from cnn_jax.layers.resizing import resize_bilinear, resize_nearest, resize_parts, subsample
 from cnn_jax.layers.roi import (
     pyramid_levels,
     pyramid_roi_align,
@@ -115,6 +117,7 @@ __all__ = [
     "grid_anchors",
     "group_norm",
     "gru_cell",
+    "l2_normalize",
     "layer_norm",
     "leaky_relu",
     "list_activations",
@@ -134,7 +137,9 @@ __all__ = [
     "recur",
     "relu",
     "resize_bilinear",
+    "resize_boxes",
     "resize_nearest",
+    "resize_parts",
     "rnn_cell",
     "roi_align",
     "roi_pool",

@@ -1,14 +1,15 @@
 """Boxes at every place of a feature map, relative to which a detector gives its boxes.
 
 They depend on sizes alone, so they are NumPy arrays, constants of a compiled program. The order is
-row, column, anchor of the place. Numbers are computed in float32, as in torchvision.
+row, column, anchor of the place. Numbers are computed in float32, as in torchvision, except the
+corners of default boxes, for which it takes the dtype of the maps.
 """
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 
 
 def grid_anchors(
@@ -43,7 +44,7 @@ def default_boxes(
     next_scale: float,
     ratios: Sequence[float],
     step: float | None = None,
-) -> Float32[np.ndarray, "anchors 4"]:
+) -> Float64[np.ndarray, "anchors 4"]:
     """The default boxes of an SSD at a map (Liu et al. 2016), as torchvision's.
 
     A square of `scale`, one of the geometric mean with the next scale, and for each ratio a
@@ -62,13 +63,13 @@ def default_boxes(
     for ratio in ratios:
         long, short = scale * math.sqrt(ratio), scale / math.sqrt(ratio)
         pairs += [(long, short), (short, long)]
-    half = np.clip(np.asarray(pairs, np.float32), 0, 1) / 2
+    half = np.clip(np.asarray(pairs, np.float32), 0, 1).astype(np.float64) / 2
     rows, columns = (n / step for n in image_size) if step else map_size
     x, y = np.meshgrid(
         (np.arange(map_size[1], dtype=np.float32) + 0.5) / np.float32(columns),
         (np.arange(map_size[0], dtype=np.float32) + 0.5) / np.float32(rows),
     )
-    centres = np.stack([x, y], axis=-1).reshape(-1, 1, 2)
+    centres = np.stack([x, y], axis=-1, dtype=np.float64).reshape(-1, 1, 2)
     corners = np.concatenate([centres - half, centres + half], axis=-1)
     height, width = image_size
-    return (corners * np.asarray([width, height] * 2, np.float32)).reshape(-1, 4)
+    return (corners * np.asarray([width, height] * 2)).reshape(-1, 4)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype, Initializer
 from jax import lax
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Bool, Float, Shaped
 
 from cnn_jax.layers.activations import Activation
 from cnn_jax.layers.arguments import as_float, check_axes, wide
@@ -174,6 +174,38 @@ def _identity(x: Array) -> Array:
     return x
 
 
+def normalize_rows(
+    x: Activations,
+    rows: Bool[Array, " batch"],
+    scale: PerChannel,
+    bias: PerChannel,
+    eps: float = 1e-5,
+    axis_name: AxisName | None = None,
+) -> tuple[Normalized, PerChannel, PerChannel, Float[Array, ""]]:
+    """`normalize_batch` of a batch with padding, which is normalized, but not in the statistics.
+
+    Args:
+        x, scale, bias, eps, axis_name: see `normalize_batch`.
+        rows: which rows of the batch there are.
+
+    Returns:
+        The normalized activations, mean and variance, and the number of values of each channel.
+        Without values, mean and variance are 0.
+    """
+    there = rows.reshape(-1, *[1] * (x.ndim - 1))
+    x = x.astype(scale.dtype)
+
+    def total(values: Array, axes: tuple[int, ...]) -> Array:
+        added = jnp.sum(jnp.where(there, values, 0), axes)
+        return lax.psum(added, axis_name) if axis_name else added
+
+    axes = tuple(range(x.ndim - 1))
+    n = total(jnp.full(there.shape, math.prod(x.shape[1:-1]), x.dtype), (*axes, x.ndim - 1))
+    mean = total(x, axes) / jnp.maximum(n, 1)
+    variance = total(jnp.square(x - per_channel(mean, x)), axes) / jnp.maximum(n, 1)
+    return _affine(x, mean, lax.rsqrt(variance + eps) * scale, bias), mean, variance, n
+
+
 def values_per_channel(x: Activations, axis_name: AxisName | None = None) -> int:
     """Number of values of each channel, over all devices of the mapped axes."""
     n = math.prod(x.shape[:-1])
@@ -221,7 +253,17 @@ class BatchNorm(nn.Module):
     activation: Activation | None = None
 
     @nn.compact
-    def __call__(self, x: Activations, *, train: bool) -> Normalized:
+    def __call__(
+        self, x: Activations, *, train: bool, rows: Bool[Array, " batch"] | None = None
+    ) -> Normalized:
+        """Normalize x.
+
+        Args:
+            x: activations.
+            train: whether the statistics are those of the batch.
+            rows: which rows of the batch these are of, where the others are padding; None takes
+                all. With fewer than two values a channel the running statistics stay as they are.
+        """
         check_axes("*batch channels", x=x)
         x = as_float(x)
         channels = x.shape[-1]
@@ -238,14 +280,22 @@ class BatchNorm(nn.Module):
             return (self.activation or _identity)(y).astype(dtype)
 
         axis_name = mapped_axes() if self.axis_name is None else self.axis_name
-        n = values_per_channel(x, axis_name)
+        momentum: Any = self.momentum
+        n: Any = values_per_channel(x, axis_name)
         if n < 2:
             raise ValueError(
                 f"BatchNorm in training needs more than one value a channel, got {n} "
                 f"(input {x.shape}); use a larger batch or image, or frozen statistics"
             )
-        y, mean, variance = normalize_batch(x, scale, bias, self.eps, axis_name, self.activation)
+        if rows is None:
+            y, mean, variance = normalize_batch(
+                x, scale, bias, self.eps, axis_name, self.activation
+            )
+        else:
+            y, mean, variance, n = normalize_rows(x, rows, scale, bias, self.eps, axis_name)
+            y = (self.activation or _identity)(y)
+            momentum, n = jnp.where(n > 1, momentum, 0), jnp.maximum(n, 2)
         for running, batch in ((running_mean, mean), (running_var, variance * (n / (n - 1)))):
-            moved = running.value + self.momentum * (batch - running.value)
+            moved = running.value + momentum * (batch - running.value)
             running.value = moved.astype(running.value.dtype)
         return y.astype(dtype)

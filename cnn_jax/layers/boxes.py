@@ -126,6 +126,21 @@ def clip_boxes(boxes: Boxes, size: Shaped[Array, "... 2"]) -> Float[Array, "... 
     return jnp.stack(corners, axis=-1)
 
 
+def resize_boxes(
+    boxes: Boxes, size: Shaped[Array, "2"], new_size: Shaped[Array, "2"]
+) -> Float[Array, "... 4"]:
+    """The boxes of an image that is resized; the factors are float32, as in torchvision.
+
+    Args:
+        boxes: the boxes.
+        size: (height, width) of the image.
+        new_size: those of the resized image.
+    """
+    height, width = new_size.astype(jnp.float32) / size.astype(jnp.float32)
+    x0, y0, x1, y1 = split_boxes(boxes)
+    return jnp.stack([x0 * width, y0 * height, x1 * width, y1 * height], axis=-1)
+
+
 def split_boxes(boxes: Boxes) -> tuple[Array, Array, Array, Array]:
     """The four numbers of each box, float32 or wider.
 

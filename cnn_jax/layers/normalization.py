@@ -1,4 +1,4 @@
-"""Normalizations that see one example at a time: layer, group and local response normalization.
+"""Normalizations that see one example at a time: layer, group, L2 and local response normalization.
 
 Their results depend neither on the other examples of the batch nor on training or evaluation, as
 those of batch normalization do (`batch_norm`). Statistics are float32 or wider, whatever the dtype
@@ -76,6 +76,27 @@ def group_norm(
     grouped = x.astype(wide(x, scale)).reshape(*x.shape[:-1], groups, channels // groups)
     y = _standardize(grouped, (*range(1, x.ndim - 1), x.ndim), eps).reshape(x.shape)
     return _affine(y, scale, bias).astype(jnp.result_type(x, scale))
+
+
+def l2_normalize(
+    x: Shaped[Array, "*batch channels"], eps: float = 1e-12
+) -> Float[Array, "*batch channels"]:
+    """Divide the channels at each position by their norm, as `torch.nn.functional.normalize`.
+
+    x / max(sqrt(sum of x² over channels), eps). Where all channels are 0 the gradient is that of
+    x / eps, as in PyTorch. Source: Liu et al. 2015, "ParseNet", section 3.3.
+
+    Args:
+        x: activations.
+        eps: the least divisor.
+    """
+    check_axes("*batch channels", x=x)
+    x = as_float(x)
+    values = x.astype(wide(x))
+    squares = jnp.sum(jnp.square(values), axis=-1, keepdims=True)
+    # The derivative of a square root at 0 is infinite.
+    norm = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
+    return (values / jnp.maximum(norm, eps)).astype(x.dtype)
 
 
 def local_response_normalization(

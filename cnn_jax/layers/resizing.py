@@ -2,9 +2,10 @@
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, Shaped
 
-from cnn_jax.layers.arguments import IMAGES, Images, as_images, check_axes
+from cnn_jax.layers.arguments import IMAGES, Images, as_images, check_axes, wide
 from cnn_jax.layers.separable import map_axes
 from cnn_jax.layers.windows import Size, pair, target_size
 
@@ -63,6 +64,32 @@ def resize_bilinear(
     return map_axes(x, rows, columns)
 
 
+def resize_parts(
+    x: Images, sizes: Shaped[Array, "batch 2"], size: Size
+) -> Float[Array, "batch out_height out_width channels"]:
+    """`resize_bilinear` of the images on a canvas, each of which has its own size.
+
+    A pixel that is not finite makes its whole image NaN.
+
+    Args:
+        x: canvases with an image at the upper left.
+        sizes: (height, width) of each image in pixels, at most those of the canvas.
+        size: size of the output, one number or (height, width).
+
+    Raises:
+        ValueError: if the output or the canvas has no pixels.
+    """
+    x = as_images(x)
+    target, dtype = target_size(x.shape[1:3], size), wide(x)
+    rows, columns = (
+        _linear_parts(sizes[:, axis].astype(dtype), x.shape[axis + 1], target[axis])
+        for axis in (0, 1)
+    )
+    highest = lax.Precision.HIGHEST
+    y = jnp.einsum("boh,bhwc->bowc", rows, x.astype(dtype), precision=highest)
+    return jnp.einsum("bpw,bowc->bopc", columns, y, precision=highest).astype(x.dtype)
+
+
 def subsample(x: Images, factor: Size) -> Shaped[Array, "batch out_height out_width channels"]:
     """Every factor-th row and column, starting with the first: strided downscaling, no smoothing.
 
@@ -95,6 +122,16 @@ def _linear(size: int, out: int, align_corners: bool) -> np.ndarray:
     positions = pixel * scale if align_corners else (pixel + 0.5) * scale - 0.5
     positions = np.clip(positions, 0, size - 1)
     return np.maximum(1 - np.abs(positions[:, None] - np.arange(size)), 0)
+
+
+def _linear_parts(
+    sizes: Float[Array, " batch"], canvas: int, out: int
+) -> Float[Array, "batch out canvas"]:
+    """`_linear` for the first pixels of a canvas, in a number of each image's own."""
+    sizes, pixel = sizes[:, None], jnp.arange(out, dtype=sizes.dtype)[None, :]
+    positions = jnp.clip((pixel + 0.5) * (sizes / out) - 0.5, 0, sizes - 1)
+    places = jnp.arange(canvas, dtype=sizes.dtype)[None, None, :]
+    return jnp.maximum(1 - jnp.abs(positions[:, :, None] - places), 0)
 
 
 def _triangle(size: int, out: int, align_corners: bool) -> np.ndarray:

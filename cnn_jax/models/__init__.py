@@ -23,6 +23,7 @@ from cnn_jax.models.resnet import ResNet, cifar_resnet
 from cnn_jax.models.retinanet import RetinaNet
 from cnn_jax.models.segnet import SegNet
 from cnn_jax.models.simple_cnn import SimpleCNN
+from cnn_jax.models.ssd import SSD
 from cnn_jax.models.tiles import predict_tiles
 from cnn_jax.models.unet import UNet
 from cnn_jax.models.vgg import VGG
@@ -32,6 +33,7 @@ __all__ = [
     "FCN",
     "MLP",
     "RCNN",
+    "SSD",
     "VGG",
     "Airbench",
     "AlexNet",

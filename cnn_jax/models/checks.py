@@ -9,6 +9,9 @@ from jax import Array
 
 from cnn_jax.errors import ConfigError
 
+LEAST_ANCHOR = 2
+"""Pixels of the least side of an anchor."""
+
 
 def check_images(images: Array | np.ndarray, smallest: int) -> None:
     """Raise ConfigError unless images are [batch, height, width, channels] and large enough.
@@ -58,10 +61,20 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
         raise ConfigError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
-def check_levels(name: str, values: Sequence[Any], number: int) -> None:
-    """Raise ConfigError unless an attribute has a value for each level of a pyramid."""
-    if len(values) != number:
-        raise ConfigError(f"{name} must have a value for each of {number} levels, got {values}")
+def check_anchor_sizes(sizes: Sequence[float], levels: int) -> None:
+    """Raise ConfigError unless there is an anchor size for each level, whose anchors have an area.
+
+    Anchors end at whole pixels.
+    """
+    if len(sizes) != levels:
+        raise ConfigError(
+            f"anchor_sizes must have a value for each of {levels} levels, got {sizes}"
+        )
+    if min(sizes) < LEAST_ANCHOR:
+        raise ConfigError(
+            f"anchor_sizes must be at least {LEAST_ANCHOR} pixels, because smaller anchors are "
+            f"rounded to nothing, got {sizes}"
+        )
 
 
 def check_classes(num_classes: int) -> None:

@@ -12,7 +12,7 @@ from flax.typing import Dtype
 from jaxtyping import Array
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.layers import Conv, relu, resize_nearest, subsample
+from cnn_jax.layers import BatchNorm, Conv, relu, resize_nearest, subsample
 from cnn_jax.models import torch_names
 from cnn_jax.models.arrays import Feature, Images
 from cnn_jax.models.encoder import Encoder, encoder_title, make_encoder, maps_by_stride
@@ -40,21 +40,30 @@ class FeaturePyramid(nn.Module):
             an R-CNN; "p5" and "c5" are two levels by strided convolutions, for RetinaNet, of the
             coarsest level or of the encoder's coarsest map.
         dtype: dtype of the convolutions; None is that of input and parameters.
+        normalized: whether BatchNorm follows the first and the last convolutions.
     """
 
     channels: int
     coarser: Coarser
     dtype: Dtype | None = None
+    normalized: bool = False
 
     @nn.compact
-    def __call__(self, maps: list[Array]) -> list[Array]:
+    def __call__(self, maps: list[Array], *, train: bool) -> list[Array]:
         conv = partial(pyramid_conv, self.channels, dtype=self.dtype)
+
+        def block(x: Array, size: int, name: str) -> Array:
+            x = conv(size, padding=size // 2, use_bias=not self.normalized, name=name)(x)
+            if not self.normalized:
+                return x
+            return BatchNorm(dtype=self.dtype, name=f"{name}_norm")(x, train=train)
+
         levels: list[Array] = []
         above: Any = None
         for number, x in reversed(list(enumerate(maps))):
-            x = conv(1, name=f"lateral{number}")(x)
+            x = block(x, 1, f"lateral{number}")
             above = x if above is None else x + resize_nearest(above, (x.shape[1], x.shape[2]))
-            levels.insert(0, conv(3, padding=1, name=f"smooth{number}")(above))
+            levels.insert(0, block(above, 3, f"smooth{number}"))
         if self.coarser == "subsampled":
             return [*levels, subsample(levels[-1], 2)]
         coarse = levels[-1] if self.coarser == "p5" else maps[-1]
@@ -63,12 +72,16 @@ class FeaturePyramid(nn.Module):
         return [*levels, p6, p7]
 
     @staticmethod
-    def torch_names(number: int, coarser: Coarser, torch: str, path: str) -> dict[str, str]:
+    def torch_names(
+        number: int, coarser: Coarser, normalized: bool, torch: str, path: str
+    ) -> dict[str, str]:
         """The entries of torchvision's `FeaturePyramidNetwork` on a number of maps."""
         names: dict[str, str] = {}
         for i in range(number):
-            for block, layer in (("inner_blocks", "lateral"), ("layer_blocks", "smooth")):
-                names |= torch_names.conv(f"{torch}.{block}.{i}.0", f"{path}/{layer}{i}", bias=True)
+            for blocks, layer in (("inner_blocks", "lateral"), ("layer_blocks", "smooth")):
+                block, ours = f"{torch}.{blocks}.{i}", f"{path}/{layer}{i}"
+                names |= torch_names.conv(f"{block}.0", ours, bias=not normalized)
+                names |= torch_names.norm(f"{block}.1", f"{ours}_norm") if normalized else {}
         for layer in () if coarser == "subsampled" else ("p6", "p7"):
             names |= torch_names.conv(f"{torch}.extra_blocks.{layer}", f"{path}/{layer}", bias=True)
         return names
@@ -85,6 +98,7 @@ class PyramidBackbone(nn.Module):
         norm: "frozen" is handed on to an encoder of that name.
         norm_eps: handed on to an encoder of that name unless it is None.
         dtype: handed on; None is that of input and parameters.
+        normalized: see `FeaturePyramid`.
     """
 
     encoder: Encoder
@@ -94,6 +108,7 @@ class PyramidBackbone(nn.Module):
     norm: str
     norm_eps: float | None
     dtype: Dtype | None
+    normalized: bool = False
 
     @nn.nowrap
     def make_encoder(self) -> Any:
@@ -102,7 +117,7 @@ class PyramidBackbone(nn.Module):
 
     def setup(self) -> None:
         self.body = self.make_encoder()
-        self.fpn = FeaturePyramid(self.channels, self.coarser, self.dtype)
+        self.fpn = FeaturePyramid(self.channels, self.coarser, self.dtype, self.normalized)
 
     def features(self, x: Images, *, train: bool = False) -> dict[str, Feature]:
         """The encoder's feature maps, in forward order."""
@@ -124,10 +139,13 @@ class PyramidBackbone(nn.Module):
 
     def __call__(self, x: Images, *, train: bool) -> list[Array]:
         maps = self.features(x, train=train)
-        return self.fpn([maps[name] for name in self.taken()])
+        return self.fpn([maps[name] for name in self.taken()], train=train)
 
     @nn.nowrap
     def torch_names(self) -> dict[str, str]:
         """The entries of torchvision's `BackboneWithFPN`."""
         names = torch_names.below("body", "body", self.make_encoder().torch_names())
-        return names | FeaturePyramid.torch_names(self.number, self.coarser, "fpn", "fpn")
+        pyramid = FeaturePyramid.torch_names(
+            self.number, self.coarser, self.normalized, "fpn", "fpn"
+        )
+        return names | pyramid

@@ -6,136 +6,38 @@ of Lin et al. 2017. The networks are torchvision's, with its initialization and 
 `tasks.RegionDetection` trains them and makes detections of their outputs.
 """
 
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from cnn_jax.layers import (
-    Conv,
-    ConvTranspose,
-    Linear,
-    flatten,
-    grid_anchors,
-    pyramid_roi_align,
-    relu,
-)
-from cnn_jax.layers.initializers import he_kernel_init
+from cnn_jax.layers import grid_anchors, pyramid_roi_align
 from cnn_jax.models import torch_names
-from cnn_jax.models.arrays import Feature, Images, at_least_float32
+from cnn_jax.models.arrays import Feature, Images
 from cnn_jax.models.checks import (
     as_num_classes,
+    check_anchor_sizes,
     check_choice,
     check_classes,
     check_images,
-    check_levels,
 )
 from cnn_jax.models.conv_norm import Norm
 from cnn_jax.models.encoder import Encoder, pad_to_multiple
 from cnn_jax.models.proposals import select_proposals
 from cnn_jax.models.pyramid import PyramidBackbone
+from cnn_jax.models.rcnn_heads import BoxHead, MaskHead, RPNHead, Version
 from cnn_jax.models.registry import IMAGENET, register
 
 RATIOS = (0.5, 1.0, 2.0)
 """Height / width of the anchors (section 3.1.1)."""
 MAPS = 4
 """Maps of the encoder; one coarser level has anchors, but no regions."""
+PROPOSED = ("levels", "proposals", "proposal_mask")
 BOX_SIZE, MASK_SIZE = 7, 14
 """Cells of a region for its class and box, and for its mask."""
-
-normal = nn.initializers.normal(0.01)
-zeros = nn.initializers.zeros_init()
-
-
-class RPNHead(nn.Module):
-    """Whether the anchors of each place have an object, and their deltas (figure 3)."""
-
-    dtype: Dtype | None
-
-    def setup(self) -> None:
-        conv = partial(Conv, kernel_init=normal, bias_init=zeros)
-        self.conv = conv(256, 3, padding=1, dtype=self.dtype)
-        self.logits = conv(len(RATIOS), 1)
-        self.deltas = conv(4 * len(RATIOS), 1)
-
-    def __call__(self, x: Feature) -> tuple[Array, Array]:
-        x = at_least_float32(relu(self.conv(x)))
-        return self.logits(x).reshape(len(x), -1), self.deltas(x).reshape(len(x), -1, 4)
-
-    @staticmethod
-    def torch_names(torch: str, path: str) -> dict[str, str]:
-        """The entries of torchvision's `RPNHead`."""
-        names = torch_names.conv(f"{torch}.conv.0.0", f"{path}/conv", bias=True)
-        names |= torch_names.conv(f"{torch}.cls_logits", f"{path}/logits", bias=True)
-        return names | torch_names.conv(f"{torch}.bbox_pred", f"{path}/deltas", bias=True)
-
-
-class BoxHead(nn.Module):
-    """Two linear layers, and the class of a region and its box for every class."""
-
-    num_classes: int
-    dtype: Dtype | None
-
-    @nn.compact
-    def __call__(self, x: Feature) -> tuple[Array, Array]:
-        x = relu(Linear(1024, dtype=self.dtype, name="fc6")(flatten(x)))
-        x = at_least_float32(relu(Linear(1024, dtype=self.dtype, name="fc7")(x)))
-        deltas = Linear(4 * self.num_classes, name="deltas")(x)
-        logits = Linear(self.num_classes, name="logits")(x)
-        return logits, deltas.reshape(len(x), self.num_classes, 4)
-
-    @staticmethod
-    def torch_names(torch: str, path: str) -> dict[str, str]:
-        """The entries of torchvision's `TwoMLPHead` and `FastRCNNPredictor`."""
-        names: dict[str, str] = {}
-        for theirs, ours in (
-            ("box_head.fc6", "fc6"),
-            ("box_head.fc7", "fc7"),
-            ("box_predictor.cls_score", "logits"),
-            ("box_predictor.bbox_pred", "deltas"),
-        ):
-            names |= torch_names.linear(f"{torch}.{theirs}", f"{path}/{ours}")
-        return names
-
-
-class MaskHead(nn.Module):
-    """Four convolutions, and a mask of 28x28 pixels for every class (figure 4, right)."""
-
-    num_classes: int
-    dtype: Dtype | None
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        for number in range(1, 5):
-            conv = Conv(
-                256,
-                3,
-                padding=1,
-                dtype=self.dtype,
-                kernel_init=he_kernel_init,
-                bias_init=zeros,
-                name=f"conv{number}",
-            )
-            x = relu(conv(x))
-        options: Any = {"kernel_init": he_kernel_init, "bias_init": zeros}
-        up = ConvTranspose(256, 2, stride=2, dtype=self.dtype, **options, name="up")
-        x = at_least_float32(relu(up(x)))
-        return Conv(self.num_classes, 1, **options, name="logits")(x)
-
-    @staticmethod
-    def torch_names(torch: str, path: str) -> dict[str, str]:
-        """The entries of torchvision's `MaskRCNNHeads` and `MaskRCNNPredictor`."""
-        names: dict[str, str] = {}
-        for number in range(4):
-            conv = f"{torch}.mask_head.{number}.0"
-            names |= torch_names.conv(conv, f"{path}/conv{number + 1}", bias=True)
-        for theirs, ours in (("conv5_mask", "up"), ("mask_fcn_logits", "logits")):
-            names |= torch_names.conv(f"{torch}.mask_predictor.{theirs}", f"{path}/{ours}", True)
-        return names
 
 
 class RCNN(nn.Module):
@@ -158,14 +60,16 @@ class RCNN(nn.Module):
         encoder: a classifier's name, or a model with `features`, which is taken as it is. Its last
             maps of the four largest strides are used.
         masks: whether there is a mask head.
+        version: see `rcnn_heads.Version`; the second has BatchNorm in the pyramid too. It is
+            trained with statistics of the batch also where `norm` is "frozen".
         num_classes: number of classes, 0 the background.
         anchor_sizes: of each of five levels, in pixels.
         canonical_size: the size of a region that belongs to the third level, in pixels. It is 224,
             that of the encoder's images, if the strides begin with 4.
         proposals: number of proposals in evaluation.
         proposals_train: number of proposals in training, of which few are used.
-        norm: "frozen" normalizes with the running statistics, also in training, as torchvision
-            does with pretrained bodies.
+        norm: "frozen" normalizes with the encoder's running statistics, also in training, as
+            torchvision does with pretrained bodies of version 1.
         norm_eps: added to the variance in the encoder's BatchNorm. None is its default. It is 0
             with torchvision's weights of COCO.
         dtype: dtype of the convolutions and hidden layers, such as bfloat16; parameters, statistics
@@ -178,6 +82,7 @@ class RCNN(nn.Module):
 
     encoder: Encoder
     masks: bool = False
+    version: Version = 1
     num_classes: int = 91
     anchor_sizes: tuple[float, ...] = (32, 64, 128, 256, 512)
     canonical_size: float = 224
@@ -191,7 +96,7 @@ class RCNN(nn.Module):
         self.num_classes = as_num_classes(self.num_classes)
         check_classes(self.num_classes)
         check_choice("norm", self.norm, ("batch", "frozen"))
-        check_levels("anchor_sizes", self.anchor_sizes, MAPS + 1)
+        check_anchor_sizes(self.anchor_sizes, MAPS + 1)
         super().__post_init__()
 
     @nn.nowrap
@@ -204,15 +109,16 @@ class RCNN(nn.Module):
             self.norm,
             self.norm_eps,
             self.dtype,
+            normalized=self.version == 2,
             parent=None,
         )
 
     def setup(self) -> None:
         self.backbone = self.make_backbone()
-        self.rpn = RPNHead(self.dtype)
-        self.box = BoxHead(self.num_classes, self.dtype)
+        self.rpn = RPNHead(len(RATIOS), self.version, self.dtype)
+        self.box = BoxHead(self.num_classes, self.version, self.dtype)
         if self.masks:
-            self.mask = MaskHead(self.num_classes, self.dtype)
+            self.mask = MaskHead(self.num_classes, self.version, self.dtype)
 
     def features(self, x: Images, *, train: bool = False) -> dict[str, Feature]:
         """The encoder's feature maps, in forward order."""
@@ -256,20 +162,41 @@ class RCNN(nn.Module):
             "proposal_mask": mask,
         }
 
-    def classify(self, levels: list[Array], boxes: Array) -> dict[str, Array]:
-        """`class_logits` and `box_deltas` of boxes [batch, number, 4], in pixels."""
+    def classify(
+        self,
+        levels: list[Array],
+        boxes: Array,
+        *,
+        train: bool = False,
+        mask: Bool[Array, "batch number"] | None = None,
+    ) -> dict[str, Array]:
+        """`class_logits` and `box_deltas` of boxes.
+
+        Args:
+            levels: of the outputs.
+            boxes: [batch, number, 4], in pixels.
+            train: whether BatchNorm uses the batch's statistics.
+            mask: which boxes these statistics are of; None takes all.
+        """
         regions, shape = self._regions(levels, boxes, BOX_SIZE), boxes.shape[:2]
-        logits, deltas = self.box(regions)
+        rows = None if mask is None else mask.ravel()
+        logits, deltas = self.box(regions, train=train, rows=rows)
         return {
             "class_logits": logits.reshape(*shape, *logits.shape[1:]),
             "box_deltas": deltas.reshape(*shape, *deltas.shape[1:]),
         }
 
     def segment(
-        self, levels: list[Array], boxes: Array
+        self,
+        levels: list[Array],
+        boxes: Array,
+        *,
+        train: bool = False,
+        mask: Bool[Array, "batch number"] | None = None,
     ) -> Float[Array, "batch number height width classes"]:
-        """Logits of the mask of every class, 28x28 pixels for each of the boxes."""
-        logits = self.mask(self._regions(levels, boxes, MASK_SIZE))
+        """Logits of the mask of every class, 28x28 pixels for each of the boxes; see `classify`."""
+        rows = None if mask is None else mask.ravel()
+        logits = self.mask(self._regions(levels, boxes, MASK_SIZE), train=train, rows=rows)
         return logits.reshape(*boxes.shape[:2], *logits.shape[1:])
 
     def _regions(self, levels: list[Array], boxes: Array, size: int) -> Array:
@@ -291,7 +218,8 @@ class RCNN(nn.Module):
         outputs = self.propose(x, sizes, train=train)
         if self.masks and self.is_initializing():
             self.segment(outputs["levels"], outputs["proposals"][:, :1])
-        return outputs | self.classify(outputs["levels"], outputs["proposals"])
+        levels, proposals, mask = (outputs[name] for name in PROPOSED)
+        return outputs | self.classify(levels, proposals, train=train, mask=mask)
 
     @nn.nowrap
     def feature_strides(self) -> dict[str, int]:
@@ -302,10 +230,13 @@ class RCNN(nn.Module):
     def torch_names(self) -> dict[str, str]:
         """Paths of all parameters and statistics in our variables, by torchvision's names."""
         names = torch_names.below("backbone", "backbone", self.make_backbone().torch_names())
-        names |= RPNHead.torch_names("rpn.head", "rpn")
-        names |= BoxHead.torch_names("roi_heads", "box")
-        return names | (MaskHead.torch_names("roi_heads", "mask") if self.masks else {})
+        names |= RPNHead.torch_names(self.version, "rpn.head", "rpn")
+        names |= BoxHead.torch_names(self.version, "roi_heads", "box")
+        masks = MaskHead.torch_names(self.version, "roi_heads", "mask") if self.masks else {}
+        return names | masks
 
 
-register("fasterrcnn_resnet50_fpn", RCNN, IMAGENET, encoder="resnet50", masks=False)
-register("maskrcnn_resnet50_fpn", RCNN, IMAGENET, encoder="resnet50", masks=True)
+for title, masks in (("fasterrcnn", False), ("maskrcnn", True)):
+    fixed = {"encoder": "resnet50", "masks": masks}
+    register(f"{title}_resnet50_fpn", RCNN, IMAGENET, version=1, **fixed)
+    register(f"{title}_resnet50_fpn_v2", RCNN, IMAGENET, version=2, **fixed)

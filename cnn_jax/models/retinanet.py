@@ -19,10 +19,10 @@ from cnn_jax.models import torch_names
 from cnn_jax.models.arrays import Feature, Images, at_least_float32
 from cnn_jax.models.checks import (
     as_num_classes,
+    check_anchor_sizes,
     check_choice,
     check_classes,
     check_images,
-    check_levels,
 )
 from cnn_jax.models.conv_norm import Norm
 from cnn_jax.models.encoder import Encoder, pad_to_multiple
@@ -130,7 +130,7 @@ class RetinaNet(nn.Module):
         self.num_classes = as_num_classes(self.num_classes)
         check_classes(self.num_classes)
         check_choice("norm", self.norm, ("batch", "frozen"))
-        check_levels("anchor_sizes", self.anchor_sizes, MAPS + 2)
+        check_anchor_sizes(self.anchor_sizes, MAPS + 2)
         super().__post_init__()
 
     @nn.nowrap

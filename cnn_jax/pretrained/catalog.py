@@ -3,10 +3,13 @@
 import difflib
 import fnmatch
 from dataclasses import dataclass
+from typing import Any
 
+from cnn_jax.coco import COCO_CLASSES
 from cnn_jax.errors import ConfigError
 from cnn_jax.imagenet import imagenet_classes
 from cnn_jax.pretrained.preprocessing import Preprocessing
+from cnn_jax.pretrained.whole_image import BySides
 from cnn_jax.voc import VOC_CLASSES
 
 TORCHVISION = "https://download.pytorch.org/models/"
@@ -14,28 +17,35 @@ TORCHVISION = "https://download.pytorch.org/models/"
 
 @dataclass(frozen=True)
 class Weights:
-    """Public weights of one model: a classifier of ImageNet, or a network for segmentation.
+    """Public weights of one model: of a classifier of ImageNet, for segmentation, or of a detector.
 
     Attributes:
         model: a name for `create_model`.
         name: torchvision's, such as "IMAGENET1K_V1".
         file: torchvision's; its last part is the first eight digits of its sha256.
         top1: accuracy on ImageNet's validation images in percent, as published by torchvision; for
-            segmentation that of the pixels of COCO's validation images with VOC's labels.
-        top5: percentage of images whose class is among the five most likely; None for segmentation.
+            segmentation that of the pixels of COCO's validation images with VOC's labels. None for
+            a detector.
+        top5: percentage of images whose class is among the five most likely; None for segmentation
+            and for a detector.
         parameters: number of parameters as published by torchvision, which includes the auxiliary
             classifier of Inception v3 and of segmentation, but not those of GoogLeNet; the files
             have all of them.
         mean_iou: for segmentation, the mean intersection over union in percent.
+        box_ap: for a detector, COCO's average precision of boxes on its validation images, in
+            percent.
+        mask_ap: for a detector of instances, that of their masks.
     """
 
     model: str
     name: str
     file: str
-    top1: float
+    top1: float | None
     top5: float | None
     parameters: int
     mean_iou: float | None = None
+    box_ap: float | None = None
+    mask_ap: float | None = None
 
     @property
     def url(self) -> str:
@@ -50,14 +60,30 @@ class Weights:
     @property
     def hub(self) -> str | None:
         """The repository of timm on the Hugging Face hub with the same weights as safetensors."""
-        if self.model in ("alexnet", "googlenet", "inception_v3") or self.mean_iou:
+        if self.model in ("alexnet", "googlenet", "inception_v3") or self.mean_iou or self.box_ap:
             return None
         tag = {"IMAGENET1K_V1": "tv_in1k", "IMAGENET1K_V2": "tv2_in1k"}[self.name]
         return f"timm/{self.model}.{tag}"
 
     @property
-    def preprocessing(self) -> Preprocessing:
-        """The preprocessing with which `top1` was measured."""
+    def attributes(self) -> dict[str, Any]:
+        """Attributes of the model that the weights need, where they are not its defaults."""
+        if self.model in ("googlenet", "inception_v3"):
+            return {"transform_input": True}
+        if self.box_ap and self.model.endswith("resnet50_fpn"):
+            # As torchvision sets them with these weights.
+            return {"norm": "frozen", "norm_eps": 0.0}
+        return {}
+
+    @property
+    def preprocessing(self) -> Preprocessing | BySides:
+        """The preprocessing with which the weights were measured; an SSD resizes by itself."""
+        if self.model == "ssd300_vgg16":
+            # Caffe's, of numbers up to 255.
+            mean, std = (0.48235, 0.45882, 0.40784), (1 / 255, 1 / 255, 1 / 255)
+            return Preprocessing(resize=0, crop=0, mean=mean, std=std)
+        if self.box_ap:
+            return BySides()
         if self.mean_iou:
             return Preprocessing(resize=520, crop=0)
         if self.model == "inception_v3":
@@ -67,6 +93,8 @@ class Weights:
     @property
     def class_names(self) -> tuple[str, ...]:
         """The classes, by label."""
+        if self.box_ap:
+            return COCO_CLASSES
         return VOC_CLASSES if self.mean_iou else imagenet_classes()
 
 
@@ -89,7 +117,7 @@ def find_weights(model: str, name: str = "DEFAULT") -> Weights:
             f"there are no public weights for {model!r}; for {', '.join(close)} there are"
         )
     if name == "DEFAULT":
-        return max(there, key=lambda one: one.top1)
+        return max(there, key=lambda one: one.box_ap or one.top1 or 0)
     for one in there:
         if one.name == name:
             return one
@@ -203,6 +231,54 @@ WEIGHTS = [
             ("fcn", 101, "fcn_resnet101_coco-7ecb50ca.pth", 91.9, 54_314_346, 63.7),
             ("deeplabv3", 50, "deeplabv3_resnet50_coco-cd0a2569.pth", 92.4, 42_004_074, 66.4),
             ("deeplabv3", 101, "deeplabv3_resnet101_coco-586e9e4e.pth", 92.4, 60_996_202, 67.4),
+        )
+    ),
+    *(
+        Weights(model, "COCO_V1", file, None, None, number, box_ap=box_ap, mask_ap=mask_ap)
+        for model, file, number, box_ap, mask_ap in (
+            ("ssd300_vgg16", "ssd300_vgg16_coco-b556d3b4.pth", 35_641_826, 25.1, None),
+            (
+                "retinanet_resnet50_fpn",
+                "retinanet_resnet50_fpn_coco-eeacb38b.pth",
+                34_014_999,
+                36.4,
+                None,
+            ),
+            (
+                "retinanet_resnet50_fpn_v2",
+                "retinanet_resnet50_fpn_v2_coco-5905b1c5.pth",
+                38_198_935,
+                41.5,
+                None,
+            ),
+            (
+                "fasterrcnn_resnet50_fpn",
+                "fasterrcnn_resnet50_fpn_coco-258fb6c6.pth",
+                41_755_286,
+                37.0,
+                None,
+            ),
+            (
+                "fasterrcnn_resnet50_fpn_v2",
+                "fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth",
+                43_712_278,
+                46.7,
+                None,
+            ),
+            (
+                "maskrcnn_resnet50_fpn",
+                "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth",
+                44_401_393,
+                37.9,
+                34.6,
+            ),
+            (
+                "maskrcnn_resnet50_fpn_v2",
+                "maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth",
+                46_359_409,
+                47.4,
+                41.8,
+            ),
         )
     ),
 ]

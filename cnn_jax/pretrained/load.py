@@ -7,7 +7,7 @@ import jax
 from jaxtyping import Array, Key
 
 from cnn_jax.imagenet import imagenet_classes
-from cnn_jax.models import create_model
+from cnn_jax.models import create_model, example_shape
 from cnn_jax.pretrained.catalog import find_weights
 from cnn_jax.pretrained.classes import change_num_classes
 from cnn_jax.pretrained.convert import from_torch
@@ -29,13 +29,14 @@ def load(
     """A model with public weights, which are downloaded once and verified by their sha256.
 
     GoogLeNet and Inception v3 get `transform_input=True`, because torchvision's weights for them
-    expect images in [-1, 1]. Auxiliary classifiers are omitted unless `aux_logits=True`.
+    expect images in [-1, 1]. Auxiliary classifiers are omitted unless `aux_logits=True`. Detectors
+    of torchvision's first version get `norm="frozen"` and `norm_eps=0.0`, as there.
 
     Args:
         name: a name for `create_model`.
-        weights: "IMAGENET1K_V1", "IMAGENET1K_V2", for segmentation "COCO_WITH_VOC_LABELS_V1"
-            (torchvision's, see `list_weights`), "DEFAULT" for the best of them, or a repository of
-            timm on the Hugging Face hub, such as "timm/resnet50.a1_in1k".
+        weights: "IMAGENET1K_V1", "IMAGENET1K_V2", for segmentation "COCO_WITH_VOC_LABELS_V1",
+            for detectors "COCO_V1" (torchvision's, see `list_weights`), "DEFAULT" for the best of
+            them, or a repository of timm on the Hugging Face hub, such as "timm/resnet50.a1_in1k".
         num_classes: if it is not that of the weights, the body is kept and the last layer is
             initialized, see `change_num_classes`; 0 gives the features before the last layer.
         directory: directory of the files; by default "cnn_jax/weights" in the user's cache
@@ -59,14 +60,15 @@ def load(
         class_names = imagenet_classes() if there == IMAGENET_CLASSES else ()
     else:
         chosen = find_weights(name, weights)
-        if name in ("googlenet", "inception_v3"):
-            attributes = {"transform_input": True} | attributes
+        attributes = chosen.attributes | attributes
         preprocessing, class_names = chosen.preprocessing, chosen.class_names
         there = len(class_names)
         create_model(name, **attributes)  # raises before anything is downloaded
         file = weights_file(chosen, folder)
     model = create_model(name, num_classes=there, **attributes)
     image_shape = preprocessing.image_shape
+    if 0 in image_shape:  # images keep their sizes
+        image_shape = example_shape(name)
     variables = from_torch(model, file, image_shape)
     reinitialized: tuple[str, ...] = ()
     if num_classes is not None:

@@ -32,6 +32,7 @@ from cnn_jax.tasks.metrics import (
     rmse,
     top_k_accuracy,
 )
+from cnn_jax.tasks.multibox_detection import MultiBoxDetection
 from cnn_jax.tasks.output_layers import decision, identity, sigmoid, softmax
 from cnn_jax.tasks.overlaps import box_overlaps, mask_overlaps
 from cnn_jax.tasks.pasting import paste_masks
@@ -52,6 +53,7 @@ __all__ = [
     "Detection",
     "Detections",
     "Localization",
+    "MultiBoxDetection",
     "Reconstruction",
     "RegionDetection",
     "Regression",

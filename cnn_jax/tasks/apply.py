@@ -52,16 +52,17 @@ def apply_model(
     inputs: Array,
     key: Key[Array, ""],
     train: bool,
+    **more: Array,
 ) -> tuple[Any, PyTree]:
-    """The model's outputs and its new state, which only training changes."""
-    variables = {"params": params, **model_state}
+    """The model's outputs and its new state, which only training changes; more inputs by name."""
     if not train:
-        return model.apply(variables, inputs, train=False), model_state
-    return model.apply(
-        variables, inputs, train=True, rngs={"dropout": key}, mutable=list(model_state)
-    )
+        return predict_model(model, params, model_state, inputs, **more), model_state
+    variables, rngs = {"params": params, **model_state}, {"dropout": key}
+    return model.apply(variables, inputs, train=True, rngs=rngs, mutable=list(model_state), **more)
 
 
-def predict_model(model: nn.Module, params: PyTree, model_state: PyTree, inputs: Array) -> Any:
-    """The model's outputs in evaluation."""
-    return model.apply({"params": params, **model_state}, inputs, train=False)
+def predict_model(
+    model: nn.Module, params: PyTree, model_state: PyTree, inputs: Array, **more: Array
+) -> Any:
+    """The model's outputs in evaluation; more inputs by name."""
+    return model.apply({"params": params, **model_state}, inputs, train=False, **more)

@@ -1,7 +1,7 @@
 """Detection in one stage: boxes and classes of all objects, from anchors."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
@@ -25,6 +25,7 @@ from cnn_jax.tasks.detection_metrics import Detections, Truths, coco_scores
 from cnn_jax.tasks.detections import PaddedDetections, detections_of_anchors
 from cnn_jax.tasks.losses import sigmoid_focal_loss
 from cnn_jax.tasks.metrics import mean, weighted_sums
+from cnn_jax.tasks.pasting import MASK_THRESHOLD, paste_masks
 
 BoxLoss = Literal["l1", "giou"]
 OBJECTS = ("boxes", "box_labels", "crowd_labels", "areas")
@@ -35,7 +36,53 @@ SCORES = ("AP", "AP50", "AP75", "AR100")
 
 
 @dataclass(frozen=True)
-class Detection:
+class DetectorTask:
+    """What tasks of detection share: a model, and metrics of all that is found in a split.
+
+    The metrics are the losses, COCO's average precision and recall, and the AP of each class.
+    """
+
+    model: nn.Module
+    class_names: tuple[str, ...] = field(default=(), kw_only=True)
+
+    losses: ClassVar[tuple[str, ...]] = LOSSES
+    best_metric: ClassVar[str] = "AP"
+    higher_is_better: ClassVar[bool] = True
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics."""
+        return (*self.losses, *SCORES, *(f"AP/{name}" for name in self.class_names))
+
+    def init(self, key: Key[Array, ""], spec: Spec) -> tuple[PyTree, PyTree]:
+        """Fresh ``(params, model_state)`` for examples of a spec."""
+        return init_model(self.model, key, spec)
+
+    def predict(
+        self, params: PyTree, model_state: PyTree, batch: dict[str, Array]
+    ) -> dict[str, Array]:
+        """The `PaddedDetections` of every image."""
+        raise NotImplementedError
+
+    def summarize(self, sums: dict[str, Any]) -> dict[str, float]:
+        """Mean losses from added-up sums."""
+        return {name: mean(sums[name], sums["weight"]) for name in self.losses}
+
+    def rows(
+        self, params: PyTree, model_state: PyTree, batch: dict[str, Array]
+    ) -> dict[str, dict[str, Array]]:
+        """The detections and the objects of every image, for `measure`."""
+        truths = {name: batch[name] for name in OBJECTS if name in batch}
+        return {"found": self.predict(params, model_state, batch), "truths": truths}
+
+    def measure(self, rows: dict[str, dict[str, np.ndarray]]) -> dict[str, float]:
+        """Average precision and recall of a whole split."""
+        scores = coco_scores(scored_images(**rows), class_names=self.class_names)
+        return {name: scores[name] for name in self.metrics if name in scores}
+
+
+@dataclass(frozen=True)
+class Detection(DetectorTask):
     """Train a RetinaNet with the focal loss, as torchvision does.
 
     ``batch["boxes"]`` [batch, most, 4] are the objects' boxes in pixels, ``batch["box_labels"]``
@@ -57,33 +104,19 @@ class Detection:
         ConfigError: an unknown loss.
     """
 
-    model: nn.Module
     box_loss: BoxLoss = "l1"
     score_threshold: float = 0.05
     iou_threshold: float = 0.5
     candidates: int = 1000
     most: int = 300
-    class_names: tuple[str, ...] = ()
-
-    best_metric: ClassVar[str] = "AP"
-    higher_is_better: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_loss(self.box_loss, ("l1", "giou"))
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """Names of the metrics."""
-        return (*LOSSES, *SCORES, *(f"AP/{name}" for name in self.class_names))
 
     def check(self, dataset: Any) -> None:
         """Raise ConfigError if the data set has no boxes, or more classes than the model."""
         check_boxes(dataset)
         check_outputs(self.model, dataset)
-
-    def init(self, key: Key[Array, ""], spec: Spec) -> tuple[PyTree, PyTree]:
-        """Fresh ``(params, model_state)`` for examples of a spec."""
-        return init_model(self.model, key, spec)
 
     def loss_fn(
         self,
@@ -127,22 +160,6 @@ class Detection:
 
         return jax.vmap(of_image)(outputs["logits"], outputs["deltas"], image_sizes(batch))
 
-    def summarize(self, sums: dict[str, Any]) -> dict[str, float]:
-        """Mean losses from added-up sums."""
-        return {name: mean(sums[name], sums["weight"]) for name in LOSSES}
-
-    def rows(
-        self, params: PyTree, model_state: PyTree, batch: dict[str, Array]
-    ) -> dict[str, dict[str, Array]]:
-        """The detections and the objects of every image, for `measure`."""
-        truths = {name: batch[name] for name in OBJECTS if name in batch}
-        return {"found": self.predict(params, model_state, batch), "truths": truths}
-
-    def measure(self, rows: dict[str, dict[str, np.ndarray]]) -> dict[str, float]:
-        """Average precision and recall of a whole split."""
-        scores = coco_scores(scored_images(**rows), class_names=self.class_names)
-        return {name: scores[name] for name in self.metrics if name in scores}
-
 
 def scored_images(
     found: Mapping[str, np.ndarray], truths: Mapping[str, np.ndarray]
@@ -150,27 +167,43 @@ def scored_images(
     """What is found and what is there in each image, without padding, on the host.
 
     Args:
-        found: `PaddedDetections` of many images.
-        truths: their `boxes`, `box_labels` and, where there are any, `crowd_labels` and `areas`.
+        found: `PaddedDetections` of many images, with `masks` for the masks.
+        truths: their `boxes`, `box_labels` and, where there are any, `crowd_labels` and `areas`;
+            `instances` for the masks.
     """
     labels = truths["box_labels"]
     crowds = truths.get("crowd_labels", np.full_like(labels, -1))
     for image, label in enumerate(labels):
         real, crowd = found["box_labels"][image] >= 0, crowds[image] >= 0
         there = (label >= 0) | crowd
+        masks: Any = None, None
+        if "masks" in found and "instances" in truths:
+            ids = truths["instances"][image]
+            pasted = _paste(found["masks"][image], found["boxes"][image], ids.shape)
+            masks = np.asarray(pasted > MASK_THRESHOLD)[real], _masks(ids, there)
         yield (
             Detections(
                 found["boxes"][image][real],
                 found["box_labels"][image][real],
                 found["scores"][image][real],
+                masks[0],
             ),
             Truths(
                 truths["boxes"][image][there],
                 np.maximum(label, crowds[image])[there],
                 crowd[there],
                 truths["areas"][image][there] if "areas" in truths else None,
+                masks[1],
             ),
         )
+
+
+_paste = jax.jit(paste_masks, static_argnums=2)
+
+
+def _masks(ids: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Whether a pixel belongs to each of the objects that are there."""
+    return ids[None] == 1 + np.flatnonzero(there)[:, None, None]
 
 
 def focal_losses(

@@ -16,7 +16,7 @@ The label of what is no detection is -1, its score 0.
 """
 
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-"""Factors of a region's deltas, see `encode_boxes`."""
+"""Factors of the deltas of a network with a softmax over classes, see `encode_boxes`."""
 SMALLEST = 1e-2
 """Sides of the box that an R-CNN detects, in pixels."""
 
@@ -54,6 +54,37 @@ def detections_of_anchors(
         scores.append(best)
         labels.append(place % classes)
     found = jnp.concatenate(boxes), jnp.concatenate(scores), jnp.concatenate(labels)
+    return best_detections(*found, found[1] > score_threshold, iou_threshold, most)
+
+
+def detections_of_default_boxes(
+    logits: Float[Array, "anchors classes"],
+    deltas: Float[Array, "anchors 4"],
+    anchors: Float[Array, "anchors 4"],
+    size: Shaped[Array, "2"],
+    *,
+    score_threshold: float = 0.01,
+    iou_threshold: float = 0.45,
+    candidates: int = 400,
+    most: int = 200,
+) -> PaddedDetections:
+    """The detections of a network with a softmax over classes, as torchvision's SSD.
+
+    Args:
+        logits: of each anchor; class 0 is the background.
+        deltas: of each anchor, for `decode_boxes` with `BOX_WEIGHTS`.
+        anchors: in pixels.
+        size: (height, width) of the image, to which boxes are cut off.
+        score_threshold: only higher scores are detections.
+        iou_threshold: of two boxes of a class that overlap more, one remains.
+        candidates: boxes that are taken of each class.
+        most: number of detections, the best ones.
+    """
+    boxes = clip_boxes(decode_boxes(deltas, anchors, BOX_WEIGHTS), size)
+    of_classes = jax.nn.softmax(logits)[:, 1:].T
+    scores, place = lax.top_k(of_classes, min(candidates, len(anchors)))
+    labels = jnp.broadcast_to(jnp.arange(1, logits.shape[-1])[:, None], place.shape)
+    found = boxes[place.ravel()], scores.ravel(), labels.ravel()
     return best_detections(*found, found[1] > score_threshold, iou_threshold, most)
 
 

@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from cnn_jax.errors import ConfigError
+from cnn_jax.layers.mesh_axes import mapped_axes
 from cnn_jax.tasks.labels import (
     ClassOutputs,
     Labels,
@@ -35,6 +36,30 @@ def weighted_sums(
     weight = weight.astype(jnp.result_type(*values.values()))
     sums = {name: jnp.sum(value * _beside(weight, value)) for name, value in values.items()}
     return {"weight": jnp.sum(weight), **sums}
+
+
+def sums_of_means(
+    weight: Float[Array, " batch"],
+    losses: dict[str, Float[Array, " batch"]],
+    counts: dict[str, Int[Array, " batch"]],
+) -> dict[str, Float[Array, ""]]:
+    """`weighted_sums` of losses that are means over samples, of which images have various numbers.
+
+    A mean is over the samples of all images of the batch, on all devices. Each device has the sum
+    over its images, scaled so that the sums of all devices are the mean times the sum of weights.
+
+    Args:
+        weight: of each image.
+        losses: sums over the samples of each image.
+        counts: the numbers of these samples, by the losses' names.
+    """
+    sums = weighted_sums(weight, **losses)
+    for name in losses:
+        whole = jnp.stack([sums["weight"], jnp.sum(weight * counts[name])])
+        if axes := mapped_axes():
+            whole = lax.psum(whole, axes)
+        sums[name] *= whole[0] / jnp.where(whole[1] > 0, whole[1], 1)
+    return sums
 
 
 def _beside(weight: Float[Array, " batch"], value: Float[Array, "batch ..."]) -> Array:

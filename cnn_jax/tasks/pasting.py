@@ -5,6 +5,9 @@ from jaxtyping import Array, Float, Shaped
 
 from cnn_jax.layers.boxes import split_boxes
 
+MASK_THRESHOLD = 0.5
+"""A pixel with a larger value belongs to the object."""
+
 
 def paste_masks(
     masks: Float[Array, "objects height width"],
@@ -13,7 +16,7 @@ def paste_masks(
 ) -> Float[Array, "objects image_height image_width"]:
     """Resize each mask to its box, bilinear, among zeros; as torchvision's Mask R-CNN.
 
-    An object's pixels are those whose value exceeds 0.5.
+    An object's pixels are those whose value exceeds `MASK_THRESHOLD`.
 
     Args:
         masks: probabilities of the pixels within the boxes.

@@ -2,20 +2,19 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
+import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.layers.mesh_axes import mapped_axes
-from cnn_jax.tasks.apply import Spec, init_model
-from cnn_jax.tasks.detection import check_boxes, image_sizes
+from cnn_jax.tasks.background import check_with_background, with_background, without_background
+from cnn_jax.tasks.detection import DetectorTask, check_boxes, image_sizes, scored_images
+from cnn_jax.tasks.detection_metrics import coco_scores
 from cnn_jax.tasks.detections import detections_of_regions
-from cnn_jax.tasks.metrics import mean
+from cnn_jax.tasks.metrics import sums_of_means
 from cnn_jax.tasks.region_losses import (
     mask_losses,
     proposal_losses,
@@ -23,11 +22,12 @@ from cnn_jax.tasks.region_losses import (
     sample_regions,
 )
 
-LOSSES = ("objectness_loss", "proposal_box_loss", "classification_loss", "box_loss")
+PARTS = ("objectness_loss", "proposal_box_loss", "classification_loss", "box_loss")
+"""The losses that are added up; with masks also `mask_loss`."""
 
 
 @dataclass(frozen=True)
-class RegionDetection:
+class RegionDetection(DetectorTask):
     """Train a Faster R-CNN or Mask R-CNN, as torchvision does.
 
     ``batch["boxes"]`` [batch, most, 4] are the objects' boxes in pixels, ``batch["box_labels"]``
@@ -39,7 +39,9 @@ class RegionDetection:
     The loss is the sum of four losses, or five, each a mean over what was sampled in the batch: of
     the anchors, whether there is an object, and its box; of the proposals, the class and the box;
     and of the proposals that have an object, its mask. The sampling takes the key of the step. In
-    evaluation there are samples too, always the same.
+    evaluation there are samples too, always the same. These losses are metrics beside those of
+    `Detection`. With masks there are average precision and recall of both, those of the masks as
+    `mask_AP` and so on, and `mask_AP` is the metric that decides.
 
     Attributes:
         model: linen module like `models.RCNN`.
@@ -48,12 +50,12 @@ class RegionDetection:
         anchors: samples of an image's anchors, half of them with an object at most.
         regions: samples of an image's proposals, a quarter of them with an object at most.
         score_threshold, iou_threshold, most: of the detections, see `detections_of_regions`.
+        class_names: classes with a metric `AP/<class>`, in the order of the data set's labels.
 
     Raises:
         ConfigError: in `check`, for a data set that does not fit.
     """
 
-    model: nn.Module
     background: bool = True
     anchors: int = 256
     regions: int = 512
@@ -61,23 +63,32 @@ class RegionDetection:
     iou_threshold: float = 0.5
     most: int = 100
 
-    best_metric: ClassVar[str] = "loss"
-    higher_is_better: ClassVar[bool] = False
-
     @property
     def masks(self) -> bool:
         """Whether the model has masks."""
         return bool(getattr(self.model, "masks", False))
 
     @property
-    def losses(self) -> tuple[str, ...]:
+    def parts(self) -> tuple[str, ...]:
         """Names of the losses that are added up."""
-        return (*LOSSES, "mask_loss") if self.masks else LOSSES
+        return (*PARTS, "mask_loss") if self.masks else PARTS
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Names of the metrics that are losses."""
+        return ("loss", *self.parts)
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of the metrics."""
-        return ("loss", *self.losses)
+        names = super().metrics
+        scores = [name for name in names if name not in self.losses] if self.masks else []
+        return (*names, *(f"mask_{name}" for name in scores))
+
+    @property
+    def best_metric(self) -> str:
+        """The metric that decides which weights are the best."""
+        return "mask_AP" if self.masks else "AP"
 
     def check(self, dataset: Any) -> None:
         """Raise ConfigError without boxes or, for masks, instances, or with too many classes."""
@@ -87,17 +98,7 @@ class RegionDetection:
                 f"masks need the entry 'instances', which {dataset.title} does not have; create "
                 "the model with masks=False"
             )
-        outputs: int = getattr(self.model, "num_classes", 0)
-        needed = dataset.num_classes + (not self.background)
-        if outputs < needed:
-            raise ConfigError(
-                f"the model has {outputs} outputs, and {dataset.title} needs {needed}, one of them "
-                f"for the background; create the model with num_classes={needed}"
-            )
-
-    def init(self, key: Key[Array, ""], spec: Spec) -> tuple[PyTree, PyTree]:
-        """Fresh ``(params, model_state)`` for examples of a spec."""
-        return init_model(self.model, key, spec)
+        check_with_background(self.model, dataset, self.background)
 
     def loss_fn(
         self,
@@ -108,17 +109,21 @@ class RegionDetection:
         train: bool,
     ) -> tuple[Array, tuple[PyTree, dict[str, Array]]]:
         """Weighted sum of the loss, the new model state, and sums for the metrics."""
-        variables, sizes = {"params": params, **model_state}, image_sizes(batch)
-        apply: Any = self.model.apply
-        options: dict[str, Any] = {"train": train, "method": "propose"}
-        if train:
-            outputs, model_state = apply(
-                variables, batch["image"], sizes, **options, mutable=list(model_state)
-            )
-        else:
-            outputs = apply(variables, batch["image"], sizes, **options)
+        state = dict(model_state)
+
+        def apply(method: str, *inputs: Any, **options: Any) -> Any:
+            """An output of the model, whose new state the next call sees."""
+            variables = {"params": params, **state}
+            options |= {"train": train, "method": method}
+            if not train:
+                return self.model.apply(variables, *inputs, **options)
+            output, changed = self.model.apply(variables, *inputs, **options, mutable=[*state])
+            state.update(changed)
+            return output
+
+        outputs = apply("propose", batch["image"], image_sizes(batch))
         boxes = batch["boxes"].astype(outputs["anchors"].dtype)
-        labels = self._in_model(batch["box_labels"])
+        labels = with_background(batch["box_labels"], self.background)
         keys = jax.random.split(key, (2, len(boxes)))
 
         def of_anchors(
@@ -133,18 +138,19 @@ class RegionDetection:
             keys[1], outputs["proposals"], outputs["proposal_mask"], boxes, labels
         )
         levels = outputs["levels"]
-        found = apply(variables, levels, regions["boxes"], method="classify")
+        found = apply("classify", levels, regions["boxes"], mask=regions["label"] >= 0)
         more = jax.vmap(region_losses)(found["class_logits"], found["box_deltas"], regions, boxes)
         losses, counts = losses | more[0], counts | more[1]
         if self.masks:
             # Positives come first.
             positives = jax.tree.map(lambda a: a[:, : self.regions // 4], regions)
-            logits = apply(variables, levels, positives["boxes"], method="segment")
+            mask = positives["label"] > 0
+            logits = apply("segment", levels, positives["boxes"], mask=mask)
             more = jax.vmap(mask_losses)(logits, positives, batch["instances"])
             losses, counts = losses | more[0], counts | more[1]
-        sums = _means_of_samples(losses, counts, batch["weight"])
-        loss = jnp.stack([sums[name] for name in self.losses]).sum()
-        return loss, (model_state, sums)
+        sums = sums_of_means(batch["weight"], losses, counts)
+        loss = jnp.stack([sums[name] for name in self.parts]).sum()
+        return loss, (state, sums)
 
     def predict(
         self, params: PyTree, model_state: PyTree, batch: dict[str, Array]
@@ -174,34 +180,24 @@ class RegionDetection:
             chosen = jnp.maximum(labels, 0)[:, :, None, None, None]
             logits = jnp.take_along_axis(logits, chosen, axis=-1)[..., 0]
             found["masks"] = jax.nn.sigmoid(logits)
-        if not self.background:
-            found["box_labels"] = jnp.maximum(labels - 1, -1)
-        return found
+        return found | {"box_labels": without_background(labels, self.background)}
 
-    def summarize(self, sums: dict[str, Any]) -> dict[str, float]:
-        """Mean losses from added-up sums."""
-        return {name: mean(sums[name], sums["weight"]) for name in self.metrics}
+    def rows(
+        self, params: PyTree, model_state: PyTree, batch: dict[str, Array]
+    ) -> dict[str, dict[str, Array]]:
+        """The detections and the objects of every image, for `measure`."""
+        rows = super().rows(params, model_state, batch)
+        if self.masks:
+            rows["truths"]["instances"] = batch["instances"]
+        return rows
 
-    def _in_model(self, labels: Array) -> Array:
-        """Classes by the model's numbers; what is background there is no object."""
-        if not self.background:
-            return jnp.where(labels >= 0, labels + 1, -1)
-        return jnp.where(labels > 0, labels, -1)
-
-
-def _means_of_samples(
-    losses: dict[str, Array], counts: dict[str, Array], weight: Array
-) -> dict[str, Array]:
-    """Sums of the losses over this device's images, scaled so that they add up to weight * mean.
-
-    The mean is over the samples of all images of the batch, on all devices.
-    """
-    weight = weight.astype(next(iter(losses.values())).dtype)
-    sums = {"weight": jnp.sum(weight)}
-    for name, loss in losses.items():
-        whole = jnp.stack([sums["weight"], jnp.sum(weight * counts[name])])
-        if axes := mapped_axes():
-            whole = lax.psum(whole, axes)
-        scale = whole[0] / jnp.where(whole[1] > 0, whole[1], 1)
-        sums[name] = jnp.sum(weight * loss) * scale
-    return sums
+    def measure(self, rows: dict[str, dict[str, np.ndarray]]) -> dict[str, float]:
+        """Average precision and recall of a whole split, of the boxes and of the masks."""
+        found, truths = rows["found"], rows["truths"]
+        of_boxes = {name: array for name, array in found.items() if name != "masks"}
+        scores = super().measure({"found": of_boxes, "truths": truths})
+        if self.masks:
+            images = scored_images(found, truths)
+            of_masks = coco_scores(images, of="masks", class_names=self.class_names)
+            scores |= {f"mask_{name}": of_masks[name] for name in list(scores)}
+        return scores

@@ -21,6 +21,7 @@ with extra("figures", "cnn_jax.visual"):
     from cnn_jax.visual.functions import function_fits, function_maps
     from cnn_jax.visual.gradients import gradients_by_layer, gradients_over_training
     from cnn_jax.visual.grid import image_grid, worst_mistakes
+    from cnn_jax.visual.instances import InstanceImage, instance_rows
     from cnn_jax.visual.kernels import kernel_responses
     from cnn_jax.visual.learning_rates import learning_rate_curves
     from cnn_jax.visual.over_size import (
@@ -46,6 +47,7 @@ with extra("figures", "cnn_jax.visual"):
 
 __all__ = [
     "BoxedImage",
+    "InstanceImage",
     "NothingToDraw",
     "Panel",
     "Picture",
@@ -74,6 +76,7 @@ __all__ = [
     "gradients_over_training",
     "grouped_bars",
     "image_grid",
+    "instance_rows",
     "kernel_responses",
     "learning_curve",
     "learning_rate_curves",

@@ -150,7 +150,7 @@ def networks(options: Options) -> list[NetworkConfig]:
 
 def _has_weights(name: str) -> bool:
     try:
-        return find_weights(name).mean_iou is None  # not one for segmentation
+        return find_weights(name).top5 is not None  # a classifier
     except ConfigError:
         return False
 

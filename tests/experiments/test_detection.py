@@ -1,4 +1,4 @@
-"""The experiment `detection`: its anchors, and what its figure counts."""
+"""The experiments `detection` and `mask_rcnn`: their detectors, and what their figures count."""
 
 import dataclasses
 
@@ -8,15 +8,31 @@ import pytest
 from cnn_jax.data import ArraySplit, Dataset
 from cnn_jax.errors import ConfigError
 from cnn_jax.tasks import Detections, Truths
-from experiments import detection
+from experiments import detection, mask_rcnn
+from experiments.tools.detection_figures import rightly_found
+from experiments.tools.detectors import DETECTORS, anchor_sizes
+
+ENTRIES = {"image": np.zeros((1, 48, 64, 3), np.uint8), "boxes": np.zeros((1, 120, 4), np.float32)}
+DATASET = Dataset("cells", "Cells", {"train": ArraySplit(ENTRIES)}, ("cell", "nucleus"))
 
 
-def test_anchors_are_as_large_as_the_images():
-    split = ArraySplit({"image": np.zeros((1, 48, 64, 3), np.uint8)})
-    dataset = Dataset("cells", "Cells", {"train": split}, ("cell",))
-    assert detection.anchor_sizes(dataset) == (4, 8, 16, 32, 64)
-    with pytest.raises(ConfigError, match="--anchor-sizes needs one size for each of the 5"):
-        dataclasses.replace(detection.SMOKE, anchor_sizes=(8.0, 16.0))
+def test_detectors_suit_the_data_set():
+    assert anchor_sizes(DATASET, 8) == (8, 16, 32, 64, 128)
+    one_stage = DETECTORS["retinanet"](detection.SMOKE, DATASET, None)
+    assert one_stage.model.anchor_sizes == (4, 8, 16, 32, 64) and one_stage.model.num_classes == 2
+    assert one_stage.most == 120 and one_stage.class_names == ("cell", "nucleus")
+    two_stage = DETECTORS["faster_rcnn"](
+        dataclasses.replace(detection.SMOKE, most=7), DATASET, None
+    )
+    assert two_stage.model.anchor_sizes == (4, 8, 16, 32, 64) and two_stage.model.num_classes == 3
+    assert two_stage.most == 7 and not two_stage.background and not two_stage.masks
+    assert two_stage.model.proposals_train == 2 * two_stage.model.proposals
+
+
+def test_what_makes_no_sense_is_named():
+    for config in (detection.SMOKE, mask_rcnn.SMOKE):
+        with pytest.raises(ConfigError, match="--anchor-sizes needs one size for each of the 5"):
+            dataclasses.replace(config, anchor_sizes=(8.0, 16.0))
 
 
 def test_an_object_is_found_once_by_a_box_of_its_class():
@@ -24,6 +40,16 @@ def test_an_object_is_found_once_by_a_box_of_its_class():
     found = Detections(boxes, np.array([0, 0, 1, 0]), np.array([0.9, 0.8, 0.7, 0.6]))
     truth = Truths(np.array([[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 44, 10]]), np.zeros(3, int))
     # The second box has the same object, the third another class, the fourth too small an overlap.
-    assert detection.rightly_found(found, truth) == 1
+    assert rightly_found(found, truth) == 1
     nothing = Truths(np.zeros((0, 4)), np.zeros(0, int))
-    assert detection.rightly_found(found, nothing) == 0
+    assert rightly_found(found, nothing) == 0
+
+
+def test_an_object_is_found_by_its_mask():
+    masks = np.zeros((2, 4, 10), bool)
+    masks[0, :, :5] = masks[1, :, 6:] = True
+    found = Detections(np.zeros((2, 4)), np.zeros(2, int), np.array([0.9, 0.8]), masks)
+    truths = np.zeros((2, 4, 10), bool)
+    truths[0, :, :6] = truths[1, :2] = True
+    truth = Truths(np.zeros((2, 4)), np.zeros(2, int), masks=truths)
+    assert rightly_found(found, truth, "masks") == 1

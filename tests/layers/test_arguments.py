@@ -71,6 +71,7 @@ COMPUTED = {
     "global_max_pool": layers.global_max_pool,
     "gram_matrix": layers.gram_matrix,
     "group_norm": lambda x: layers.group_norm(x, 1, *per_channel(x)),
+    "l2_normalize": layers.l2_normalize,
     "layer_norm": lambda x: layers.layer_norm(x, *per_channel(x)),
     "leaky_relu": layers.leaky_relu,
     "local_response_normalization": lambda x: layers.local_response_normalization(x, 3),
@@ -82,6 +83,7 @@ COMPUTED = {
     ),
     "relu": layers.relu,
     "resize_bilinear": lambda x: layers.resize_bilinear(x, 7, antialias=True),
+    "resize_parts": lambda x: layers.resize_parts(x, jnp.full((len(x), 2), 4), 7),
     "roi_align": lambda x: layers.roi_align(x, BOX, 2, sampling_ratio=WINDOW),
     "roi_pool": lambda x: layers.roi_pool(x, BOX, 2),
     "selu": layers.selu,
@@ -110,7 +112,7 @@ OF_BOXES = {
     "box_areas", "box_giou", "box_iou", "clip_boxes", "decode_boxes", "default_boxes",
     "encode_boxes", "grid_anchors", "match_anchors", "match_every_truth",
     "non_maximum_suppression", "pairwise_giou", "pairwise_iou", "pyramid_levels",
-    "sample_balanced", "soft_non_maximum_suppression",
+    "resize_boxes", "sample_balanced", "soft_non_maximum_suppression",
 }  # fmt: skip
 OF_SEQUENCES = {
     "GRU", "LSTM", "LSTMState", "RNN", "gru_cell", "lstm_cell", "recur", "rnn_cell",
@@ -119,8 +121,8 @@ OF_SEQUENCES = {
 NOT_OF_ARRAYS = {"Activation", "activation", "list_activations"}
 ELEMENTWISE = {"Dropout", "dropout", *layers.list_activations()}
 LAST_AXIS = {
-    "BatchNorm", "LayerNorm", "Linear", "batch_norm", "layer_norm", "normalize_batch",
-    "local_response_normalization",
+    "BatchNorm", "LayerNorm", "Linear", "batch_norm", "l2_normalize", "layer_norm",
+    "local_response_normalization", "normalize_batch",
 }  # fmt: skip
 BATCH_AND_CHANNELS = {"GroupNorm", "group_norm"}
 

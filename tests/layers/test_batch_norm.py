@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -246,6 +248,35 @@ def test_pmap_needs_no_name_and_a_device_may_stay_alone(axis_name):
             x, x.mean(axes, keepdims=True), x.var(axes, keepdims=True), params, 1e-5
         )
         assert_close(y, np.asarray(expected))
+
+
+def test_rows_of_padding_are_in_no_statistics():
+    """As of the other rows alone, also where devices have different numbers of them."""
+    with jax.enable_x64(True):
+        before, x = variables(3), jnp.asarray(draw((4, 2, 2, 3)))
+        rows = jnp.array([True, False, True, True])
+
+        def apply(x, scale, **options):
+            changed = before | {"params": before["params"] | {"scale": scale}}
+            layer = BatchNorm(activation=relu)
+            return layer.apply(changed, x, train=True, mutable=["batch_stats"], **options)
+
+        def pullback(x, counted, **options):
+            (y, updated), of = jax.vjp(partial(apply, **options), x, before["params"]["scale"])
+            of_y = jnp.where(counted[:, None, None, None], jnp.sin(y), 0)
+            return y, updated, of((of_y, jax.tree.map(jnp.ones_like, updated)))
+
+        expected_y, expected, expected_gradients = pullback(x[rows], jnp.ones(3, bool))
+        y, updated, (of_x, of_scale) = pullback(x, rows, rows=rows)
+        assert_close((y[rows], updated), (expected_y, expected))
+        assert_close((of_x[rows], of_scale), expected_gradients)
+        assert not of_x[1].any()
+        part = jax.pmap(lambda x, rows: apply(x, before["params"]["scale"], rows=rows))
+        divided, statistics = part(x.reshape(2, 2, 2, 2, 3), rows.reshape(2, 2))
+        assert_close(divided.reshape(x.shape), y)
+        assert_close(jax.tree.map(lambda a: a[1], statistics), expected)
+        _, kept = apply(x, before["params"]["scale"], rows=jnp.zeros(4, bool))
+        assert_close(kept["batch_stats"], before["batch_stats"])
 
 
 def test_initialization_needs_no_axis_and_no_second_value():

@@ -13,6 +13,7 @@ from cnn_jax.layers import (
     encode_boxes,
     pairwise_giou,
     pairwise_iou,
+    resize_boxes,
 )
 from tests.layers.detection import drawn_boxes, torchvision  # noqa: F401 (a fixture)
 from tests.tolerance import assert_close
@@ -32,6 +33,11 @@ def test_areas_and_overlaps():
     np.testing.assert_allclose(box_giou(A, B), around, rtol=1e-6)
     assert pairwise_giou(A[None], B[None]).shape == (1, 3, 3)
     assert box_areas(A.astype(jnp.int32)).dtype == box_areas(A.astype(jnp.bfloat16)).dtype == "f4"
+
+
+def test_boxes_are_resized_with_their_image():
+    resized = resize_boxes(A, jnp.array([5, 4]), jnp.array([15, 2]))
+    np.testing.assert_array_equal(resized, [[0, 0, 2, 6], [0.5, 3, 1.5, 15], [1, 6, 1, 6]])
 
 
 def test_coding_by_hand():

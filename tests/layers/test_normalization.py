@@ -8,6 +8,7 @@ from cnn_jax.layers import (
     GroupNorm,
     LayerNorm,
     group_norm,
+    l2_normalize,
     layer_norm,
     local_response_normalization,
 )
@@ -193,3 +194,11 @@ def test_local_response_at_extremes():
 def test_a_window_without_channels_is_refused():
     with pytest.raises(ValueError, match="at least 1 channel, got size 0"):
         local_response_normalization(jnp.ones((1, 3)), 0)
+
+
+def test_l2_normalize_gives_the_norm_1_and_zeros_a_finite_gradient():
+    x = jnp.array([[3.0, 4], [0, 0], [-2, 0]])
+    assert_close(l2_normalize(x), np.array([[0.6, 0.8], [0, 0], [-1, 0]]), rtol=1e-6)
+    gradient = jax.grad(lambda x: l2_normalize(x, 0.1)[:, 0].sum())(x)
+    # Of x / norm: (1 - 0.6²) / 5 and -0.6 · 0.8 / 5.
+    assert_close(gradient, np.array([[0.128, -0.096], [10, 0], [0, 0]]), rtol=1e-5)

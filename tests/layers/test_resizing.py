@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from cnn_jax.layers import resize_bilinear, resize_nearest, subsample
+from cnn_jax.layers import resize_bilinear, resize_nearest, resize_parts, subsample
 from tests.tolerance import assert_close
 
 BILINEAR = [
@@ -109,3 +109,18 @@ def test_sizes_without_pixels_are_refused(resize):
 def test_a_factor_below_one_is_refused():
     with pytest.raises(ValueError, match=r"factor \(2, 0\) must be at least 1"):
         subsample(jnp.zeros((1, 4, 4, 1)), (2, 0))
+
+
+def test_parts_of_a_canvas_are_resized_each_by_itself():
+    """What lies beyond an image, here large numbers, does not matter."""
+    sizes = [(5, 9), (8, 2), (1, 1)]
+    with jax.enable_x64(True):
+        x = jax.random.normal(jax.random.key(0), (3, 8, 9, 2), jnp.float64)
+        inside = np.zeros(x.shape, bool)
+        for image, (height, width) in zip(inside, sizes, strict=True):
+            image[:height, :width] = True
+        resized = jax.jit(resize_parts, static_argnums=2)(
+            jnp.where(inside, x, 1e9), jnp.asarray(sizes), (7, 6)
+        )
+        for image, (height, width), actual in zip(x, sizes, resized, strict=True):
+            assert_close(actual[None], resize_bilinear(image[None, :height, :width], (7, 6)))

@@ -15,20 +15,26 @@ SMALL = ResNet("cifar", "basic", (1, 1, 1, 1), (4, 8, 8, 8))
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("fasterrcnn_resnet50_fpn", 41_755_286), ("maskrcnn_resnet50_fpn", 44_401_393)],
+    [
+        ("fasterrcnn_resnet50_fpn", 41_755_286),
+        ("fasterrcnn_resnet50_fpn_v2", 43_712_278),
+        ("maskrcnn_resnet50_fpn", 44_401_393),
+        ("maskrcnn_resnet50_fpn_v2", 46_359_409),
+    ],
 )
 def test_parameters(name, expected):
-    """torchvision's `num_params`, which has no parameters in a frozen BatchNorm."""
+    """torchvision's `num_params`; in version 1 a frozen BatchNorm has no parameters."""
     model = create_model(name)
     variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
     flat = flatten_dict(variables["params"], sep="/")
     frozen = [leaf.size for path, leaf in flat.items() if "norm" in path and "/body/" in path]
+    frozen = [] if name.endswith("_v2") else frozen
     assert count(variables["params"]) - sum(frozen) == expected
     assert sorted(model.torch_names().values()) == sorted(flatten_dict(variables, sep="/"))
 
 
 def test_outputs_have_fixed_shapes():
-    model = RCNN(SMALL, True, num_classes=3, proposals=10, proposals_train=20)
+    model = RCNN(SMALL, masks=True, num_classes=3, proposals=10, proposals_train=20)
     images = jnp.zeros((2, 17, 31, 3))
     outputs, variables = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), images))
     # Padded to 24x32 pixels, for strides 1, 2, 4, 8 and 16.
@@ -104,5 +110,7 @@ def test_what_makes_no_sense_is_named():
         RCNN("resnet18", num_classes=0)
     with pytest.raises(ConfigError, match=r"each of 5 levels, got \(8, 16\)"):
         RCNN("resnet18", anchor_sizes=(8, 16))
+    with pytest.raises(ConfigError, match=r"at least 2 pixels, .* got \(1, 2, 4, 8, 16\)"):
+        RCNN("resnet18", anchor_sizes=(1, 2, 4, 8, 16))
     with pytest.raises(ConfigError, match=r"expected images as .*, got shape \(9, 9, 3\)"):
         RCNN(SMALL).init(jax.random.key(0), jnp.zeros((9, 9, 3)))

@@ -4,7 +4,13 @@ import pytest
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.models import list_models
-from cnn_jax.pretrained import Preprocessing, find_weights, imagenet_classes, list_weights
+from cnn_jax.pretrained import (
+    BySides,
+    Preprocessing,
+    find_weights,
+    imagenet_classes,
+    list_weights,
+)
 
 
 def test_every_entry_is_of_a_model_and_checkable():
@@ -13,7 +19,10 @@ def test_every_entry_is_of_a_model_and_checkable():
     for one in there:
         assert one.model in list_models()
         assert re.fullmatch("[0-9a-f]{8}", one.sha256)
-        assert 50 < (one.mean_iou or 50.1) < one.top1 < (one.top5 or 100) <= 100
+        if one.box_ap:
+            assert 20 < one.box_ap < 60 and one.top1 is one.top5 is one.mean_iou is one.hub is None
+        else:
+            assert 50 < (one.mean_iou or 50.1) < one.top1 < (one.top5 or 100) <= 100
         assert one.url == f"https://download.pytorch.org/models/{one.file}"
 
 
@@ -38,6 +47,16 @@ def test_the_preprocessing_goes_with_the_weights():
     assert find_weights("resnet50", "IMAGENET1K_V1").preprocessing == Preprocessing(256, 224)
     assert find_weights("resnet50", "IMAGENET1K_V2").preprocessing == Preprocessing(232, 224)
     assert find_weights("inception_v3").preprocessing == Preprocessing(342, 299)
+
+
+def test_the_attributes_go_with_the_weights():
+    """torchvision freezes BatchNorm and sets its eps to 0 with the older weights of detectors."""
+    frozen = {"norm": "frozen", "norm_eps": 0.0}
+    for name in ("retinanet", "fasterrcnn", "maskrcnn"):
+        assert find_weights(f"{name}_resnet50_fpn").attributes == frozen
+        assert find_weights(f"{name}_resnet50_fpn_v2").attributes == {}
+    assert find_weights("googlenet").attributes == {"transform_input": True}
+    assert find_weights("resnet50").attributes == find_weights("ssd300_vgg16").attributes == {}
 
 
 def test_the_same_numbers_on_the_hub():
@@ -74,6 +93,9 @@ def test_the_table_is_torchvisions():
     except ImportError as error:
         pytest.skip(f"torchvision cannot be imported (set CNN_JAX_TORCHVISION_CPU?): {error}")
     for one in list_weights():
+        if one.box_ap:
+            check_detector(torchvision, one)
+            continue
         theirs = torchvision.models.get_model_weights(one.model)
         entry = theirs[one.name]
         assert one.url == entry.url and one.parameters == entry.meta["num_params"]
@@ -90,3 +112,25 @@ def test_the_table_is_torchvisions():
         assert mine.interpolation == transforms.interpolation.value
         assert list(one.class_names) == entry.meta["categories"]
         assert (find_weights(one.model) == one) == (entry == theirs.DEFAULT)
+
+
+def check_detector(torchvision, one):
+    import torch
+
+    theirs = torchvision.models.get_model_weights(one.model)
+    entry = theirs[one.name]
+    assert one.url == entry.url and one.parameters == entry.meta["num_params"]
+    metrics = entry.meta["_metrics"]["COCO-val2017"]
+    assert (one.box_ap, one.mask_ap) == (metrics["box_map"], metrics.get("mask_map"))
+    assert list(one.class_names) == entry.meta["categories"]
+    assert (find_weights(one.model) == one) == (entry == theirs.DEFAULT)
+    with torch.device("meta"):
+        model = getattr(torchvision.models.detection, one.model)(
+            weights=None, weights_backbone=None
+        )
+    mine = one.preprocessing
+    transform = model.transform
+    assert (list(mine.mean), list(mine.std)) == (transform.image_mean, transform.image_std)
+    if isinstance(mine, BySides):
+        assert ((mine.shorter,), mine.longer) == (transform.min_size, transform.max_size)
+        assert mine.multiple == transform.size_divisible

@@ -97,16 +97,33 @@ def test_a_repository_of_the_hub(published, offered, tmp_path, monkeypatch):
     assert loaded.preprocessing == preprocessing and loaded.class_names[0] == "tench"
 
 
-def test_a_network_for_segmentation(tmp_path, monkeypatch):
-    """Its auxiliary head is in the file, and only loaded if it is asked for."""
-    monkeypatch.setattr(load_module, "weights_file", lambda weights, directory: weights)
-    taken = []
+@pytest.fixture
+def taken(monkeypatch):
+    """What would be converted: models, files and the shapes of images."""
+    calls = []
 
     def from_torch(model, file, image_shape):
-        taken.append((model, file.file, image_shape))
+        calls.append((model, file.file, image_shape))
         return {"params": {}}
 
+    monkeypatch.setattr(load_module, "weights_file", lambda weights, directory: weights)
     monkeypatch.setattr(load_module, "from_torch", from_torch)
+    return calls
+
+
+def test_a_detector(taken, tmp_path):
+    """Images keep their sizes; their values are Caffe's."""
+    loaded = load("ssd300_vgg16", directory=tmp_path)
+    assert loaded.model == create_model("ssd300_vgg16") and loaded.model.num_classes == 91
+    assert taken == [(loaded.model, "ssd300_vgg16_coco-b556d3b4.pth", (300, 300, 3))]
+    assert len(loaded.class_names) == 91 and loaded.class_names[90] == "toothbrush"
+    pixels = loaded.preprocessing(np.full((5, 7, 3), 200, np.uint8))
+    assert pixels.shape == (5, 7, 3)
+    np.testing.assert_allclose(pixels[0, 0], [77, 83, 96], atol=0.01)
+
+
+def test_a_network_for_segmentation(taken, tmp_path):
+    """Its auxiliary head is in the file, and only loaded if it is asked for."""
     loaded = load("fcn_resnet50", aux_logits=True, norm="frozen", directory=tmp_path)
     assert loaded.model == create_model("fcn_resnet50", aux_logits=True, norm="frozen")
     assert taken == [(loaded.model, "fcn_resnet50_coco-1167a1af.pth", (520, 520, 3))]

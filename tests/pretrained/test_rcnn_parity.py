@@ -32,9 +32,23 @@ LOSSES = {
 }
 
 
-def torch_network(encoder, masks):
+def torch_network(encoder, masks, version):
+    from torch import nn
     from torchvision.models.detection import FasterRCNN, MaskRCNN
     from torchvision.models.detection.anchor_utils import AnchorGenerator
+    from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead
+    from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
+    from torchvision.models.detection.rpn import RPNHead
+
+    heads = {}
+    if version == 2:
+        convs = [256] * 4
+        heads["rpn_head"] = RPNHead(256, 3, conv_depth=2)
+        heads["box_head"] = FastRCNNConvFCHead(
+            (256, 7, 7), convs, [1024], norm_layer=nn.BatchNorm2d
+        )
+        if masks:
+            heads["mask_head"] = MaskRCNNHeads(256, convs, 1, norm_layer=nn.BatchNorm2d)
 
     anchors = AnchorGenerator(tuple((s,) for s in SIZES), ((0.5, 1.0, 2.0),) * 5)
     numbers = {
@@ -42,8 +56,9 @@ def torch_network(encoder, masks):
     }
     return keep_images(
         (MaskRCNN if masks else FasterRCNN)(
-            torch_backbone(encoder, "subsampled", 4),
+            torch_backbone(encoder, "subsampled", 4, normalized=version == 2),
             CLASSES,
+            **heads,
             rpn_anchor_generator=anchors,
             rpn_batch_size_per_image=SAMPLES["anchors"],
             box_batch_size_per_image=SAMPLES["regions"],
@@ -100,14 +115,14 @@ def with_wide_labels(monkeypatch):
     monkeypatch.setattr(RegionProposalNetwork, "assign_targets_to_anchors", wide)
 
 
-def check(encoder, masks, batch, monkeypatch):
+def check(encoder, masks, batch, monkeypatch, version=1):
     import torch
     from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 
     with_wide_labels(monkeypatch)
     monkeypatch.setattr(BalancedPositiveNegativeSampler, "__call__", first_of_theirs)
     monkeypatch.setattr(region_losses, "sample_balanced", first_of_ours)
-    theirs = torch_network(encoder, masks)
+    theirs = torch_network(encoder, masks, version)
     shapes = {name: tuple(value.shape) for name, value in theirs.state_dict().items()}
     state = drawn_state(shapes)
     theirs.double().load_state_dict({name: torch.tensor(a) for name, a in state.items()})
@@ -124,12 +139,13 @@ def check(encoder, masks, batch, monkeypatch):
 
     model = RCNN(
         encoder,
-        masks,
+        masks=masks,
+        version=version,
         num_classes=CLASSES,
         anchor_sizes=SIZES,
         proposals=PROPOSALS,
         proposals_train=PROPOSALS,
-        norm="frozen",
+        norm="frozen" if version == 1 else "batch",
     )
     task = RegionDetection(model, **SAMPLES)
     with jax.enable_x64(True):
@@ -138,25 +154,28 @@ def check(encoder, masks, batch, monkeypatch):
         batch = {name: jnp.asarray(value) for name, value in batch.items()}
         step = jax.jit(jax.value_and_grad(task.loss_fn, has_aux=True), static_argnums=4)
         key = jax.random.key(0)
-        (_, (_, sums)), gradients = step(params, variables, batch, key, True)
-        found = jax.jit(task.predict)(params, variables, batch)
+        (_, (state, sums)), gradients = step(params, variables, batch, key, True)
+        found = jax.jit(task.predict)(params, state, batch)
         if masks:
             canvas = batch["image"].shape[1:3]
             found["masks"] = jax.vmap(lambda *a: paste_masks(*a, canvas))(
                 found["masks"], found["boxes"]
             )
     # Arrays of JAX would become float32 here.
-    sums, gradients, found = jax.device_get((sums, gradients, found))
+    sums, gradients, state, found = jax.device_get((sums, gradients, state, found))
     number = len(images)
     for name in task.losses:
         assert_close({name: sums[name] / number}, {name: losses[LOSSES[name]].item()})
-    in_torch = to_torch(model, {"params": gradients, **variables})
+    in_torch = to_torch(model, {"params": gradients, **state})
     for name, parameter in theirs.named_parameters():
         assert_close({name: in_torch[name]}, {name: parameter.grad.numpy() * number})
+    for name, buffer in theirs.named_buffers():
+        if "running" in name:
+            assert_close({name: in_torch[name]}, {name: buffer.numpy()})
 
     for i, detection in enumerate(expected):
         there = found["box_labels"][i] >= 0
-        assert there.sum() == len(detection["labels"]) == 12
+        assert there.sum() == len(detection["labels"]) > 4
         np.testing.assert_array_equal(found["box_labels"][i][there], detection["labels"])
         for name in ("boxes", "scores"):
             assert_close(found[name][i][there], detection[name].numpy())
@@ -173,19 +192,31 @@ def test_equals_torchvision(torchvision, monkeypatch):  # noqa: F811
 
 
 @pytest.mark.full
+def test_the_second_version_equals_torchvision(torchvision, monkeypatch):  # noqa: F811
+    """With BatchNorm of the batch's statistics, of the sampled regions alone."""
+    check("resnet18", True, with_instances(drawn_examples(most=30)), monkeypatch, version=2)
+
+
+@pytest.mark.full
 @pytest.mark.parametrize("masks", [False, True])
 def test_equals_torchvision_at_full_depth(torchvision, masks, monkeypatch):  # noqa: F811
     batch = drawn_examples(1, ((160, 192), (130, 192), (160, 97)))
     check("resnet50", masks, with_instances(batch), monkeypatch)
 
 
+@pytest.mark.parametrize("version", ["", "_v2"])
 @pytest.mark.parametrize("name", ["fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn"])
-def test_names_and_shapes_are_torchvisions(torchvision, name):  # noqa: F811
+def test_names_and_shapes_are_torchvisions(torchvision, name, version):  # noqa: F811
     import torch
 
+    name = f"{name}{version}"
     with torch.device("meta"):
         theirs = getattr(torchvision.models.detection, name)(weights=None, weights_backbone=None)
-        expected = {key: tuple(value.shape) for key, value in theirs.state_dict().items()}
+        expected = {
+            key: tuple(value.shape)
+            for key, value in theirs.state_dict().items()
+            if not key.endswith("num_batches_tracked")
+        }
     model = create_model(name)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 9, 9, 3)))
     zeros = jax.tree.map(lambda a: np.zeros(a.shape, np.int8), shapes)

@@ -5,20 +5,24 @@ import numpy as np
 from tests.references.weights import weights
 
 
-def torch_backbone(encoder, coarser, levels):
-    """torchvision's pyramid on a ResNet with BatchNorm that can be frozen."""
-    from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+def torch_backbone(encoder, coarser, levels, normalized=False):
+    """torchvision's pyramid on a ResNet; normalized has BatchNorm in both, else it is frozen."""
+    from torch import nn
+    from torchvision.models.detection import backbone_utils
+    from torchvision.models.resnet import resnet18, resnet50
+    from torchvision.ops import FrozenBatchNorm2d
     from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
     channels = {"resnet18": 512, "resnet50": 2048}[encoder]
     extra = {"p5": (256, 256), "c5": (channels, 256)}
     blocks = LastLevelP6P7(*extra[coarser]) if coarser in extra else None
-    return resnet_fpn_backbone(
-        backbone_name=encoder,
-        weights=None,
-        trainable_layers=5,
+    norm = nn.BatchNorm2d if normalized else FrozenBatchNorm2d
+    return backbone_utils._resnet_fpn_extractor(
+        {"resnet18": resnet18, "resnet50": resnet50}[encoder](norm_layer=norm),
+        5,
         returned_layers=list(range(5 - levels, 5)),
         extra_blocks=blocks,
+        norm_layer=norm if normalized else None,
     )
 
 
@@ -30,12 +34,15 @@ def keep_images(model):
     return model
 
 
-def drawn_state(shapes):
-    """A state dict; the last layers are scaled so that scores and boxes vary."""
+def drawn_state(shapes, scale=0.3):
+    """A state dict; the last layers are scaled so that scores and boxes vary.
+
+    They must not be so large that several scores are 1, and the order of boxes is not defined.
+    """
     state = weights(shapes)
     for name, shape in shapes.items():
         if name.endswith(("cls_logits.weight", "bbox_reg.weight", "bbox_pred.weight")):
-            state[name] = state[name] * 0.3
+            state[name] = state[name] * scale
         if name.endswith(("cls_logits.bias", "cls_score.bias")):
             state[name] = np.full(shape, -2.0)
     return state

@@ -10,13 +10,10 @@ from flax import linen as nn
 from jax import ShapeDtypeStruct
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.models import RCNN, ResNet, RetinaNet
-from cnn_jax.tasks import Detection, RegionDetection, paste_masks
+from cnn_jax.models import RetinaNet
+from cnn_jax.tasks import Detection
 from cnn_jax.tasks.detection import focal_losses
 from cnn_jax.tasks.detections import detections_of_anchors, detections_of_regions
-from cnn_jax.tasks.region_detection import _means_of_samples
-from cnn_jax.tasks.region_losses import proposal_losses, region_losses, sample_regions
-from tests.tolerance import assert_close
 
 ANCHORS = jnp.array([[0.0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 20, 22], [30, 30, 40, 40]])
 BOXES = jnp.array([[0.0, 0, 10, 10], [5, 5, 5, 9], [0, 0, 0, 0]])
@@ -89,92 +86,6 @@ def test_detections_of_regions():
     np.testing.assert_allclose(found["scores"], [0.8, 0.8, 0.1, 0.1, 0, 0], rtol=1e-6)
 
 
-def test_regions_are_sampled_with_the_objects_own_boxes():
-    proposals = jnp.array([[1.0, 0, 10, 10], [30, 30, 40, 40], [0, 0, 10, 10]])
-    mask = jnp.array([True, True, False])
-    key = jax.random.key(0)
-    regions = sample_regions(key, proposals, mask, BOXES, jnp.array([2, 1, -1]), number=12)
-    # Padding and boxes without area are no candidates.
-    assert regions["label"].tolist() == [2, 2, 0, -1, -1, -1]
-    assert sorted(regions["boxes"][:2, 0].tolist()) == [0, 1]
-    assert regions["truth"][:2].tolist() == [0, 0]
-    # One more positive than fits is left out.
-    few = sample_regions(key, proposals, mask, BOXES, jnp.array([2, 1, -1]), number=4)
-    assert few["label"].tolist() == [2, 0, -1, -1]
-
-
-def test_losses_of_samples_by_hand():
-    regions = {
-        "boxes": jnp.array([[0.0, 0, 10, 10], [30, 30, 40, 40], [0, 0, 0, 0]]),
-        "label": jnp.array([1, 0, -1]),
-        "truth": jnp.array([0, 0, 0]),
-    }
-    deltas = jnp.zeros((3, 2, 4)).at[0, 1, 0].set(0.1).at[0, 1, 1].set(2)
-    losses, counts = region_losses(jnp.zeros((3, 2)), deltas, regions, BOXES)
-    np.testing.assert_allclose(losses["classification_loss"], 2 * np.log(2), rtol=1e-6)
-    # Quadratic below 1 / 9, linear above.
-    np.testing.assert_allclose(losses["box_loss"], 0.01 * 9 / 2 + 2 - 1 / 18, rtol=1e-6)
-    assert counts == {"classification_loss": 2, "box_loss": 2}
-
-
-def test_proposal_losses_without_objects():
-    arguments = jnp.zeros(4), jnp.ones((4, 4)), ANCHORS, BOXES, jnp.full(3, -1)
-    losses, counts = proposal_losses(jax.random.key(0), *arguments, number=3)
-    np.testing.assert_allclose(losses["objectness_loss"], 3 * np.log(2), rtol=1e-6)
-    assert losses["proposal_box_loss"] == 0 and counts["objectness_loss"] == 3
-
-
-def test_means_are_over_the_samples_of_all_images():
-    losses, counts = {"a": jnp.array([3.0, 5, 100])}, {"a": jnp.array([1, 3, 7])}
-    sums = _means_of_samples(losses, counts, jnp.array([1.0, 1, 0]))
-    # Twice the mean of four samples; the image without weight does not count.
-    assert_close(sums, {"a": 2 * 8 / 4, "weight": 2.0}, rtol=1e-6)
-    parts = jax.pmap(lambda *a: _means_of_samples({"a": a[0]}, {"a": a[1]}, a[2]), "devices")(
-        losses["a"][:, None], counts["a"][:, None], jnp.array([[1.0], [1], [0]])
-    )
-    assert_close(jax.tree.map(jnp.sum, parts), sums, rtol=1e-6)
-
-
-def test_a_mask_is_pasted_into_its_box():
-    masks = jnp.stack([jnp.ones((28, 28)), jnp.zeros((28, 28)).at[:, :14].set(1)])
-    boxes = jnp.array([[4.0, 6, 18, 20], [0, 0, 28, 28]])
-    pasted = np.asarray(paste_masks(masks, boxes, (32, 40)) > 0.5)
-    assert pasted[0, 7:19, 5:17].all() and not pasted[0, :5].any() and not pasted[0, :, 20:].any()
-    assert pasted[1, 2:26, 2:12].all() and not pasted[1, :, 16:].any()
-
-
-SMALL = ResNet("cifar", "basic", (1, 1, 1, 1), (4, 8, 8, 8), norm="frozen")
-
-
-@pytest.mark.parametrize("background", [True, False])
-def test_everything_has_a_fixed_shape(background):
-    """Traced alone, with masks and sizes."""
-    model = RCNN(SMALL, True, num_classes=4, proposals=9, proposals_train=11)
-    task = RegionDetection(model, background, anchors=8, regions=8, most=5)
-    batch = {
-        "image": jnp.zeros((2, 17, 31, 3)),
-        "boxes": jnp.zeros((2, 3, 4)),
-        "box_labels": jnp.zeros((2, 3), jnp.int32),
-        "instances": jnp.zeros((2, 17, 31), jnp.int32),
-        "size": jnp.zeros((2, 2), jnp.int32),
-        "weight": jnp.ones(2),
-    }
-
-    def trace(key):
-        params, state = task.init(key, {"image": ShapeDtypeStruct((17, 31, 3), "f4")})
-        losses = [task.loss_fn(params, state, batch, key, train) for train in (True, False)]
-        del batch["size"]
-        return losses, task.predict(params, state, batch)
-
-    ((loss, (_, sums)), evaluated), found = jax.eval_shape(trace, jax.random.key(0))
-    assert loss.shape == () and sums.keys() == {"weight", *task.losses}
-    assert evaluated[1][1].keys() == sums.keys()
-    shapes = {name: leaf.shape for name, leaf in found.items()}
-    assert shapes == {
-        "boxes": (2, 5, 4), "scores": (2, 5), "box_labels": (2, 5), "masks": (2, 5, 28, 28)
-    }  # fmt: skip
-
-
 class Dataset:
     spec: ClassVar = {"image": ShapeDtypeStruct((8, 8, 3), "u1"), "boxes": 0, "box_labels": 0}
     title, num_classes = "things", 3
@@ -186,11 +97,6 @@ def test_what_does_not_fit_is_named():
         Detection(nn.Dense(3), box_loss="l2")
     with pytest.raises(ConfigError, match="the model has 2 outputs, and things has 3 classes"):
         Detection(RetinaNet("resnet18", num_classes=2)).check(Dataset)
-    task = RegionDetection(RCNN("resnet18", num_classes=3), background=False)
-    with pytest.raises(ConfigError, match="needs 4, one of them for the background"):
-        task.check(Dataset)
-    with pytest.raises(ConfigError, match="masks need the entry 'instances'"):
-        RegionDetection(RCNN("resnet18", True, num_classes=3)).check(Dataset)
 
     class Pictures(Dataset):
         spec: ClassVar = {"image": 0}

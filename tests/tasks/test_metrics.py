@@ -17,7 +17,7 @@ from cnn_jax.tasks import (
     softmax,
     top_k_accuracy,
 )
-from cnn_jax.tasks.metrics import mean, weighted_sums
+from cnn_jax.tasks.metrics import mean, sums_of_means, weighted_sums
 from tests.tolerance import assert_close
 
 RNG = np.random.default_rng(0)
@@ -150,3 +150,17 @@ def test_empty_batch():
     sums = everything(OUTPUTS[:0], LABELS[:0], WEIGHT[:0])
     assert all(np.all(np.asarray(a) == 0) for a in jax.tree.leaves(sums))
     assert calibration_error(sums["calibration"]) == 0
+
+
+def test_means_over_the_samples_of_all_images():
+    losses, counts = {"a": jnp.array([3.0, 5, 100])}, {"a": jnp.array([1, 3, 7])}
+    weight = jnp.array([1.0, 1, 0])
+    sums = sums_of_means(weight, losses, counts)
+    # Twice the mean of four samples; the image without weight does not count.
+    assert_close(sums, {"a": 2 * 8 / 4, "weight": 2.0}, rtol=1e-6)
+    parts = jax.pmap(lambda w, a, n: sums_of_means(w, {"a": a}, {"a": n}), "devices")(
+        weight[:, None], losses["a"][:, None], counts["a"][:, None]
+    )
+    assert_close(jax.tree.map(jnp.sum, parts), sums, rtol=1e-6)
+    none = sums_of_means(weight, {"a": jnp.zeros(3)}, {"a": jnp.zeros(3, int)})
+    assert none["a"] == 0

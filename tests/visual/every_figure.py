@@ -46,6 +46,7 @@ _MASK = np.kron(_RANDOM.choice([0, 1, 2, 3, 4, 255], (12, 18)), np.ones((8, 8)))
 _SEGMENTED = visual.SegmentedImage(
     _PHOTO, _MASK, {"prediction": np.roll(_MASK, 9, 0)}, "IMG_20231105_123456.jpg"
 )
+_MASKS = np.stack([number == _MASK for number in (1, 2, 3)])
 _HEAT = np.add.outer(np.linspace(0, 1e-3, 96), np.linspace(0, 1e-3, 144)).astype(np.float32)
 
 FIGURES: dict[str, Callable[[], Figure]] = {
@@ -143,6 +144,10 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     ),
     "image_grid": lambda: visual.image_grid(
         _DIGITS, ["IMG_20231105_123456789.jpg, 0.123"] * 8, title=_TITLE, columns=5
+    ),
+    "instance_rows": lambda: visual.instance_rows(
+        [visual.InstanceImage(_PHOTO, _MASKS, _MASKS[1:], "IMG_20231105_123456.jpg")] * 3,
+        title=_TITLE,
     ),
     "kernel_responses": lambda: visual.kernel_responses(
         {name: np.full((5, 5), -0.125) for name in ("edges", "blur", "sharpen")},

@@ -3,6 +3,7 @@
 from cnn_jax.layers import (
     batch_norm,
     group_norm,
+    l2_normalize,
     layer_norm,
     local_response_normalization,
     normalize_batch,
@@ -86,6 +87,16 @@ def torch_group_norm(x, scale, bias, groups, eps):
     return to_nhwc(group_norm(to_nchw(x), groups, scale, bias, eps))
 
 
+def sample_l2(draw):
+    return (images(draw, draw.integer(1, 8)),), {}
+
+
+def torch_l2(x):
+    from torch.nn.functional import normalize
+
+    return normalize(x, dim=-1)
+
+
 def sample_local_response(draw):
     settings = dict(
         size=draw.integer(1, 7),
@@ -112,6 +123,7 @@ OPERATORS = (
     ),
     Operator("layer_norm", sample_layer_norm, layer_norm, torch_layer_norm),
     Operator("group_norm", sample_group_norm, our_group_norm, torch_group_norm),
+    Operator("l2_normalize", sample_l2, l2_normalize, torch_l2),
     Operator(
         "local_response_normalization",
         sample_local_response,

@@ -1,0 +1,104 @@
+"""Instance segmentation: which pixels belong to each object.
+
+Lecture: "instance segmentation". Source: He et al. 2017, "Mask R-CNN": Faster R-CNN finds a box for
+every object, and one more head marks the object's pixels within the box.
+
+    python -m experiments.mask_rcnn                         nuclei of cells, 100 epochs
+    python -m experiments.mask_rcnn --data.name shapes      scenes of shapes, embedded
+    python -m experiments.mask_rcnn --encoder resnet50 --data.name FOLDER
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from cnn_jax.data import (
+    DataConfig,
+    colour_jitter,
+    load_dataset,
+    random_flip,
+    random_resized_crop,
+)
+from cnn_jax.errors import check_range
+from cnn_jax.training import (
+    ControlConfig,
+    Experiment,
+    OptimizerConfig,
+    TrainingConfig,
+    compute_dtype,
+)
+from experiments.tools.detection_figures import instance_figures
+from experiments.tools.detectors import DetectorConfig, faster_rcnn
+from experiments.tools.run import run
+
+
+@dataclass(frozen=True)
+class Config(DetectorConfig):
+    """A Mask R-CNN."""
+
+    least_area: float = 0.4
+    """Least share of a training image that is cut out at random and enlarged to its size; 1:
+    none."""
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(
+            name="adamw",
+            learning_rate=5e-4,
+            schedule="cosine",
+            warmup="1 epoch",
+            weight_decay=0.05,
+            clip_norm=1.0,
+        )
+    )
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(
+            duration="100 epochs",
+            batch_size=8,
+            eval_batch_size=8,
+            evaluate_every="10 epochs",
+            save_every="10 epochs",
+        )
+    )
+    control: ControlConfig = field(default_factory=ControlConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, 0, 1, above=True, least_area=self.least_area)
+
+
+SMOKE = replace(
+    Config(),
+    encoder="vgg11",
+    most=8,
+    proposals=20,
+    regions=8,
+    data=DataConfig(
+        name="shapes",
+        image_size=32,
+        train="train[:96]",
+        validation="validation[:16]",
+        test="test[:16]",
+    ),
+    training=TrainingConfig(duration="12 steps", batch_size=16),
+)
+
+
+def build(config: Config) -> Experiment:
+    """The experiment that a configuration describes."""
+    augment: list[Any] = [random_flip()]
+    if config.least_area < 1:
+        augment.append(random_resized_crop(scale=(config.least_area, 1.0)))
+    augment.append(colour_jitter(0.3, 0.3, 0.3, 0.05))
+    dataset = load_dataset(config.data, default="nuclei", augment=augment, target="instances")
+    dtype = compute_dtype(config.training.precision)
+    return Experiment(
+        dataset=dataset,
+        task=faster_rcnn(config, dataset, dtype, masks=True),
+        optimizer=config.optimizer,
+        training=config.training,
+        control=config.control,
+        figures=instance_figures(),
+    )
+
+
+if __name__ == "__main__":
+    run(Config, build, smoke=SMOKE)
