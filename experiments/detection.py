@@ -1,12 +1,15 @@
 """Detection: the class and the box of every object, however many there are.
 
-Lecture: "object detection". Two networks look at anchors of all sizes at every place of a feature
-pyramid. RetinaNet (Lin et al. 2017, "Focal Loss for Dense Object Detection") says at once what is
-there, and the focal loss keeps the many that show nothing from drowning the few that show an
-object. Faster R-CNN (Ren et al. 2015) proposes boxes first, and then looks at each of them.
+Lecture: "object detection". RetinaNet and Faster R-CNN look at anchors of all sizes at every place
+of a feature pyramid. RetinaNet (Lin et al. 2017, "Focal Loss for Dense Object Detection") says at
+once what is there, and the focal loss keeps the many that show nothing from drowning the few that
+show an object. Faster R-CNN (Ren et al. 2015) proposes boxes first, and then looks at each of them.
+SSD300 (Liu et al. 2016) has no pyramid: each of six maps finds the objects of one scale, in images
+resized to 300x300 pixels, and of the anchors that show nothing only the hardest count.
 
     python -m experiments.detection                         BCCD, blood cells, 100 epochs
     python -m experiments.detection --model faster_rcnn
+    python -m experiments.detection --model ssd300 --encoder vgg16_bn
     python -m experiments.detection --data.name shapes      scenes of shapes, embedded
     python -m experiments.detection --encoder resnet50 --version 2 --data.name FOLDER
 """
@@ -36,8 +39,9 @@ from experiments.tools.run import run
 class Config(DetectorConfig):
     """A detector of boxes."""
 
-    model: Literal["retinanet", "faster_rcnn"] = "retinanet"
-    """retinanet: all boxes at once; faster_rcnn: proposals, and then a look at each."""
+    model: Literal["retinanet", "faster_rcnn", "ssd300"] = "retinanet"
+    """retinanet: all boxes at once; faster_rcnn: proposals, and then a look at each; ssd300: all
+    boxes at once, without a pyramid."""
     least_area: float = 0.4
     """Least share of a training image that is cut out at random and enlarged to its size; 1:
     none."""

@@ -9,6 +9,7 @@ from cnn_jax.models.densenet import DenseNet
 from cnn_jax.models.fcn import FCN
 from cnn_jax.models.googlenet import GoogLeNet
 from cnn_jax.models.inception import InceptionV3
+from cnn_jax.models.language import LanguageModel
 from cnn_jax.models.lenet import LeNet
 from cnn_jax.models.localization import Localizer
 from cnn_jax.models.mlp import MLP
@@ -44,6 +45,7 @@ __all__ = [
     "EncoderClassifier",
     "GoogLeNet",
     "InceptionV3",
+    "LanguageModel",
     "LeNet",
     "Localizer",
     "ResNet",

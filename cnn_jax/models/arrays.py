@@ -1,12 +1,13 @@
-"""The arrays that image models take and give."""
+"""The arrays that models take and give."""
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 Images = Float[Array | np.ndarray, "batch height width channels"]
 Feature = Float[Array, "batch out_height out_width features"]
 Logits = Float[Array, "batch classes"]
+Tokens = Int[Array | np.ndarray, "batch time"]
 PixelLogits = Float[Array, "batch height width classes"]
 
 

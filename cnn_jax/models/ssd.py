@@ -91,8 +91,8 @@ class SSD(nn.Module):
 
     Images may have any size. As in torchvision, the network resizes each of them to 300x300 pixels,
     bilinear, whatever its shape. Anchors are in pixels of the resized image. `features` returns the
-    encoder's maps of the resized images. Parameters are `backbone/body`, `coarser`,
-    `classification_0`, … and `regression_0`, …, one for each map.
+    encoder's maps. Parameters are `backbone/body`, `coarser`, `classification_0`, … and
+    `regression_0`, …, one for each map.
 
     Attributes:
         encoder: a classifier's name, or a model with `features`, which is taken as it is. Its last
@@ -139,15 +139,8 @@ class SSD(nn.Module):
         self.classification = [conv(n * self.num_classes, 3, padding=1) for n in numbers]
         self.regression = [conv(n * 4, 3, padding=1) for n in numbers]
 
-    def features(
-        self, x: Images, sizes: Shaped[Array, "batch 2"] | None = None, *, train: bool = False
-    ) -> dict[str, Feature]:
-        """The encoder's feature maps, in forward order; arguments are those of a call."""
-        check_images(x, 1)
-        if sizes is not None:
-            x = resize_parts(x, sizes, SIDE)
-        elif x.shape[1:3] != self.image_size:
-            x = resize_bilinear(x, SIDE)
+    def features(self, x: Images, *, train: bool = False) -> dict[str, Feature]:
+        """The encoder's feature maps of images that are not resized, in forward order."""
         return self.backbone.features(x, train=train)
 
     def __call__(
@@ -160,7 +153,13 @@ class SSD(nn.Module):
             sizes: (height, width) of each image on the canvas; None is the whole canvas.
             train: whether the encoder trains.
         """
-        maps = self.features(x, sizes, train=train)
+        check_images(x, 1)
+        x = jnp.asarray(x)
+        if sizes is not None:
+            x = resize_parts(x, sizes, SIDE)
+        elif x.shape[1:3] != self.image_size:
+            x = resize_bilinear(x, SIDE)
+        maps = self.features(x, train=train)
         levels = self.coarser(*(maps[name] for name in self.taken()))
         levels = [at_least_float32(level) for level in levels]
         logits, deltas = [], []
@@ -198,7 +197,7 @@ class SSD(nn.Module):
 
     @nn.nowrap
     def feature_strides(self) -> dict[str, int]:
-        """Stride of each map of `features`, in pixels of the resized image."""
+        """Stride of each map of `features`, in pixels of the image."""
         strides: dict[str, int] = self.make_backbone().feature_strides()
         return strides
 

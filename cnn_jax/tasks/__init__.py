@@ -8,6 +8,7 @@ from cnn_jax.tasks.labels import (
     label_weights,
     median_frequency_weights,
 )
+from cnn_jax.tasks.language_modelling import LanguageModelling
 from cnn_jax.tasks.localization import Localization
 from cnn_jax.tasks.losses import (
     absolute_error,
@@ -52,6 +53,7 @@ __all__ = [
     "Classification",
     "Detection",
     "Detections",
+    "LanguageModelling",
     "Localization",
     "MultiBoxDetection",
     "Reconstruction",

@@ -52,7 +52,7 @@ def apply_model(
     inputs: Array,
     key: Key[Array, ""],
     train: bool,
-    **more: Array,
+    **more: Any,
 ) -> tuple[Any, PyTree]:
     """The model's outputs and its new state, which only training changes; more inputs by name."""
     if not train:
@@ -62,7 +62,7 @@ def apply_model(
 
 
 def predict_model(
-    model: nn.Module, params: PyTree, model_state: PyTree, inputs: Array, **more: Array
+    model: nn.Module, params: PyTree, model_state: PyTree, inputs: Array, **more: Any
 ) -> Any:
     """The model's outputs in evaluation; more inputs by name."""
     return model.apply({"params": params, **model_state}, inputs, train=False, **more)

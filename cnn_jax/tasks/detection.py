@@ -45,9 +45,17 @@ class DetectorTask:
     model: nn.Module
     class_names: tuple[str, ...] = field(default=(), kw_only=True)
 
-    losses: ClassVar[tuple[str, ...]] = LOSSES
-    best_metric: ClassVar[str] = "AP"
     higher_is_better: ClassVar[bool] = True
+
+    @property
+    def best_metric(self) -> str:
+        """The metric that decides."""
+        return "AP"
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Names of the metrics that are losses."""
+        return LOSSES
 
     @property
     def metrics(self) -> tuple[str, ...]:

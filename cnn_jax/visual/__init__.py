@@ -23,6 +23,7 @@ with extra("figures", "cnn_jax.visual"):
     from cnn_jax.visual.grid import image_grid, worst_mistakes
     from cnn_jax.visual.instances import InstanceImage, instance_rows
     from cnn_jax.visual.kernels import kernel_responses
+    from cnn_jax.visual.language import gradients_through_time, loss_curves, text_sheet
     from cnn_jax.visual.learning_rates import learning_rate_curves
     from cnn_jax.visual.over_size import (
         accuracy_over_batch_size,
@@ -74,12 +75,14 @@ __all__ = [
     "function_maps",
     "gradients_by_layer",
     "gradients_over_training",
+    "gradients_through_time",
     "grouped_bars",
     "image_grid",
     "instance_rows",
     "kernel_responses",
     "learning_curve",
     "learning_rate_curves",
+    "loss_curves",
     "overlaid",
     "painted",
     "panel_sheet",
@@ -90,6 +93,7 @@ __all__ = [
     "segmentation_rows",
     "signed_image",
     "strongest_maps",
+    "text_sheet",
     "training_curves",
     "worst_mistakes",
 ]

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from cnn_jax.data import Dataset
 from cnn_jax.errors import ConfigError, check_range
-from cnn_jax.models import RCNN, RetinaNet
+from cnn_jax.models import RCNN, SSD, RetinaNet
 from cnn_jax.models.checks import LEAST_ANCHOR
-from cnn_jax.tasks import Detection, RegionDetection
+from cnn_jax.tasks import Detection, MultiBoxDetection, RegionDetection
 
 LEVELS = 5
 """Levels of the feature pyramids."""
@@ -25,7 +25,8 @@ class DetectorConfig:
     """What may be chosen of a detector; an experiment's `Config` has it among its own fields."""
 
     encoder: str = "resnet18"
-    """Any classifier with feature maps of three strides, or four for an R-CNN."""
+    """Any classifier with feature maps of three strides, or four for an R-CNN; for an SSD with maps
+    of the strides 8 and 16 (vgg16 is the paper's)."""
     version: Literal[1, 2] = 1
     """2: torchvision's second version, with more normalization in the heads."""
     anchor_sizes: tuple[float, ...] = ()
@@ -39,11 +40,14 @@ class DetectorConfig:
     """Number of boxes that an R-CNN looks at in evaluation; in training it has twice as many."""
     regions: int = 128
     """Number of these boxes that an R-CNN is trained on, a quarter of them with an object."""
+    channels: int = 256
+    """Channels of an SSD's map after the encoder's; the paper has 1024."""
 
     def __post_init__(self) -> None:
         check_range(self, 0, most=self.most)
         check_range(self, 1, proposals=self.proposals)
         check_range(self, 4, regions=self.regions)
+        check_range(self, 8, channels=self.channels)
         check_range(self, LEAST_ANCHOR, anchor_sizes=self.anchor_sizes)
         if self.anchor_sizes and len(self.anchor_sizes) != LEVELS:
             raise ConfigError(
@@ -90,6 +94,27 @@ def faster_rcnn(
     )
 
 
+def ssd300(config: DetectorConfig, dataset: Dataset, dtype: Any) -> MultiBoxDetection:
+    """An SSD, which resizes images to 300x300 pixels, with the background as one more class."""
+    if config.version != 1 or config.anchor_sizes:
+        raise ConfigError(
+            "ssd300 has one version, and default boxes of its own: leave out --version and "
+            "--anchor-sizes"
+        )
+    model = SSD(
+        config.encoder,
+        num_classes=dataset.num_classes + 1,
+        channels=config.channels,
+        dtype=dtype,
+    )
+    return MultiBoxDetection(
+        model,
+        background=False,
+        most=most(config, dataset),
+        class_names=dataset.class_names,
+    )
+
+
 def anchor_sizes(dataset: Dataset, smallest: int) -> tuple[float, ...]:
     """The longer side of the images divided by `smallest`, and its doubles, one for each level."""
     first = max(LEAST, max(dataset.image_shape[:2]) / smallest)
@@ -104,5 +129,6 @@ def most(config: DetectorConfig, dataset: Dataset) -> int:
 DETECTORS: Mapping[str, Callable[[DetectorConfig, Dataset, Any], Any]] = {
     "retinanet": retinanet,
     "faster_rcnn": faster_rcnn,
+    "ssd300": ssd300,
 }
 """The task of each detector, with its model, from the configuration, the data set and the dtype."""

@@ -197,7 +197,7 @@ def load_any_network(config: NetworkConfig) -> Network:
             f"DIRECTORY, got {got}"
         )
     if config.run:
-        return load_run(config.run, _checkpoint_of_run(config.checkpoint))
+        return load_run(config.run, checkpoint_of_run(config.checkpoint))
     import_own_models()
     if config.checkpoint:
         return _from_checkpoint(config)
@@ -205,7 +205,12 @@ def load_any_network(config: NetworkConfig) -> Network:
     return pretrained.load(config.model, config.weights)
 
 
-def _checkpoint_of_run(text: str) -> Checkpoint:
+def checkpoint_of_run(text: str) -> Checkpoint:
+    """The checkpoint that a flag names.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
     if text.isdecimal():
         return int(text)
     named: dict[str, Checkpoint] = {"": "reported", "best": "best", "last": "last"}

@@ -8,6 +8,7 @@ import pytest
 from cnn_jax.data import ArraySplit, Dataset
 from cnn_jax.errors import ConfigError
 from cnn_jax.tasks import Detections, Truths
+from cnn_jax.training import read_metrics
 from experiments import detection, mask_rcnn
 from experiments.tools.detection_figures import rightly_found
 from experiments.tools.detectors import DETECTORS, anchor_sizes
@@ -27,12 +28,29 @@ def test_detectors_suit_the_data_set():
     assert two_stage.model.anchor_sizes == (4, 8, 16, 32, 64) and two_stage.model.num_classes == 3
     assert two_stage.most == 7 and not two_stage.background and not two_stage.masks
     assert two_stage.model.proposals_train == 2 * two_stage.model.proposals
+    ssd = DETECTORS["ssd300"](detection.SMOKE, DATASET, None)
+    assert (ssd.model.encoder, ssd.model.channels, ssd.model.num_classes) == ("vgg11", 256, 3)
+    assert ssd.most == 120 and not ssd.background and ssd.class_names == ("cell", "nucleus")
 
 
 def test_what_makes_no_sense_is_named():
     for config in (detection.SMOKE, mask_rcnn.SMOKE):
         with pytest.raises(ConfigError, match="--anchor-sizes needs one size for each of the 5"):
             dataclasses.replace(config, anchor_sizes=(8.0, 16.0))
+    with pytest.raises(ConfigError, match="ssd300 has one version"):
+        DETECTORS["ssd300"](dataclasses.replace(detection.SMOKE, version=2), DATASET, None)
+
+
+@pytest.mark.full
+def test_an_ssd_trains(start, tmp_path):
+    """Images of other sizes are resized to 300x300 pixels."""
+    options = ("--model", "ssd300", "--encoder", "alexnet", "--channels", "32")
+    data = ("--data.train", "train[:8]", "--data.validation", "validation[:2]")
+    steps = ("--data.test", "test[:2]", "--training.duration", "2 steps")
+    start("detection", "--smoke", *options, *data, *steps, "--training.batch-size", "8")
+    (rows,) = tmp_path.glob("detection/*/metrics.csv")
+    last = read_metrics(rows)[-1]
+    assert last["step"] == 2 and np.isfinite(last["box_loss"]) and 0 <= last["AP50"] <= 1
 
 
 def test_an_object_is_found_once_by_a_box_of_its_class():

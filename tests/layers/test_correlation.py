@@ -1,5 +1,7 @@
 """The operators under every transformation give what JAX's own convolution gives."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -163,3 +165,24 @@ def test_programs(spread_out):
 def test_images_and_kernel_have_one_dtype():
     with pytest.raises(TypeError, match="images of bfloat16 and a kernel of float32: convert one"):
         conv2d(jnp.zeros((1, 3, 3, 2), jnp.bfloat16), jnp.zeros((3, 3, 2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "stride", "dilation"),
+    [(1, 3, 1, 1), (2, 3, 1, 1), (2, 3, 2, 1), (6, 7, 1, 1), (4, 5, 1, 3)],
+)
+def test_on_cpus_a_kernel_larger_than_the_image_keeps_its_place(size, window, stride, dilation):
+    x, kernel = draw_normal(0, (2, size, size, 4), (window, window, 4, 3))
+    sides = ((window // 2 * dilation,) * 2,) * 2
+    geometry = Geometry((stride, stride), sides, (dilation, dilation), 1)
+
+    def value_and_gradients(convolution, x, kernel):
+        y, back = jax.vjp(convolution, x, kernel)
+        return y, back(jnp.cos(y))
+
+    ours, theirs = (functools.partial(value_and_gradients, f) for f in convolutions(geometry))
+    with jax.enable_x64(True):  # float64 is never oneDNN's
+        program = jax.jit(ours).lower(x, kernel).compile()
+        assert_close(program(x, kernel), theirs(x, kernel))
+    # XLA would reverse and exchange them, and has no fast program for it.
+    assert "rhs_reversal" not in program.as_text()

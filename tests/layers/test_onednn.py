@@ -277,5 +277,13 @@ def test_two_processes_that_compile_at_once(tmp_path):
 def test_geometry_is_part_of_what_is_asked():
     shapes = ((2, 5, 5, 4), (3, 3, 4, 8), (2, 3, 3, 8))
     geometry = Geometry((1, 1), ((0, 0), (0, 0)), (1, 1), 1)
-    assert onednn.takes(np.dtype(np.float32), *shapes, geometry)
-    assert not onednn.takes(np.dtype(np.float32), *shapes, geometry._replace(stride=(2, 2)))
+    takes = functools.partial(onednn.takes, "convolve", np.dtype(np.float32), *shapes)
+    assert takes(geometry) and not takes(geometry._replace(stride=(2, 2)))
+
+
+def test_each_operator_is_asked_by_itself():
+    # The first hidden layer of FCN on VGG: oneDNN has its kernel gradient in a plain loop only.
+    shapes = (4, 6, 8, 512), (7, 7, 512, 4096), (4, 6, 8, 4096)
+    geometry = Geometry((1, 1), ((3, 3), (3, 3)), (1, 1), 1)
+    for name in ("convolve", "spread"):
+        assert onednn.takes(name, np.dtype(np.float32), *shapes, geometry)

@@ -134,6 +134,10 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         },
         title=_TITLE,
     ),
+    "gradients_through_time": lambda: visual.gradients_through_time(
+        {"lstm": 0.8 ** np.arange(100), "gru": 0.7 ** np.arange(100), "rnn": 0.3 ** np.arange(100)},
+        title=_TITLE,
+    ),
     "grouped_bars": lambda: visual.grouped_bars(
         {
             "2 numbers": {"PCA": 1234.5, "autoencoder": 1233.25, "deep": 0.001234},
@@ -153,6 +157,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         {name: np.full((5, 5), -0.125) for name in ("edges", "blur", "sharpen")},
         {name: _PHOTO[..., :1].astype(np.float32) for name in ("edges", "blur", "sharpen")},
         title=_TITLE,
+    ),
+    "loss_curves": lambda: visual.loss_curves(
+        _RUNS, ylabel="validation loss (nats a token)", title=_TITLE
     ),
     "learning_curve": lambda: visual.learning_curve(
         [100, 300, 1000],
@@ -192,6 +199,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "prediction_sheet": lambda: visual.prediction_sheet([_PREDICTION] * 3, title=_TITLE),
     "reconstructions": lambda: visual.reconstructions(
         _DIGITS, {"PCA": _DIGITS / 2, "autoencoder": _DIGITS}, list("01234567"), title=_TITLE
+    ),
+    "text_sheet": lambda: visual.text_sheet(
+        "KING HENRY:\nAnd $5 more", "\tof \x1b[31m wine,\n" + 30 * "and a long line ", title=_TITLE
     ),
     "training_curves": lambda: visual.training_curves(_rows(0.9), title=_TITLE),
     "segmentation_rows": lambda: visual.segmentation_rows(

@@ -4,12 +4,17 @@ XLA's CPU compiler runs the gradients of a convolution inside of a loop (`lax.sc
 some 40 times slower than outside, because only outside of loops it rewrites them into the layout
 that its fast convolution wants (jax issue 12868). Stated in that layout from the start, NHWC and
 HWIO with explicit transpositions, they are fast everywhere.
+
+It also lets a kernel and smaller images change places, as 3x3 kernels and the last maps of small
+images, and then has only a plain loop for them, some 30 times slower (`_convolution`).
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.export import is_symbolic_dim
@@ -18,29 +23,25 @@ from jaxtyping import Array
 from cnn_jax.layers.cpu import onednn, products, winograd
 from cnn_jax.layers.windows import Geometry
 
-_convolution = partial(lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
 
 def convolve(x: Array, kernel: Array, *, shape: tuple[Any, ...], geometry: Geometry) -> Array:
     """The outputs, which have the given shape."""
-    if onednn.takes(x.dtype, x.shape, kernel.shape, shape, geometry):
+    if onednn.takes("convolve", x.dtype, x.shape, kernel.shape, shape, geometry):
         return onednn.call("convolve", x, kernel, shape, geometry)
     stride, padding, dilation, groups = geometry
-    return _convolution(
-        x, kernel, stride, padding, rhs_dilation=dilation, feature_group_count=groups
-    )
+    return _convolution(x, kernel, stride, padding, rhs_dilation=dilation, groups=groups)
 
 
 def spread(y: Array, kernel: Array, *, shape: tuple[Any, ...], geometry: Geometry) -> Array:
     """The gradient by the images, which have the given shape."""
-    if onednn.takes(y.dtype, shape, kernel.shape, y.shape, geometry):
+    if onednn.takes("spread", y.dtype, shape, kernel.shape, y.shape, geometry):
         return onednn.call("spread", y, kernel, shape, geometry)
     return _spread_as_convolution(y, kernel, shape, geometry)
 
 
 def kernel_gradient(x: Array, y: Array, *, shape: tuple[Any, ...], geometry: Geometry) -> Array:
     """The gradient by the kernel, which has the given shape."""
-    if onednn.takes(x.dtype, x.shape, shape, y.shape, geometry):
+    if onednn.takes("kernel_gradient", x.dtype, x.shape, shape, y.shape, geometry):
         return onednn.call("kernel_gradient", x, y, shape, geometry)
     # Over several devices the product of each block would be summed over all of them. A batch whose
     # size is a symbol (`jax.export`) has no blocks.
@@ -74,7 +75,7 @@ def _spread_as_convolution(
         sides,
         lhs_dilation=stride,
         rhs_dilation=dilation,
-        feature_group_count=groups,
+        groups=groups,
     )
 
 
@@ -94,10 +95,42 @@ def _kernel_gradient_as_convolution(
     with set_xla_metadata(inlineable="false"):
         images, y = _transposed(x, (4, 1, 2, 3, 0)), _transposed(y, (1, 2, 0, 3))
     images = images.reshape(shape[2], height, width, groups * batch)
-    weights = _convolution(
-        images, y, dilation, sides, rhs_dilation=stride, feature_group_count=groups
-    )
+    weights = _convolution(images, y, dilation, sides, rhs_dilation=stride, groups=groups)
     return weights.transpose(1, 2, 0, 3)
+
+
+def _convolution(
+    x: Array,
+    kernel: Array,
+    stride: tuple[int, int],
+    sides: Sequence[tuple[int, int]],
+    *,
+    lhs_dilation: tuple[int, int] = (1, 1),
+    rhs_dilation: tuple[int, int],
+    groups: int,
+) -> Array:
+    """XLA's convolution; images smaller than the kernel get their padding before it.
+
+    Padded, they are no longer smaller, and XLA leaves them in their place. The barrier keeps it
+    from taking the padding into the convolution.
+    """
+    sizes = (*x.shape[1:3], *kernel.shape[:2])
+    known = not any(map(is_symbolic_dim, sizes))
+    if known and sizes[0] * sizes[1] < sizes[2] * sizes[3]:
+        apart = [(*side, step - 1) for side, step in zip(sides, lhs_dilation, strict=True)]
+        zero = jnp.zeros((), x.dtype)
+        x = lax.optimization_barrier(lax.pad(x, zero, ((0, 0, 0), *apart, (0, 0, 0))))
+        sides, lhs_dilation = ((0, 0), (0, 0)), (1, 1)
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        stride,
+        sides,
+        lhs_dilation=lhs_dilation,
+        rhs_dilation=rhs_dilation,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
 
 
 @partial(jax.jit, static_argnums=1)

@@ -24,7 +24,7 @@ namespace {
 using dnnl::memory;
 using Dims = xla::ffi::Span<const int64_t>;
 
-enum class Wanted { kOutputs, kImages, kKernel };
+enum class Wanted { kOutputs, kImages, kKernel };  // in the order of convolution.py
 
 struct Convolution {
   static xla::ffi::TypeId id;
@@ -188,19 +188,16 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_jax_convolution_execute, execute,
                                   .Ret<xla::ffi::AnyBuffer>());
 
 extern "C" {
-// Whether oneDNN has all three targets, and fast ones, so that what it has not is left to XLA.
+// Whether oneDNN has what is wanted, and a fast one, so that what it has not is left to XLA.
 bool cnn_jax_convolution_takes(const int64_t* images, const int64_t* kernel, const int64_t* outputs,
                                const int64_t* stride, const int64_t* padding,
-                               const int64_t* dilation, int64_t groups, bool half,
-                               int64_t number) {
+                               const int64_t* dilation, int64_t groups, bool half, int64_t number,
+                               int64_t wanted) {
   const Threads threads(number);
   const Geometry geometry{Dims(images, 4),  Dims(kernel, 4),   Dims(outputs, 4), Dims(stride, 2),
                           Dims(padding, 4), Dims(dilation, 2), groups,           half};
   try {
-    for (Wanted wanted : {Wanted::kOutputs, Wanted::kImages, Wanted::kKernel}) {
-      if (plan(wanted, geometry)->plain) return false;
-    }
-    return true;
+    return !plan(static_cast<Wanted>(wanted), geometry)->plain;
   } catch (const dnnl::error&) {
     return false;
   }

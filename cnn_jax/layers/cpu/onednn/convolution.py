@@ -27,32 +27,35 @@ from cnn_jax.layers.mesh_axes import partly_manual
 from cnn_jax.layers.windows import Geometry
 
 DTYPES = (jnp.float32, jnp.bfloat16)
+OPERATORS = ("convolve", "spread", "kernel_gradient")
 
 
 def takes(
+    name: str,
     dtype: Any,
     images: tuple[Any, ...],
     kernel: tuple[Any, ...],
     outputs: tuple[Any, ...],
     geometry: Geometry,
 ) -> bool:
-    """Whether oneDNN is loaded and has an implementation for these shapes; never for symbols."""
+    """Whether oneDNN is loaded and has this operator for these shapes; never for symbols."""
     known = all(isinstance(size, int) and size > 0 for size in (*images, *kernel, *outputs))
     # In a partly manual mesh, JAX does not say how arguments are divided over the other axes.
     if not known or dtype not in DTYPES or partly_manual() or not load():
         return False
-    return _takes(dtype, images, kernel, outputs, geometry)
+    return _takes(name, dtype, images, kernel, outputs, geometry)
 
 
 @functools.cache
-def _takes(dtype: Any, *shapes_and_geometry: Any) -> bool:
+def _takes(name: str, dtype: Any, *shapes_and_geometry: Any) -> bool:
     *shapes, geometry = shapes_and_geometry
     lists = [*shapes, geometry.stride, sum(geometry.padding, ()), geometry.dilation]
     arrays = [(ctypes.c_int64 * len(values))(*values) for values in lists]
     takes = function("cnn_jax_convolution_takes")
     takes.restype = ctypes.c_bool
     numbers = ctypes.c_int64(geometry.groups), ctypes.c_bool(dtype == jnp.bfloat16)
-    return takes(*arrays, *numbers, ctypes.c_int64(threads_per_call()))
+    more = ctypes.c_int64(threads_per_call()), ctypes.c_int64(OPERATORS.index(name))
+    return takes(*arrays, *numbers, *more)
 
 
 def _ffi_call(name: str, a: Array, b: Array, shape: tuple[int, ...], geometry: Geometry) -> Array:
@@ -127,7 +130,7 @@ def _partitioned(name: str) -> Callable[[Array, Array, tuple[int, ...], Geometry
     return operator
 
 
-_OPERATORS = {name: _partitioned(name) for name in ("convolve", "spread", "kernel_gradient")}
+_OPERATORS = {name: _partitioned(name) for name in OPERATORS}
 
 
 def call(name: str, a: Array, b: Array, shape: tuple[int, ...], geometry: Geometry) -> Array:
