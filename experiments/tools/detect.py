@@ -141,7 +141,10 @@ def _drawn(network: Network, image: Image, found: Found) -> Picture:
         f"{printable(network.class_names[label])} {score:.2f}"
         for label, score in zip(found.labels, found.scores, strict=True)
     ]
-    colours = class_colours(network.class_names)[found.labels]
+    if found.parts is None:
+        colours = class_colours(network.class_names)[found.labels]
+    else:  # masks of the same class are told apart
+        colours = class_colours(names)
     height, width = image.shape[:2]
     return drawn_objects(image, found.boxes, names, colours, found.masks((height, width)))
 
