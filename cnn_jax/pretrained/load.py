@@ -13,6 +13,8 @@ from cnn_jax.pretrained.classes import change_num_classes
 from cnn_jax.pretrained.convert import from_torch
 from cnn_jax.pretrained.files import hub_configuration, hub_file, weights_directory, weights_file
 from cnn_jax.pretrained.network import Network
+from cnn_jax.pretrained.preprocessing import Preprocessing
+from cnn_jax.pretrained.whole_image import BySides
 
 IMAGENET_CLASSES = 1000
 
@@ -54,6 +56,7 @@ def load(
         UserError: the weights cannot be downloaded; the message says how to do it by hand.
     """
     folder = Path(directory) if directory else weights_directory()
+    preprocessing: Preprocessing | BySides
     if "/" in weights:
         file = hub_file(weights, "model.safetensors", folder)
         preprocessing, there = hub_configuration(weights, folder)

@@ -65,9 +65,18 @@ def find_objects(network: Network, split: Split, console: Console) -> FoundObjec
         split: examples with `image`, `boxes` and `box_labels`, for masks also `instances`; they are
             seen as they are.
         console: shows a bar.
+
+    Raises:
+        ConfigError: images of other channels than the network's; gray ones are taken as RGB.
     """
     detect, seen = make_detector(network), network.preprocessing
     mean, std = np.array(seen.mean, np.float32), np.array(seen.std, np.float32)
+    channels = split.spec["image"].shape[-1]
+    if channels not in (1, len(mean)):
+        raise ConfigError(
+            f"{network.title} takes images of {len(mean)} channels, and these have {channels}: name"
+            " other data with --data.name"
+        )
     if not isinstance(split, StreamSplit):
         examples: Any = split
         split = StreamSplit(examples, np.arange(len(split), dtype=np.int32))
@@ -75,7 +84,7 @@ def find_objects(network: Network, split: Split, console: Console) -> FoundObjec
     with progress_bar(console) as progress:
         task = progress.add_task(network.title, total=len(split))
         for batch in stream_batches(split, seed=None, batch_size=min(BATCH_SIZE, len(split))):
-            pixels = np.repeat(batch["image"], len(mean) // batch["image"].shape[-1], axis=-1)
+            pixels = np.repeat(batch["image"], len(mean) // channels, axis=-1)
             inputs = (pixels.astype(np.float32) / 255 - mean) / std
             found = detect(batch | {"image": inputs})
             there = batch["weight"] > 0

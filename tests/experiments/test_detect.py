@@ -13,6 +13,7 @@ from rich.console import Console
 from cnn_jax import load_run
 from cnn_jax.data import ArraySplit, DataConfig
 from cnn_jax.data.rasters import decompressed, run_length_mask
+from cnn_jax.errors import ConfigError
 from cnn_jax.pretrained import Network, OnCanvas
 from cnn_jax.tasks import Detections, Truths, coco_scores, voc_scores
 from cnn_jax.tasks.detection import scored_images
@@ -260,6 +261,10 @@ def test_the_objects_of_a_split_in_its_order():
         assert detections.labels.tolist() == [2, 0, 1]
         assert truth.boxes[0].tolist() == [number, number, number + 1, number + 1]
         assert truth.crowd.tolist() == ([False, True] if number == 3 else [False])
+    gray = replace(network, preprocessing=OnCanvas((24, 32), (0.5,), (0.5,)))
+    colour = ArraySplit(arrays | {"size": sizes, "image": images.repeat(3, axis=-1)})
+    with pytest.raises(ConfigError, match="takes images of 1 channels, and these have 3"):
+        find_objects(gray, colour, Console(quiet=True))
     rows = class_rows(found, network.class_names)
     assert [row["objects"] for row in rows] == [0, 0, 10] and rows[0]["COCO AP"] == ""
 
