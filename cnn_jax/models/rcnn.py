@@ -35,7 +35,6 @@ RATIOS = (0.5, 1.0, 2.0)
 """Height / width of the anchors (section 3.1.1)."""
 MAPS = 4
 """Maps of the encoder; one coarser level has anchors, but no regions."""
-PROPOSED = ("levels", "proposals", "proposal_mask")
 BOX_SIZE, MASK_SIZE = 7, 14
 """Cells of a region for its class and box, and for its mask."""
 
@@ -218,8 +217,8 @@ class RCNN(nn.Module):
         outputs = self.propose(x, sizes, train=train)
         if self.masks and self.is_initializing():
             self.segment(outputs["levels"], outputs["proposals"][:, :1])
-        levels, proposals, mask = (outputs[name] for name in PROPOSED)
-        return outputs | self.classify(levels, proposals, train=train, mask=mask)
+        proposals, mask = outputs["proposals"], outputs["proposal_mask"]
+        return outputs | self.classify(outputs["levels"], proposals, train=train, mask=mask)
 
     @nn.nowrap
     def feature_strides(self) -> dict[str, int]:
@@ -236,7 +235,9 @@ class RCNN(nn.Module):
         return names | masks
 
 
-for title, masks in (("fasterrcnn", False), ("maskrcnn", True)):
-    fixed = {"encoder": "resnet50", "masks": masks}
-    register(f"{title}_resnet50_fpn", RCNN, IMAGENET, version=1, **fixed)
-    register(f"{title}_resnet50_fpn_v2", RCNN, IMAGENET, version=2, **fixed)
+_RESNET50: dict[str, Any] = {"module": RCNN, "example_shape": IMAGENET, "encoder": "resnet50"}
+
+register("fasterrcnn_resnet50_fpn", **_RESNET50, masks=False, version=1)
+register("fasterrcnn_resnet50_fpn_v2", **_RESNET50, masks=False, version=2)
+register("maskrcnn_resnet50_fpn", **_RESNET50, masks=True, version=1)
+register("maskrcnn_resnet50_fpn_v2", **_RESNET50, masks=True, version=2)

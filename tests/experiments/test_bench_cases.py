@@ -30,7 +30,7 @@ SMALL = {
     "mlp": CASES["mlp"],
     "autoencoder": CASES["autoencoder"],
 }
-LARGE = {"resnet50": 8, "vgg16": 2, "unet": 1, "fcn8s": 1}
+LARGE = {"resnet50": 8, "vgg16": 2, "unet": 1, "fcn8s": 1, "maskrcnn_resnet50_fpn": 1}
 """Batch sizes of the others."""
 
 
@@ -89,15 +89,18 @@ def test_all_sides_of_large_networks_have_the_same_losses(model, work, tmp_path)
             for process in processes:
                 asked = [process.ask({"measure": "run", "steps": 1}) for _ in range(3)]
                 losses[side.name] = [answer["numbers"] for answer in asked]
+    detector = CASES[model].task == "instances"
     for name in losses:
         # Rounding in float32 changes the next losses of so deep a network, with every library.
-        assert_close(losses[name], losses["cnn_jax"], rtol=5e-3)
-    assert "plain Flax" in losses and ("PyTorch" in losses) == bool(find_spec("torch"))
+        assert_close(losses[name], losses["cnn_jax"], rtol=5e-2 if detector else 5e-3)
+    assert ("plain Flax" in losses) != detector
+    assert ("PyTorch" in losses) == bool(find_spec("torch"))
 
 
 def test_every_case_is_tested():
     assert {*SMALL, *LARGE} == {*CASES} == {*get_args(Model)}
-    assert {*flax_models.MODELS} == {*CASES}
+    detectors = {name for name, case in CASES.items() if case.task == "instances"}
+    assert {*flax_models.MODELS} == {*CASES} - detectors
 
 
 def test_the_step_alone_trains_as_the_loop(arguments):

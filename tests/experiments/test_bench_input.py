@@ -54,10 +54,10 @@ def test_both_streams_give_normalized_batches_of_the_same_images(folder):
 
 @needs_torch
 def test_transforms_by_hand_are_torchvisions(monkeypatch):
-    from experiments.tools.bench import torch_stream
+    from experiments.tools.bench import torch_stream, torchvision_package
 
     try:
-        torchvision = torch_stream.import_torchvision()
+        torchvision = torchvision_package.import_torchvision()
     except (ImportError, RuntimeError) as error:
         pytest.skip(f"needs torchvision: {error}")
     pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)

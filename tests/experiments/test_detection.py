@@ -7,8 +7,8 @@ import pytest
 
 from cnn_jax.data import ArraySplit, Dataset
 from cnn_jax.errors import ConfigError
-from cnn_jax.tasks import Detections, Truths
-from cnn_jax.training import read_metrics
+from cnn_jax.tasks import Detections, RegionDetection, Truths
+from cnn_jax.training import read_metrics, train
 from experiments import detection, mask_rcnn
 from experiments.tools.detection_figures import rightly_found
 from experiments.tools.detectors import DETECTORS, anchor_sizes
@@ -71,3 +71,23 @@ def test_an_object_is_found_by_its_mask():
     truths[0, :, :6] = truths[1, :2] = True
     truth = Truths(np.zeros((2, 4)), np.zeros(2, int), masks=truths)
     assert rightly_found(found, truth, "masks") == 1
+
+
+def test_nothing_is_compiled_after_the_first_evaluation(tmp_path, monkeypatch):
+    """A function is traced before it is compiled, and images have different numbers of objects."""
+    traced, at_step = [], {}
+    loss_fn = RegionDetection.loss_fn
+
+    def counted(self, *arguments):
+        traced.append(arguments)
+        return loss_fn(self, *arguments)
+
+    monkeypatch.setattr(RegionDetection, "loss_fn", counted)
+    training = dataclasses.replace(
+        mask_rcnn.SMOKE.training, duration="9 steps", evaluate_every="3 steps", log_every="1 step"
+    )
+    experiment = mask_rcnn.build(dataclasses.replace(mask_rcnn.SMOKE, training=training))
+    labels = experiment.dataset.splits["train"].arrays["box_labels"]
+    assert len(np.unique((labels >= 0).sum(axis=1))) > 2
+    train(experiment, tmp_path, writer=lambda step, _: at_step.update({step: len(traced)}))
+    assert at_step[9] == at_step[3] >= 2

@@ -60,7 +60,7 @@ def drawn_examples(seed=0, sizes=((64, 64), (50, 61)), most=6, classes=5):
     for i, (rows, columns) in enumerate(sizes):
         images[i, :rows, :columns] = rng.normal(size=(rows, columns, 3))
         number = (most - 1, 0, 2)[i % 3]
-        # Within the image: torchvision's roi_align without its extension has other values outside.
+        # Within the image, as torchvision expects them.
         corners = np.sort(rng.uniform(0, [columns - 3, rows - 3], (number, 2, 2)), axis=1)
         boxes[i, :number] = corners.reshape(number, 4)
         boxes[i, :number, 2:] += 3

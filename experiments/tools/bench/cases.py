@@ -11,8 +11,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+Task = Literal["classification", "segmentation", "reconstruction", "instances"]
+
 BATCHES = 4
 """Batches in the data set, which lies on the device."""
+OBJECTS = 8
+"""Objects in each image, where there are any."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,9 @@ class Case:
     num_classes: int
     batch_size: int
     gpu_batch_size: int
-    task: Literal["classification", "segmentation", "reconstruction"] = "classification"
+    task: Literal["classification", "segmentation", "reconstruction", "instances"] = (
+        "classification"
+    )
     optimizer: Literal["sgd", "adam"] = "sgd"
     """SGD with Nesterov momentum 0.9 and an L2 term on all parameters, or Adam without one."""
     learning_rate: float = 0.01
@@ -130,19 +136,53 @@ CASES = {
             task="segmentation",
             attributes={"dropout": 0.0},
         ),
+        Case(
+            "maskrcnn_resnet50_fpn",
+            "Mask R-CNN on ResNet-50 with frozen BatchNorm, images of 512 x 512",
+            (512, 512, 3),
+            3,
+            batch_size=1,
+            gpu_batch_size=8,
+            task="instances",
+            # The samples of boxes differ in each library, and large steps from noise diverge.
+            learning_rate=1e-6,
+            attributes={"norm": "frozen"},
+        ),
     )
 }
 
 
-def noise(case: Case, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The data set: uint8 images [examples, height, width, channels], and int32 labels: one of each
-    image, or of each of its pixels.
+def noise(case: Case, batch_size: int) -> dict[str, np.ndarray]:
+    """The data set: uint8 images, and int32 labels: of each image, each of its pixels, or objects.
+
+    The names are those of examples.
     """
     rng = np.random.default_rng(0)
     count = BATCHES * batch_size
     images = rng.integers(0, 256, (count, *case.image_shape), dtype=np.uint8)
-    labelled = images.shape[:3] if case.task == "segmentation" else count
-    return images, rng.integers(0, case.num_classes, labelled, dtype=np.int32)
+    if case.task == "instances":
+        return {"image": images, **_objects(case, count, rng)}
+    dense = case.task == "segmentation"
+    labelled = images.shape[:3] if dense else count
+    labels = rng.integers(0, case.num_classes, labelled, dtype=np.int32)
+    return {"image": images, "mask" if dense else "label": labels}
+
+
+def _objects(case: Case, count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Rectangles of a sixteenth of the image's sides or more; the later ones are in front."""
+    height, width, _ = case.image_shape
+    sides = rng.integers(
+        [width // 16, height // 16], [width // 3, height // 3], (count, OBJECTS, 2)
+    )
+    corners = (rng.random((count, OBJECTS, 2)) * ([width, height] - sides)).astype(np.int64)
+    boxes = np.concatenate([corners, corners + sides], axis=2)
+    instances = np.zeros((count, height, width), np.uint8)
+    for image, of_image in zip(instances, boxes.tolist(), strict=True):
+        for number, (x0, y0, x1, y1) in enumerate(of_image, start=1):
+            image[y0:y1, x0:x1] = number
+    # Class 0 is the background.
+    labels = rng.integers(1, case.num_classes, (count, OBJECTS), dtype=np.int32)
+    return {"boxes": boxes.astype(np.float32), "box_labels": labels, "instances": instances}
 
 
 def order_file(directory: Path) -> Path:

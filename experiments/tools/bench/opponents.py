@@ -47,7 +47,8 @@ def make_sides(
         batch_size: examples per step.
         precision: dtype of the computation.
         opponents: who takes part; `torch_compile` only on a GPU, and `xla`, which is ours without
-            oneDNN, only on a CPU.
+            oneDNN, only on a CPU. A detector has neither `torch_compile`, whose programs are for
+            fixed numbers of boxes, nor `flax`.
         directory: an empty directory for the files that the sides share.
         ours: further arguments of our side.
     """
@@ -62,10 +63,11 @@ def make_sides(
     found = [Side(OURS, f"{PACKAGE}.ours:{work}", common | ours)]
     if "torch" in opponents:
         found.append(Side("PyTorch", f"{PACKAGE}.pytorch:{work}", torch, needed=False))
-    if "torch_compile" in opponents and platform() == "gpu":
+    detector = case.task == "instances"
+    if "torch_compile" in opponents and platform() == "gpu" and not detector:
         compiled = torch | {"compiled": True}
         found.append(Side("PyTorch, compiled", f"{PACKAGE}.pytorch:{work}", compiled, needed=False))
-    if "flax" in opponents:
+    if "flax" in opponents and not detector:
         found.append(Side("plain Flax", f"{PACKAGE}.plain_flax:{work}", common))
     if "xla" in opponents and platform() == "cpu":
         alone = {onednn.SWITCH: "0"}

@@ -1,18 +1,25 @@
 """Our sides: training steps as the loop runs them, the step alone, a forward pass."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_jax.data import ArraySplit, Dataset, epoch_order, random_crop, random_flip
 from cnn_jax.models import create_model
 from cnn_jax.pretrained import to_torch
-from cnn_jax.tasks import Classification, Reconstruction, Segmentation
+from cnn_jax.tasks import (
+    Classification,
+    Reconstruction,
+    RegionDetection,
+    Segmentation,
+    paste_masks,
+)
 from cnn_jax.training import (
     Batch,
     Experiment,
@@ -20,6 +27,7 @@ from cnn_jax.training import (
     Runner,
     TrainingConfig,
     TrainState,
+    Variables,
     compute_dtype,
     keep_freed_memory,
     make_parallel,
@@ -28,6 +36,15 @@ from cnn_jax.training import (
 from experiments.tools.bench.cases import Case, noise, order_file, weights_file
 from experiments.tools.bench.side import RunSteps
 from experiments.tools.compilation_cache import keep_compiled_programs
+
+TASKS: dict[str, Callable[..., Any]] = {
+    "classification": Classification,
+    "segmentation": Segmentation,
+    # Many detections without training, as of a trained network.
+    "instances": partial(RegionDetection, score_threshold=0.0),
+}
+BRANCH_END = "norm3/scale"
+"""The end of a path: the last scale of a bottleneck."""
 
 
 def make_experiment(
@@ -46,13 +63,11 @@ def make_experiment(
         augmented: crop and flip the images, as for CIFAR.
     """
     work = Case(**case)
-    images, labels = noise(work, batch_size)
     channels = work.image_shape[-1]
-    entry = "mask" if work.task == "segmentation" else "label"
     dataset = Dataset(
         name="noise",
         title="noise",
-        splits={"train": ArraySplit({"image": images, entry: labels})},
+        splits={"train": ArraySplit(noise(work, batch_size))},
         class_names=tuple(map(str, range(work.num_classes))),
         mean=(work.mean,) * channels,
         std=(work.std,) * channels,
@@ -61,9 +76,7 @@ def make_experiment(
     attributes = dict(work.attributes) | {"dtype": compute_dtype(precision)}
     if work.task != "reconstruction":
         attributes["num_classes"] = work.num_classes
-        of_images, of_pixels = Classification, Segmentation
-        make_task: Any = of_pixels if work.task == "segmentation" else of_images
-        task: Any = make_task(create_model(work.model, **attributes))
+        task: Any = TASKS[work.task](create_model(work.model, **attributes))
     else:
         shape = dataset.image_shape
         task = Reconstruction(create_model(work.model, image_shape=shape, **attributes))
@@ -74,7 +87,22 @@ def make_experiment(
             name=work.optimizer, learning_rate=work.learning_rate, l2=work.l2, decay_all=True
         ),
         training=TrainingConfig(batch_size=batch_size, precision=precision),
+        trainable=_not_frozen if work.task == "instances" else None,
     )
+
+
+def _not_frozen(path: str) -> bool:
+    """Torchvision's frozen BatchNorm has no parameters."""
+    return "norm" not in path
+
+
+def _without_branches(variables: Variables) -> Variables:
+    """Residual branches that begin with 0: with statistics that are not the batch's, maps would
+    grow from block to block.
+    """
+    flat = flatten_dict(dict(variables), sep="/")
+    ends = {path: jnp.zeros_like(leaf) for path, leaf in flat.items() if path.endswith(BRANCH_END)}
+    return unflatten_dict(flat | ends, sep="/")
 
 
 def start(*, directory: str = "", **arguments: Any) -> tuple[Experiment, Runner, TrainState]:
@@ -86,7 +114,8 @@ def start(*, directory: str = "", **arguments: Any) -> tuple[Experiment, Runner,
     """
     experiment = make_experiment(**arguments)
     _, runner = prepare_run(experiment, make_parallel("jit"), seed=0)
-    state = runner.init()
+    frozen = isinstance(experiment.task, RegionDetection)
+    state = runner.init(_without_branches) if frozen else runner.init()
     if directory:
         variables = {"params": state.params, **state.model_state}
         examples = len(experiment.dataset.splits["train"])
@@ -187,9 +216,11 @@ def inference(**arguments: Any) -> RunSteps:
     """The jitted evaluation step on one batch that lies on the device."""
     set_up()
     experiment, runner, state = start(**arguments)
+    batch = runner.parallel.place(first_batch(experiment))
+    if isinstance(experiment.task, RegionDetection):
+        return _detection(runner, state, batch)
     evaluate = runner.program.evaluate
     step = runner.parallel.compile(lambda state, batch: evaluate(state, batch, None).sums)
-    batch = runner.parallel.place(first_batch(experiment))
 
     def run(n: int) -> list[float]:
         for _ in range(n):
@@ -197,5 +228,24 @@ def inference(**arguments: Any) -> RunSteps:
             # Each batch waits for its loss.
             loss = float(sums["loss"])
         return [loss / float(sums["weight"])]
+
+    return run
+
+
+def _detection(runner: Runner, state: TrainState, batch: Batch) -> RunSteps:
+    """Boxes, scores, and the masks in the image, as torchvision gives them; the mean score."""
+    canvas = batch["image"].shape[1:3]
+
+    def detect(state: TrainState, batch: Batch) -> Any:
+        found = runner.program.predict(state, batch)
+        paste = jax.vmap(lambda masks, boxes: paste_masks(masks, boxes, canvas))
+        return found | {"masks": paste(found["masks"], found["boxes"])}
+
+    step = runner.parallel.compile(detect)
+
+    def run(n: int) -> list[float]:
+        for _ in range(n):
+            found = jax.block_until_ready(step(state, batch))
+        return [float(found["scores"].mean())]
 
     return run

@@ -39,7 +39,7 @@ class LoadedCase:
         variables = jax.tree.map(jnp.asarray, unflatten_dict(flat, sep="/"))
         self.params = variables.pop("params")
         self.statistics = variables
-        images, labels = noise(self.case, batch_size)
+        images, labels = noise(self.case, batch_size).values()
         self.data = {"image": jnp.asarray(images), "label": jnp.asarray(labels)}
         self.order = np.load(order_file(Path(directory)))
 

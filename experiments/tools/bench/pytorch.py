@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.tools.bench import torch_detection
 from experiments.tools.bench.cases import Case, noise, order_file, weights_file
 from experiments.tools.bench.side import Missing, RunSteps
 
@@ -55,20 +56,28 @@ class LoadedCase:
         # Dense networks may be channels-last too: only convolutions depend on the layout.
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.applied = torch.compile(self.model) if compiled else self.model
-        images, labels = noise(self.case, batch_size)
-        self.images = torch.from_numpy(images).to(self.device)
-        self.labels = torch.from_numpy(labels).to(self.device, torch.long)
+        arrays = noise(self.case, batch_size)
+        self.images = torch.from_numpy(arrays.pop("image")).to(self.device)
+        if self.case.task == "instances":
+            self.targets = torch_detection.targets(arrays, self.device)
+        else:
+            (labels,) = arrays.values()
+            self.labels = torch.from_numpy(labels).to(self.device, torch.long)
         order = np.load(order_file(Path(directory)))
         self.order = torch.from_numpy(order.astype(np.int64)).to(self.device)
 
     def loss(self, places: Any) -> Any:
-        """Mean loss of the examples at the given places."""
+        """Mean loss of the examples at the given places; of a detector in evaluation its score."""
         import torch
         from torch.nn.functional import cross_entropy
 
         # This only changes strides: the result is channels-last.
         images = self.images[places].permute(0, 3, 1, 2)
         images = (images.to(torch.float32) / 255 - self.case.mean) / self.case.std
+        if self.case.task == "instances":
+            targets = [self.targets[place] for place in places.tolist()]
+            with self.autocast():
+                return torch_detection.loss_or_score(self.applied, images, targets)
         with self.autocast():
             outputs = self.applied(images)
         if self.case.task != "reconstruction":

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from experiments.tools.bench.torch_detection import mask_rcnn
 from experiments.tools.bench.torch_segmentation import FCN8s, UNet
 
 
@@ -206,5 +207,6 @@ MODELS: dict[str, Callable[[int], nn.Module]] = {
     "autoencoder": autoencoder,
     "unet": UNet,
     "fcn8s": FCN8s,
+    "maskrcnn_resnet50_fpn": mask_rcnn,
 }
 """By the names of the cases; the argument is the number of classes."""

@@ -4,11 +4,8 @@ If torchvision cannot be imported, the same transforms are written in Pillow and
 here imports JAX.
 """
 
-import importlib
 import math
-import os
 import random
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from PIL import Image, ImageOps
 
 from experiments.tools.bench import pytorch
 from experiments.tools.bench.side import RunSteps
+from experiments.tools.bench.torchvision_package import import_torchvision
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -97,21 +95,6 @@ def transform(size: int) -> Transform:
             transforms.Normalize(MEAN, STD),
         ]
     )
-
-
-def import_torchvision() -> Any:
-    """Import torchvision, with the operators in CNN_JAX_TORCHVISION_CPU; see `tests/references`.
-
-    Raises:
-        ImportError, RuntimeError: it is not installed, or does not match the installed torch.
-    """
-    if directory := os.environ.get("CNN_JAX_TORCHVISION_CPU"):
-        sys.path.insert(0, directory)
-        try:
-            importlib.import_module("torchvision_cpu")
-        finally:
-            sys.path.remove(directory)
-    return importlib.import_module("torchvision")
 
 
 class Transforms:
