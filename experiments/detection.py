@@ -15,14 +15,11 @@ resized to 300x300 pixels, and of the anchors that show nothing only the hardest
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from cnn_jax.data import (
     DataConfig,
-    colour_jitter,
     load_dataset,
-    random_flip,
-    random_resized_crop,
 )
 from cnn_jax.errors import check_range
 from cnn_jax.training import (
@@ -34,6 +31,7 @@ from cnn_jax.training import (
 )
 from experiments.tools.detection_figures import detection_figures
 from experiments.tools.detectors import DETECTORS, DetectorConfig
+from experiments.tools.object_augment import object_augment
 from experiments.tools.run import run
 
 
@@ -90,10 +88,7 @@ SMOKE = replace(
 
 def build(config: Config) -> Experiment:
     """The experiment that a configuration describes."""
-    augment: list[Any] = [random_flip()]
-    if config.least_area < 1:
-        augment.append(random_resized_crop(scale=(config.least_area, 1.0)))
-    augment.append(colour_jitter(0.3, 0.3, 0.3, 0.05))
+    augment = object_augment(config.least_area)
     dataset = load_dataset(config.data, default="bccd", augment=augment, target="boxes")
     dtype = compute_dtype(config.training.precision)
     return Experiment(

@@ -18,10 +18,7 @@ from cnn_jax.data import (
     ArraySplit,
     DataConfig,
     Dataset,
-    colour_jitter,
     load_dataset,
-    random_flip,
-    random_resized_crop,
 )
 from cnn_jax.errors import check_range
 from cnn_jax.models import create_model
@@ -36,6 +33,7 @@ from cnn_jax.training import (
     compute_dtype,
 )
 from cnn_jax.visual import BoxedImage, box_grid, training_curves
+from experiments.tools.object_augment import object_augment
 from experiments.tools.run import run
 
 SHOWN = 12
@@ -89,10 +87,7 @@ SMOKE = replace(
 
 def build(config: Config) -> Experiment:
     """The experiment that a configuration describes."""
-    augment: list[Any] = [random_flip()]
-    if config.least_area < 1:
-        augment.append(random_resized_crop(scale=(config.least_area, 1.0)))
-    augment.append(colour_jitter(0.3, 0.3, 0.3, 0.05))
+    augment = object_augment(config.least_area)
     dataset = load_dataset(
         config.data, default="tiny_imagenet_boxes", augment=augment, target="box"
     )

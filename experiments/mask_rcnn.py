@@ -9,14 +9,10 @@ every object, and one more head marks the object's pixels within the box.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from cnn_jax.data import (
     DataConfig,
-    colour_jitter,
     load_dataset,
-    random_flip,
-    random_resized_crop,
 )
 from cnn_jax.errors import check_range
 from cnn_jax.training import (
@@ -28,6 +24,7 @@ from cnn_jax.training import (
 )
 from experiments.tools.detection_figures import instance_figures
 from experiments.tools.detectors import DetectorConfig, faster_rcnn
+from experiments.tools.object_augment import object_augment
 from experiments.tools.run import run
 
 
@@ -84,10 +81,7 @@ SMOKE = replace(
 
 def build(config: Config) -> Experiment:
     """The experiment that a configuration describes."""
-    augment: list[Any] = [random_flip()]
-    if config.least_area < 1:
-        augment.append(random_resized_crop(scale=(config.least_area, 1.0)))
-    augment.append(colour_jitter(0.3, 0.3, 0.3, 0.05))
+    augment = object_augment(config.least_area)
     dataset = load_dataset(config.data, default="nuclei", augment=augment, target="instances")
     dtype = compute_dtype(config.training.precision)
     return Experiment(

@@ -55,8 +55,9 @@ def non_maximum_suppression(
     """
     there = jnp.ones(scores.shape, bool) if mask is None else mask
     order = jnp.lexsort((-as_float(scores), ~there))
-    boxes, there = boxes[order], there[order]
-    classes = jnp.zeros_like(order) if classes is None else classes[order]
+    boxes, there = boxes[order], there if mask is None else mask[order]
+    classes = None if classes is None else classes[order]
+    there = varying_like(there, boxes, order, *(() if classes is None else (classes,)))
     if most is not None and most * FEW <= len(order):
         first, kept = _one_by_one(boxes, classes, there, threshold, most)
         return Kept(order[first].astype(jnp.int32), kept)
@@ -65,11 +66,12 @@ def non_maximum_suppression(
     return Kept(order[first].astype(jnp.int32), kept[first])
 
 
-def _all_at_once(boxes: Array, classes: Array, there: Array, threshold: float) -> Array:
+def _all_at_once(boxes: Array, classes: Array | None, there: Array, threshold: float) -> Array:
     """Which of the boxes, best first, remain."""
-    place = jnp.arange(len(classes))
+    place = jnp.arange(len(boxes))
     suppresses = pairwise_iou(boxes, boxes) > threshold
-    suppresses &= classes[:, None] == classes[None, :]
+    if classes is not None:
+        suppresses &= classes[:, None] == classes[None, :]
     suppresses &= place[:, None] < place[None, :]
 
     def change(state: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -85,13 +87,15 @@ def _all_at_once(boxes: Array, classes: Array, there: Array, threshold: float) -
 
 
 def _one_by_one(
-    boxes: Array, classes: Array, there: Array, threshold: float, most: int
+    boxes: Array, classes: Array | None, there: Array, threshold: float, most: int
 ) -> tuple[Array, Array]:
     """The places of those of the boxes, best first, that remain, and whether there are as many."""
 
     def take(left: Array, _: None) -> tuple[Array, tuple[Array, Array]]:
         best = jnp.argmax(left)
-        suppressed = (box_iou(boxes[best], boxes) > threshold) & (classes == classes[best])
+        suppressed = box_iou(boxes[best], boxes) > threshold
+        if classes is not None:
+            suppressed &= classes == classes[best]
         return (left & ~suppressed).at[best].set(False), (best, left[best])
 
     _, chosen = lax.scan(take, there, length=most)

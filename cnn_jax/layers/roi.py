@@ -62,13 +62,17 @@ def roi_align(
     height, width = jnp.maximum(y1 - y0, least), jnp.maximum(x1 - x0, least)
     vertical, horizontal = (y0, height), (x0, width)
     if not sampling_ratio:
-        return jax.vmap(partial(_pool_by_products, size=size))(x, vertical, horizontal).astype(
-            dtype
+        # Of all images: a loop whose length differs among them cannot be divided over devices.
+        most = tuple(
+            jnp.max(jnp.ceil(side / cells), initial=0).astype(jnp.int32)
+            for side, cells in zip((height, width), size, strict=True)
         )
+        pool = partial(_pool_by_products, size=size, most=most)
+        return jax.vmap(pool)(x, vertical, horizontal).astype(dtype)
     flat = x.reshape(len(x), -1, x.shape[-1])
-    grid = tuple(jnp.full((len(x), 1), n) for n in (*x.shape[1:3], 0))
-    pool = partial(_pool_by_samples, size=size, number=sampling_ratio)
-    return jax.vmap(pool)(flat, vertical, horizontal, grid).astype(dtype)
+    grid = tuple(jnp.full(1, n) for n in (*x.shape[1:3], 0))
+    pool = partial(_pool_by_samples, grid=grid, size=size, number=sampling_ratio)
+    return jax.vmap(pool)(flat, vertical, horizontal).astype(dtype)
 
 
 def pyramid_roi_align(
@@ -113,8 +117,10 @@ def pyramid_roi_align(
     rows, columns = (np.array([x.shape[axis] for x in levels]) for axis in (1, 2))
     begins = np.cumsum([0, *(rows * columns)[:-1]])
     scales = 1 / np.asarray(strides)
+    # A gather from a constant does not know how the batch is divided over devices.
+    at_level = [level == lowest + number for number in range(len(levels))]
     scale, *grid = (
-        jnp.asarray(of_level)[level - lowest] for of_level in (scales, rows, columns, begins)
+        jnp.select(at_level, of_level.tolist()) for of_level in (scales, rows, columns, begins)
     )
     corners = (
         corner.astype(flat.dtype) * scale.astype(flat.dtype) for corner in split_boxes(boxes)
@@ -269,11 +275,22 @@ def _pool_by_samples(
 
 
 def _pool_by_products(
-    x: Array, vertical: tuple[Array, Array], horizontal: tuple[Array, Array], size: tuple[int, int]
+    x: Array,
+    vertical: tuple[Array, Array],
+    horizontal: tuple[Array, Array],
+    size: tuple[int, int],
+    most: tuple[Array, ...],
 ) -> Array:
-    """As many samples in a cell as it has pixels: one matrix for each axis has their weights."""
+    """As many samples in a cell as it has pixels: one matrix for each axis has their weights.
 
-    def matrix(start: Array, side: Array, cells: int, pixels: int) -> Array:
+    Args:
+        x: the map [height, width, channels].
+        vertical, horizontal: start and side of each box.
+        size: cells of a box.
+        most: the largest number of samples of a cell along each axis.
+    """
+
+    def matrix(start: Array, side: Array, cells: int, pixels: int, most: Array) -> Array:
         """The weights [boxes, cells, pixels], each cell's divided by the number of its samples."""
         cell = side / cells
         number = jnp.maximum(jnp.ceil(cell), 0)
@@ -290,12 +307,11 @@ def _pool_by_products(
             return weights
 
         zeros = varying_like(jnp.zeros((len(start), cells, pixels), start.dtype), start, x)
-        most = jnp.max(number, initial=0).astype(jnp.int32)
         weights = lax.fori_loop(0, most, add, zeros)
         return (weights / divisor[:, None, None]).astype(x.dtype)
 
-    rows = matrix(*vertical, size[0], x.shape[0])
-    columns = matrix(*horizontal, size[1], x.shape[1])
+    rows = matrix(*vertical, size[0], x.shape[0], most[0])
+    columns = matrix(*horizontal, size[1], x.shape[1], most[1])
     highest = lax.Precision.HIGHEST
     wide_rows = jnp.einsum("nph,hwc->npwc", rows, x, precision=highest)
     return jnp.einsum("nqw,npwc->npqc", columns, wide_rows, precision=highest)

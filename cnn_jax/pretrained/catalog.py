@@ -81,7 +81,7 @@ class Weights:
         if self.model == "ssd300_vgg16":
             # Caffe's, of numbers up to 255.
             mean, std = (0.48235, 0.45882, 0.40784), (1 / 255, 1 / 255, 1 / 255)
-            return Preprocessing(resize=0, crop=0, mean=mean, std=std)
+            return BySides(shorter=0, mean=mean, std=std)
         if self.box_ap:
             return BySides()
         if self.mean_iou:

@@ -7,7 +7,7 @@ import jax
 from jaxtyping import Array, Key
 
 from cnn_jax.imagenet import imagenet_classes
-from cnn_jax.models import create_model, example_shape
+from cnn_jax.models import create_model
 from cnn_jax.pretrained.catalog import find_weights
 from cnn_jax.pretrained.classes import change_num_classes
 from cnn_jax.pretrained.convert import from_torch
@@ -70,8 +70,6 @@ def load(
         file = weights_file(chosen, folder)
     model = create_model(name, num_classes=there, **attributes)
     image_shape = preprocessing.image_shape
-    if 0 in image_shape:  # images keep their sizes
-        image_shape = example_shape(name)
     variables = from_torch(model, file, image_shape)
     reinitialized: tuple[str, ...] = ()
     if num_classes is not None:

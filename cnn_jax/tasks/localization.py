@@ -39,9 +39,10 @@ class Localization:
     image, which then has no loss of its box.
 
     The loss of an image is the softmax cross entropy plus `box_weight` times the loss of its box.
-    The localization error is the share of images whose class is wrong or whose box overlaps the
-    true one by less than 1/2 (ILSVRC with one guess). For comparison, `centre_box_iou` and
-    `centre_box_error` are those of one and the same box for all images, with the predicted class.
+    `localized` is the share of images whose class is right and whose box overlaps the true one by
+    1/2 or more, and the localization error the share of the others (ILSVRC with one guess). For
+    comparison, `centre_box_iou` and `centre_box_localized` are those of a classifier with one and
+    the same box for all images.
 
     Attributes:
         model: linen module, ``model.apply(variables, images, train=…) -> {"logits": [batch,
@@ -63,8 +64,8 @@ class Localization:
     centre_box: tuple[float, float, float, float] = (0.125, 0.125, 0.875, 0.875)
 
     metrics: ClassVar[tuple[str, ...]] = (
-        *("loss", "accuracy", "mean_iou", "localization_error"),
-        *("centre_box_iou", "centre_box_error"),
+        *("loss", "accuracy", "mean_iou", "localized", "localization_error"),
+        *("centre_box_iou", "centre_box_localized"),
     )
     best_metric: ClassVar[str] = "localization_error"
     higher_is_better: ClassVar[bool] = False
@@ -143,11 +144,13 @@ class Localization:
     @staticmethod
     def summarize(sums: dict[str, Any]) -> dict[str, float]:
         """Mean loss and the metrics from added-up sums."""
+        localized = mean(sums["localized"], sums["boxes"])
         return {
             "loss": mean(sums["loss"], sums["weight"]),
             "accuracy": mean(sums["accuracy"], sums["weight"]),
             "mean_iou": mean(sums["iou"], sums["boxes"]),
-            "localization_error": 1 - mean(sums["localized"], sums["boxes"]),
+            "localized": localized,
+            "localization_error": 1 - localized,
             "centre_box_iou": mean(sums["centre_iou"], sums["boxes"]),
-            "centre_box_error": 1 - mean(sums["centre_localized"], sums["boxes"]),
+            "centre_box_localized": mean(sums["centre_localized"], sums["boxes"]),
         }

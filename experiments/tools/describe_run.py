@@ -38,7 +38,7 @@ def _preprocessing(dataset: Dataset, resize: int) -> Preprocessing | OnCanvas | 
     if image is None or image.dtype != np.uint8:
         return None
     height, width, _ = image.shape
-    if "boxes" in dataset.spec:
+    if "boxes" in dataset.spec and "mask" not in dataset.spec:  # objects are to be found
         return OnCanvas((height, width), dataset.mean, dataset.std)
     return Preprocessing(resize, (height, width), dataset.mean, dataset.std)
 

@@ -2,14 +2,15 @@
 
     python -m experiments.detect --run runs/detection/1234abcd photos/
     python -m experiments.detect --run runs/localization/1234abcd photos/*.jpg
-    python -m experiments.detect --model retinanet_resnet50_fpn photos/
+    python -m experiments.detect --model maskrcnn_resnet50_fpn photos/
     python -m experiments.detect --run runs/detection/1234abcd --threshold 0.05 photos/
 
 The network of a run sees each whole image, resized so that it fits on the canvas of the training
 images; one with public weights as torchvision resizes it. Boxes are carried back to the image.
 Folders are searched recursively. Files that cannot be read are listed at the end. Writes pictures/,
-detections.json (COCO's format of results, boxes as x, y, width and height in pixels of the image
-file), images.csv, classes.csv, and detections.png, a picture of the first images.
+detections.json (COCO's format of results: boxes as x, y, width and height in pixels of the image
+file, masks as run lengths), images.csv, classes.csv, and detections.png, a picture of the first
+images.
 """
 
 from collections.abc import Sequence
@@ -140,7 +141,10 @@ def _drawn(network: Network, image: Image, found: Found) -> Picture:
         f"{printable(network.class_names[label])} {score:.2f}"
         for label, score in zip(found.labels, found.scores, strict=True)
     ]
-    colours = class_colours(network.class_names)[found.labels]
+    if found.parts is None:
+        colours = class_colours(network.class_names)[found.labels]
+    else:  # masks of the same class are told apart
+        colours = class_colours(names)
     height, width = image.shape[:2]
     return drawn_objects(image, found.boxes, names, colours, found.masks((height, width)))
 

@@ -80,7 +80,7 @@ def _instances(result: Result) -> Any:
     split = dataset.splits[result.held_out]
     for index, (found, truth), caption in _from_worst_to_best(result, "masks", INSTANCES_SHOWN):
         image = np.asarray(split[index]["image"])
-        assert truth.masks is not None and found.masks is not None
+        assert found.masks is not None and truth.masks is not None
         images.append(InstanceImage(image, truth.masks, found.masks, caption))
     ap = result.summary[result.held_out]["mask_AP50"]
     title = f"{dataset.title}, {result.held_out}: mask AP50 {ap:.3f}, masks with a score of {SURE}"

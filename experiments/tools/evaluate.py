@@ -1,18 +1,20 @@
-"""Evaluate classifiers on a data set, beside their published accuracies; or a segmentation.
+"""Evaluate classifiers on a data set, beside their published accuracies; or masks, or boxes.
 
     python -m experiments.evaluate --run runs/resnet_cifar/1234abcd      on its own held-out images
     python -m experiments.evaluate --run runs/finetune/1234abcd/all --data.name ./flowers
     python -m experiments.evaluate --models 'resnet*' vgg16 --data.name ./imagenet
     python -m experiments.evaluate --models resnet50                     on TFDS's imagenet2012
     python -m experiments.evaluate --run runs/unet/1234abcd              mean IoU by conventions
+    python -m experiments.evaluate --run runs/detection/1234abcd         COCO's and VOC's precision
 
 Images are resized, cropped and normalized as each network needs them. Classes are matched by name;
 a data set may have a part of the network's classes, and is then evaluated over these. Classes
 without names are matched by their order.
 
 Writes networks.csv, classes.csv (precision, recall, F1 and support), evaluation.json, and the
-confusion matrix of each network. Of a network for segmentation, whose images keep their size, it
-writes scores.csv with the scores as each public convention counts them in place of networks.csv.
+confusion matrix of each network. Of a network for segmentation or of a detector, which sees the
+images as the data set gives them (--data.image-size), it writes scores.csv with the scores as each
+public convention counts them in place of networks.csv, and of a detector no confusion matrix.
 """
 
 from collections.abc import Sequence

@@ -12,6 +12,7 @@ from cnn_jax.errors import ConfigError, UserError, check_range
 from cnn_jax.models import (
     FCN,
     RCNN,
+    SSD,
     DeepLab,
     RetinaNet,
     SegNet,
@@ -27,16 +28,22 @@ from cnn_jax.tasks import (
     Classification,
     Detection,
     Localization,
+    MultiBoxDetection,
     RegionDetection,
     Segmentation,
 )
+from cnn_jax.tasks.detection import DetectorTask
 from experiments.tools.own_models import import_own_models
 
 SEGMENTERS = (FCN, DeepLab, SegNet, UNet)
 """Models that give the class of every pixel."""
-DETECTORS: dict[type, Callable[..., Any]] = {RetinaNet: Detection, RCNN: RegionDetection}
-"""What makes detections of the outputs of a model of boxes."""
-BOX_TASKS = (Detection, RegionDetection, Localization)
+DETECTORS: dict[type, Callable[..., Any]] = {
+    RetinaNet: Detection,
+    RCNN: RegionDetection,
+    SSD: MultiBoxDetection,
+}
+"""The task that makes detections of the outputs of a model of boxes."""
+BOX_TASKS = (DetectorTask, Localization)
 """Tasks that give the boxes of objects."""
 MOST_MASK_CLASSES = 256
 """Classes that a mask of bytes can hold."""
@@ -218,7 +225,10 @@ def _from_checkpoint(config: NetworkConfig) -> Network:
     names = class_names(config)
     model = create_model(config.model, num_classes=len(names))
     check_scale(config)
-    preprocessing = (_by_sides if type(model) in DETECTORS else _cropped)(config)
+    if type(model) in DETECTORS:
+        preprocessing: Preprocessing | BySides = _by_sides(config, model)
+    else:
+        preprocessing = _cropped(config)
     try:
         variables = pretrained.from_torch(
             model,
@@ -251,11 +261,11 @@ def _cropped(config: NetworkConfig) -> Preprocessing:
     return Preprocessing(resize, size, config.mean, config.std)
 
 
-def _by_sides(config: NetworkConfig) -> BySides:
+def _by_sides(config: NetworkConfig, model: Any) -> BySides:
     usual = BySides(mean=config.mean, std=config.std)
-    shorter = config.resize or config.image_size
-    if not shorter:
-        return usual
+    if isinstance(model, SSD):  # it resizes by itself
+        return replace(usual, shorter=0)
+    shorter = config.resize or config.image_size or usual.shorter
     return replace(usual, shorter=shorter, longer=shorter * usual.longer // usual.shorter)
 
 

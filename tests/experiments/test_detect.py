@@ -13,6 +13,7 @@ from rich.console import Console
 from cnn_jax import load_run
 from cnn_jax.data import ArraySplit, DataConfig
 from cnn_jax.data.rasters import decompressed, run_length_mask
+from cnn_jax.errors import ConfigError
 from cnn_jax.pretrained import Network, OnCanvas
 from cnn_jax.tasks import Detections, Truths, coco_scores, voc_scores
 from cnn_jax.tasks.detection import scored_images
@@ -20,7 +21,13 @@ from experiments import detection, localization
 from experiments.tools import detect, evaluate, image_files, predict, segment
 from experiments.tools.detect import results_of
 from experiments.tools.detector import Found, make_detect, make_detector
-from experiments.tools.evaluate_boxes import class_rows, find_objects, localization_rows
+from experiments.tools.evaluate_boxes import (
+    FoundObjects,
+    class_rows,
+    find_objects,
+    localization_rows,
+    score_rows,
+)
 from experiments.tools.networks import NetworkConfig, as_detector, load_any_network
 from tests.experiments.small_run import make_run, save_run
 
@@ -248,14 +255,35 @@ def test_the_objects_of_a_split_in_its_order():
     split = ArraySplit(arrays | {"size": sizes})
     found = find_objects(network, split, Console(quiet=True))
     assert len(found) == 10
-    for number, (detections, truth) in enumerate(found):
+    for number, (detections, truth) in enumerate(found.images()):
         side = np.array([16, 12]) + number
         np.testing.assert_allclose(detections.boxes[0], np.tile(side, 2) * Given().boxes[0])
         assert detections.labels.tolist() == [2, 0, 1]
         assert truth.boxes[0].tolist() == [number, number, number + 1, number + 1]
         assert truth.crowd.tolist() == ([False, True] if number == 3 else [False])
+    gray = replace(network, preprocessing=OnCanvas((24, 32), (0.5,), (0.5,)))
+    colour = ArraySplit(arrays | {"size": sizes, "image": images.repeat(3, axis=-1)})
+    with pytest.raises(ConfigError, match="takes images of 1 channels, and these have 3"):
+        find_objects(gray, colour, Console(quiet=True))
     rows = class_rows(found, network.class_names)
     assert [row["objects"] for row in rows] == [0, 0, 10] and rows[0]["COCO AP"] == ""
+
+
+def test_masks_are_scored_beside_boxes():
+    part = np.zeros((28, 28), np.float32)
+    part[:, :14] = 1
+    boxes, ids = np.array([[[0.0, 0, 8, 8]]]), np.zeros((1, 16, 16), np.uint8)
+    ids[0, :8, :4] = 1
+    found = {"boxes": boxes.astype(np.float32), "box_labels": np.array([[0]])}
+    found |= {"scores": np.array([[0.9]]), "masks": part[None, None]}
+    truths = {"boxes": np.array([[[0.0, 0, 5, 8]]]), "box_labels": np.array([[0]])}
+    objects = FoundObjects([(found, truths | {"instances": ids})])
+    scores = {row["score"]: row["value"] for row in score_rows(objects)}
+    # The boxes overlap by 5/8, and the masks by more than 9/10.
+    assert scores["COCO AP50"] == 1 and scores["COCO AP75"] == 0
+    assert scores["masks, COCO AP75"] == scores["masks, VOC mAP, 11 points"] == 1
+    (row,) = class_rows(objects, ["cell"])
+    assert row["masks, COCO AP"] > 2 * row["COCO AP"] > 0 and row["objects"] == 1
 
 
 def test_evaluate_gives_the_scores_of_coco_and_voc(detector, tmp_path, capsys):
@@ -300,6 +328,7 @@ def test_evaluate_says_how_often_class_and_box_are_right(localizer, tmp_path):
     expected = network.task.summarize(jax.device_get(sums) | {"loss": 0.0})
     assert scores["class right"] == pytest.approx(expected["accuracy"])
     assert scores["mean IoU"] == pytest.approx(expected["mean_iou"])
+    assert scores["class right and IoU >= 0.5"] == pytest.approx(expected["localized"])
 
 
 def test_shares_of_right_classes_and_boxes():

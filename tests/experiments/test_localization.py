@@ -5,9 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cnn_jax.data import ArraySplit, DataConfig, DataError, Dataset, StreamSplit
+from cnn_jax.data import (
+    ArraySplit,
+    DataConfig,
+    DataError,
+    Dataset,
+    StreamSplit,
+    random_flip,
+    random_resized_crop,
+)
 from cnn_jax.tasks import box_overlaps
-from experiments import localization
+from experiments import detection, localization, mask_rcnn
+from experiments.tools.object_augment import object_augment
 
 
 def dataset_of(boxes, stream=False):
@@ -47,3 +56,12 @@ def test_a_data_set_without_boxes_is_refused():
     config = replace(localization.SMOKE, data=DataConfig(name="digits"))
     with pytest.raises(DataError, match="digits 8x8 have no boxes, only image, label: name"):
         localization.build(config)
+
+
+def test_the_augmentation_of_images_with_boxes():
+    flip, crop, colour = object_augment(0.4)
+    assert flip == random_flip() and crop == random_resized_crop(scale=(0.4, 1.0))
+    assert object_augment(1.0) == [flip, colour]
+    for experiment in (localization, detection, mask_rcnn):
+        dataset = experiment.build(replace(experiment.SMOKE, least_area=0.4)).dataset
+        assert list(dataset.augment) == object_augment(0.4)

@@ -195,3 +195,62 @@ def test_kernel_gradients_by_products_and_by_winograd_in_shard_map(batch):
             out_specs=P(),
         )
         assert_close(divided(x, y), by_products(x, y), rtol=1e-5)
+
+
+def of_regions(x, boxes, scores):
+    """Features of regions and their gradient, and which boxes remain, for each image."""
+
+    def features(x):
+        aligned = [
+            layers.roi_align(x, boxes, 2, scale=0.5, sampling_ratio=number) for number in (0, 2)
+        ]
+        levels = x, layers.max_pool(x, 2)
+        across = layers.pyramid_roi_align(levels, boxes, 2, strides=(2, 4))
+        pooled = layers.roi_pool(x, boxes, 2, scale=0.5)
+        return jnp.stack([*aligned, across, pooled], axis=1)
+
+    def kept(boxes, scores, most, **options):
+        return layers.non_maximum_suppression(boxes, scores, 0.3, most=most, **options)
+
+    def kept_in_classes(boxes, scores, most):
+        options = {"classes": jnp.round(3 * scores), "mask": scores > 0.1}
+        return kept(boxes, scores, most, **options)
+
+    weighted, gradient = jax.vjp(features, x)
+    (gradient,) = gradient(jnp.cos(weighted))
+    # All pairs of boxes at once, and the best few one by one.
+    remaining = [
+        jax.vmap(lambda b, s, one=one, n=n: one(b, s, n))(boxes, scores)
+        for one in (kept, kept_in_classes)
+        for n in (None, 2)
+    ]
+    soft = jax.vmap(lambda b, s: layers.soft_non_maximum_suppression(b, s))(boxes, scores)
+    return weighted, gradient, remaining, soft
+
+
+def images_with_boxes():
+    corners = jax.random.uniform(jax.random.key(0), (8, 16, 2, 2), maxval=16)
+    boxes = jnp.concatenate([corners.min(axis=2), corners.max(axis=2)], axis=-1)
+    scores = jax.random.uniform(jax.random.key(1), (8, 16))
+    return jax.random.normal(jax.random.key(2), (8, 8, 8, 3)), boxes, scores
+
+
+@pytest.mark.parametrize("check_vma", [True, False])
+def test_regions_and_suppression_in_shard_map(check_vma):
+    arrays = images_with_boxes()
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    divided = jax.shard_map(
+        of_regions, mesh=mesh, in_specs=P("data"), out_specs=P("data"), check_vma=check_vma
+    )
+    assert_close(jax.jit(divided)(*arrays), jax.jit(of_regions)(*arrays), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_regions_and_suppression_over_a_divided_batch(kind):
+    arrays = images_with_boxes()
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(kind,))
+    with jax.set_mesh(mesh):
+        placed = [jax.device_put(array, NamedSharding(mesh, P("data"))) for array in arrays]
+        actual = jax.jit(of_regions)(*placed)
+        assert actual[0].sharding.spec[0] == "data"
+    assert_close(actual, jax.jit(of_regions)(*arrays), rtol=1e-5)

@@ -112,13 +112,13 @@ def taken(monkeypatch):
 
 
 def test_a_detector(taken, tmp_path):
-    """Images keep their sizes; their values are Caffe's."""
+    """Images keep their sizes, but for zeros beside them; their values are Caffe's."""
     loaded = load("ssd300_vgg16", directory=tmp_path)
     assert loaded.model == create_model("ssd300_vgg16") and loaded.model.num_classes == 91
-    assert taken == [(loaded.model, "ssd300_vgg16_coco-b556d3b4.pth", (300, 300, 3))]
+    assert taken == [(loaded.model, "ssd300_vgg16_coco-b556d3b4.pth", (32, 32, 3))]
     assert len(loaded.class_names) == 91 and loaded.class_names[90] == "toothbrush"
-    pixels = loaded.preprocessing(np.full((5, 7, 3), 200, np.uint8))
-    assert pixels.shape == (5, 7, 3)
+    pixels, size = loaded.preprocessing.place(np.full((5, 7, 3), 200, np.uint8))
+    assert pixels.shape == (32, 32, 3) and size == (5, 7) and not pixels[5:].any()
     np.testing.assert_allclose(pixels[0, 0], [77, 83, 96], atol=0.01)
 
 

@@ -57,7 +57,7 @@ def test_metrics_worked_out_by_hand():
     assert found["mean_iou"] == pytest.approx((1 + 1 / 7 + 0.6) / 3)
     assert found["localization_error"] == pytest.approx(2 / 3)
     assert found["centre_box_iou"] == pytest.approx((1 + 1 / 7 + 0.16) / 3)
-    assert found["centre_box_error"] == pytest.approx(2 / 3)
+    assert found["localized"] == found["centre_box_localized"] == pytest.approx(1 / 3)
     # Without the second image, and with the third one's object moved out.
     found = task.summarize(sums_of(task, batch((0, 1, -1), (1.0, 0.0, 1.0))))
     assert (found["mean_iou"], found["localization_error"]) == (1, 0)

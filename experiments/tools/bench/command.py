@@ -97,7 +97,7 @@ def _say_if_busy(console: Console) -> None:
 
 
 def parse(argv: Sequence[str] | None) -> Any:
-    """The options of the suite that a command line names; those of a suite have its own class.
+    """The `Options` of the suite that a command line names.
 
     Args:
         argv: the arguments; None means those of the process.
