@@ -73,6 +73,7 @@ def test_an_object_is_found_by_its_mask():
     assert rightly_found(found, truth, "masks") == 1
 
 
+@pytest.mark.full
 def test_nothing_is_compiled_after_the_first_evaluation(tmp_path, monkeypatch):
     """A function is traced before it is compiled, and images have different numbers of objects."""
     traced, at_step = [], {}
