@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "cnn_jax"
 MAY_IMPORT = {
     "layers": set(),
     "models": {"layers"},
-    "tasks": {"layers"},
+    "style": {"layers"},
+    "tasks": {"layers", "style"},
     "data": {"download"},
     "training": {"data", "layers"},
     "pretrained": {"download", "models"},

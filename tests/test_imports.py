@@ -20,6 +20,7 @@ NEEDED: dict[str, set[str]] = {
     "layers": set(),
     "models": set(),
     "interpretability": set(),
+    "style": {"optax"},
     "tasks": {"optax"},
     "data": {"PIL"},
     "pretrained": {"PIL"},

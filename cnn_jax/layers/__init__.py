@@ -51,8 +51,10 @@ from cnn_jax.layers.nms import (
 )
 from cnn_jax.layers.normalization import (
     GroupNorm,
+    InstanceNorm,
     LayerNorm,
     group_norm,
+    instance_norm,
     l2_normalize,
     layer_norm,
     local_response_normalization,
@@ -88,6 +90,7 @@ __all__ = [
     "ConvTranspose",
     "Dropout",
     "GroupNorm",
+    "InstanceNorm",
     "LSTMState",
     "LayerNorm",
     "Linear",
@@ -117,6 +120,7 @@ __all__ = [
     "grid_anchors",
     "group_norm",
     "gru_cell",
+    "instance_norm",
     "l2_normalize",
     "layer_norm",
     "leaky_relu",

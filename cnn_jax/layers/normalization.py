@@ -1,4 +1,4 @@
-"""Normalizations that see one example at a time: layer, group, L2 and local response normalization.
+"""Normalizations that see one example at a time: layer, group, instance, L2 and local response.
 
 Their results depend neither on the other examples of the batch nor on training or evaluation, as
 those of batch normalization do (`batch_norm`). Statistics are float32 or wider, whatever the dtype
@@ -75,6 +75,32 @@ def group_norm(
         )
     grouped = x.astype(wide(x, scale)).reshape(*x.shape[:-1], groups, channels // groups)
     y = _standardize(grouped, (*range(1, x.ndim - 1), x.ndim), eps).reshape(x.shape)
+    return _affine(y, scale, bias).astype(jnp.result_type(x, scale))
+
+
+def instance_norm(
+    x: Shaped[Array, "batch *space channels"],
+    scale: Float[Array, " channels"],
+    bias: Float[Array, " channels"],
+    eps: float = 1e-5,
+) -> Float[Array, "batch *space channels"]:
+    """Normalize each channel of an example, as `torch.nn.functional.instance_norm`.
+
+    Mean and biased variance are taken over the pixels. This removes the contrast of an image.
+    Source: Ulyanov et al. 2016, equation 4. It is `group_norm` with a group for each channel.
+
+    Args:
+        x: activations.
+        scale: factor of each channel after normalization.
+        bias: addend of each channel after normalization.
+        eps: added to the variance.
+
+    Raises:
+        ValueError: if scale or bias do not fit the channels.
+    """
+    check_axes("batch *space channels", x=x)
+    x = as_float(x)
+    y = _standardize(x.astype(wide(x, scale)), tuple(range(1, x.ndim - 1)), eps)
     return _affine(y, scale, bias).astype(jnp.result_type(x, scale))
 
 
@@ -182,6 +208,30 @@ class GroupNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones_init(), (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros_init(), (x.shape[-1],))
         y = group_norm(x, self.groups, scale, bias, self.eps)
+        return y if self.dtype is None else y.astype(self.dtype)
+
+
+class InstanceNorm(nn.Module):
+    """Instance normalization, as `torch.nn.InstanceNorm2d` with `affine=True`.
+
+    Parameters `scale` and `bias` [channels].
+
+    Attributes:
+        eps: added to the variance.
+        dtype: dtype of the output; None promotes input and parameters.
+    """
+
+    eps: float = 1e-5
+    dtype: Dtype | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: Shaped[Array, "batch *space channels"]
+    ) -> Float[Array, "batch *space channels"]:
+        check_axes("batch *space channels", x=x)
+        scale = self.param("scale", nn.initializers.ones_init(), (x.shape[-1],))
+        bias = self.param("bias", nn.initializers.zeros_init(), (x.shape[-1],))
+        y = instance_norm(x, scale, bias, self.eps)
         return y if self.dtype is None else y.astype(self.dtype)
 
 

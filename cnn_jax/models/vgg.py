@@ -8,18 +8,20 @@ allows images of other sizes.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
+from cnn_jax.errors import ConfigError
 from cnn_jax.layers import (
     Conv,
     Dropout,
     Linear,
     adaptive_avg_pool,
+    avg_pool,
     flatten,
     max_pool,
     relu,
@@ -32,6 +34,8 @@ from cnn_jax.models.classifier import classifier_names, make_classifier
 from cnn_jax.models.conv_norm import MakeConv, MakeNorm, OptionalNorm, make_norm
 from cnn_jax.models.registry import CIFAR, IMAGENET, register
 
+Pooling = Literal["max", "average"]
+
 zeros = nn.initializers.zeros_init()
 
 
@@ -41,12 +45,14 @@ class VGGBody(nn.Module):
     stage_sizes: tuple[int, ...]
     widths: tuple[int, ...]
     ceil_mode: bool
+    pooling: Pooling
     conv: MakeConv
     norm: MakeNorm
 
     @nn.compact
     def __call__(self, images: Images, *, train: bool) -> dict[str, Feature]:
         check_images(images, 1 if self.ceil_mode else 2 ** len(self.stage_sizes))
+        pool = avg_pool if self.pooling == "average" else max_pool
         x, features = jnp.asarray(images), {}
         for stage, (size, width) in enumerate(
             zip(self.stage_sizes, self.widths, strict=True), start=1
@@ -55,7 +61,7 @@ class VGGBody(nn.Module):
                 x = self.conv(width, 3, padding=1, name=f"conv{stage}_{number}")(x)
                 norm = self.norm(name=f"norm{stage}_{number}", activation=relu)
                 x = features[f"conv{stage}_{number}"] = norm(x, train=train)
-            x = features[f"stage{stage}"] = max_pool(x, 2, ceil_mode=self.ceil_mode)
+            x = features[f"stage{stage}"] = pool(x, 2, ceil_mode=self.ceil_mode)
         return features
 
 
@@ -89,6 +95,7 @@ class VGG(nn.Module):
         dropout: dropout rate after each hidden layer (rng "dropout").
         num_classes: number of outputs; 0 or None gives the features before the last layer.
         ceil_mode: pool the last pixel of an odd map too, as Caffe does and the authors did.
+        pooling: "max", or "average", which Gatys et al. 2016 prefer for style transfer.
         norm: "none" leaves BatchNorm out; "frozen" normalizes with the running statistics,
             also in training.
         dtype: dtype of the body's computation, such as bfloat16; parameters, statistics and
@@ -106,18 +113,20 @@ class VGG(nn.Module):
     dropout: float = 0.5
     num_classes: int | None = 1000
     ceil_mode: bool = False
+    pooling: Pooling = "max"
     norm: OptionalNorm = "none"
     dtype: Dtype | None = None
 
     def __post_init__(self) -> None:
         self.num_classes = as_num_classes(self.num_classes)
+        check_choice("pooling", self.pooling, get_args(Pooling))
         check_choice("norm", self.norm, ("none", "batch", "frozen"))
         super().__post_init__()
 
     def setup(self) -> None:
         conv = partial(Conv, dtype=self.dtype, kernel_init=he_kernel_init, bias_init=zeros)
         norm = make_norm(self.norm, dtype=self.dtype)
-        self.body = VGGBody(self.stage_sizes, self.widths, self.ceil_mode, conv, norm)
+        self.body = VGGBody(self.stage_sizes, self.widths, self.ceil_mode, self.pooling, conv, norm)
         head: Any = make_classifier(self.num_classes)
         if self.hidden is not None:
             head = VGGHead(self.hidden, self.dropout, self.num_classes)
@@ -133,6 +142,27 @@ class VGG(nn.Module):
         if self.hidden is None:
             return self.head(flatten(adaptive_avg_pool(last, 1)))
         return self.head(flatten(adaptive_avg_pool(last, 7)), train=train)
+
+    @nn.nowrap
+    def until(self, layer: str) -> "VGG":
+        """The network up to a convolution, without its head; its parameters are some of this one's.
+
+        Args:
+            layer: such as "conv4_1".
+
+        Raises:
+            ConfigError: there is no such convolution.
+        """
+        if not layer.startswith("conv") or layer not in self.feature_strides():
+            known = [name for name in self.feature_strides() if name.startswith("conv")]
+            raise ConfigError(f"layer must be one of {', '.join(known)}, got {layer!r}")
+        stage, size = map(int, layer.removeprefix("conv").split("_"))
+        return self.clone(
+            stage_sizes=(*self.stage_sizes[: stage - 1], size),
+            widths=self.widths[:stage],
+            hidden=None,
+            num_classes=0,
+        )
 
     @nn.nowrap
     def feature_strides(self) -> dict[str, int]:

@@ -51,6 +51,7 @@ COMPUTED = {
     "ConvTranspose": module(layers.ConvTranspose(2, WINDOW)),
     "Dropout": module(layers.Dropout(0.3), train=True),
     "GroupNorm": module(layers.GroupNorm(1)),
+    "InstanceNorm": module(layers.InstanceNorm()),
     "LayerNorm": module(layers.LayerNorm()),
     "Linear": module(layers.Linear(2)),
     "SpatialDropout": module(layers.SpatialDropout(0.3), train=True),
@@ -71,6 +72,7 @@ COMPUTED = {
     "global_max_pool": layers.global_max_pool,
     "gram_matrix": layers.gram_matrix,
     "group_norm": lambda x: layers.group_norm(x, 1, *per_channel(x)),
+    "instance_norm": lambda x: layers.instance_norm(x, *per_channel(x)),
     "l2_normalize": layers.l2_normalize,
     "layer_norm": lambda x: layers.layer_norm(x, *per_channel(x)),
     "leaky_relu": layers.leaky_relu,
@@ -124,7 +126,7 @@ LAST_AXIS = {
     "BatchNorm", "LayerNorm", "Linear", "batch_norm", "l2_normalize", "layer_norm",
     "local_response_normalization", "normalize_batch",
 }  # fmt: skip
-BATCH_AND_CHANNELS = {"GroupNorm", "group_norm"}
+BATCH_AND_CHANNELS = {"GroupNorm", "InstanceNorm", "group_norm", "instance_norm"}
 
 ROUNDING = {jnp.bfloat16: 2**-7, jnp.float16: 2**-9}
 

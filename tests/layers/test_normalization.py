@@ -8,6 +8,7 @@ from cnn_jax.layers import (
     GroupNorm,
     LayerNorm,
     group_norm,
+    instance_norm,
     l2_normalize,
     layer_norm,
     local_response_normalization,
@@ -33,7 +34,7 @@ def two_groups(x, scale, bias):
     return group_norm(x, 2, scale, bias)
 
 
-NORMS = [layer_norm, two_groups]
+NORMS = [layer_norm, two_groups, instance_norm]
 
 
 @pytest.mark.parametrize("shape", [(4,), (2, 4), (2, 3, 3, 4)])
@@ -61,6 +62,7 @@ def test_group_norm_of_as_many_groups_as_channels_is_instance_normalization():
     with jax.enable_x64(True):
         x, one, zero = draw(2, 3, 3, 4), jnp.ones(4), jnp.zeros(4)
         assert_close(group_norm(jnp.asarray(x), 4, one, zero), standardized(x, (1, 2)))
+        assert_close(instance_norm(jnp.asarray(x), one, zero), standardized(x, (1, 2)))
 
 
 @pytest.mark.parametrize("norm", NORMS)

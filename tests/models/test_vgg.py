@@ -63,6 +63,27 @@ def test_features_are_named_as_in_the_paper(images, variables):
     assert all(jnp.min(value) >= 0 for value in features.values())
 
 
+def test_average_pooling_replaces_the_maximum(images, variables):
+    model = VGG(**SMALL, norm="batch", pooling="average")
+    features = model.apply(variables, images, method="features")
+    blocks = np.asarray(features["conv1_1"])[:, :8].reshape(2, 4, 2, 6, 2, 4)
+    assert_close(features["stage1"], blocks.mean(axis=(2, 4)), rtol=1e-6)
+
+
+def test_a_part_of_the_network_has_some_of_its_parameters_and_maps(images, variables):
+    model = VGG(**SMALL, norm="batch")
+    part = model.until("conv2_1")
+    own = jax.eval_shape(part.init, jax.random.key(0), images)
+    kept = {"conv1_1", "norm1_1", "conv2_1", "norm2_1"}
+    assert own["params"].keys() == {"body"} and own["params"]["body"].keys() == kept
+    whole = model.apply(variables, images, method="features")
+    maps = part.apply(variables, images, method="features")
+    for name in ("conv1_1", "stage1", "conv2_1"):
+        assert_close(maps[name], whole[name], rtol=1e-6)
+    with pytest.raises(ValueError, match="layer must be one of conv1_1, conv2_1, .*, got 'stage1'"):
+        model.until("stage1")
+
+
 def test_initialization_is_torchvision_s():
     params = jax.jit(VGG((2,), (64,), hidden=(512, 32)).init)(
         jax.random.key(0), jnp.zeros((1, 8, 8, 3))
@@ -110,6 +131,8 @@ def test_bfloat16_leaves_parameters_and_logits_in_float32(images, variables):
 def test_attributes_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="norm must be one of 'none', 'batch', 'frozen', got 'b"):
         create_model("vgg11", norm="bn")
+    with pytest.raises(ValueError, match="pooling must be one of 'max', 'average', got 'avg'"):
+        create_model("vgg11", pooling="avg")
     with pytest.raises(ValueError, match="unknown attribute 'hidden' of model 'cifar_vgg16'"):
         create_model("cifar_vgg16", hidden=(3, 3))
 

@@ -1,8 +1,9 @@
-"""Batch, layer, group and local response normalization."""
+"""Batch, layer, group, instance and local response normalization."""
 
 from cnn_jax.layers import (
     batch_norm,
     group_norm,
+    instance_norm,
     l2_normalize,
     layer_norm,
     local_response_normalization,
@@ -87,6 +88,17 @@ def torch_group_norm(x, scale, bias, groups, eps):
     return to_nhwc(group_norm(to_nchw(x), groups, scale, bias, eps))
 
 
+def sample_instance_norm(draw):
+    channels = draw.integer(1, 4)
+    return (images(draw, channels), *affine(draw, channels)), {"eps": draw.choice(EPS)}
+
+
+def torch_instance_norm(x, scale, bias, eps):
+    from torch.nn.functional import instance_norm
+
+    return to_nhwc(instance_norm(to_nchw(x), weight=scale, bias=bias, eps=eps))
+
+
 def sample_l2(draw):
     return (images(draw, draw.integer(1, 8)),), {}
 
@@ -123,6 +135,7 @@ OPERATORS = (
     ),
     Operator("layer_norm", sample_layer_norm, layer_norm, torch_layer_norm),
     Operator("group_norm", sample_group_norm, our_group_norm, torch_group_norm),
+    Operator("instance_norm", sample_instance_norm, instance_norm, torch_instance_norm),
     Operator("l2_normalize", sample_l2, l2_normalize, torch_l2),
     Operator(
         "local_response_normalization",
