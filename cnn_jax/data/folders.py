@@ -31,13 +31,19 @@ def is_folder_name(name: str) -> bool:
 
 
 def open_folder(
-    name: str, image_size: int = 0, resize: int = 0, *, skip_unreadable: bool = False
+    name: str,
+    image_size: int = 0,
+    resize: int = 0,
+    *,
+    skip_unreadable: bool = False,
+    labelled: bool = True,
 ) -> Stored:
     """Opens a folder of images, `train|val|test/<class>/` or `<class>/`, at any depth below.
 
     The classes are the sorted names of the folders in train, or in the first split that there is.
     A folder of classes without splits is one split "train". Splits that cannot be used, such as a
-    test split without classes, are errors only if they are used.
+    test split without classes, are errors only if they are used. Unless `labelled`, all images
+    below a folder, of classes or not, are those of one class "image".
 
     Images are converted to RGB. With `image_size` the shorter side is resized to it (or to
     `resize`) and the central square is kept. Otherwise all images must have the size of the first.
@@ -48,9 +54,11 @@ def open_folder(
     root = Path(name).expanduser()
     if not root.is_dir():
         raise DataError(f"there is no folder {root}: expected one with {LAYOUT}")
-    folders = _splits(root)
+    folders = _splits(root, labelled)
     # The first split that has classes decides; the others can have some of them.
     class_names = next(filter(None, map(_folders_in, folders.values())), ())
+    if not labelled:
+        class_names = ("image",)
     if not class_names:
         raise DataError(f"{root} has no folders, one for each class: expected {LAYOUT}")
     files: Files = {}
@@ -58,7 +66,7 @@ def open_folder(
     others: list[Path] = []
     for split, folder in folders.items():
         try:
-            files[split], left_out = _files(folder, class_names, split)
+            files[split], left_out = _files(folder, class_names, split, labelled)
             others.extend(left_out)
         except DataError as error:
             unusable[split] = f"{error}{way_without(split)}"
@@ -80,14 +88,16 @@ def open_folder(
     return Stored(str(root), title, splits, class_names, unusable=unusable, notes=notes)
 
 
-def _splits(root: Path) -> dict[str, Path]:
+def _splits(root: Path, labelled: bool) -> dict[str, Path]:
     """The folder of each split; the root itself if its folders are classes.
 
     A folder such as "test" is a split if it holds folders, or if it lies beside one that does.
     """
     found = {name: root / name for name in SPLIT_NAMES if (root / name).is_dir()}
-    if any(map(_folders_in, found.values())):
+    if any(map(_folders_in, found.values())) or ("train" in found and not labelled):
         return found
+    if not labelled:
+        return {"train": root}
     match _folders_in(root):
         case (only,) if _folders_in(root / only) and not _images_in(root / only):
             raise DataError(f"{root} has the folder {only!r} alone: give the path {root / only}")
@@ -110,13 +120,18 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def _files(
-    folder: Path, class_names: Sequence[str], split: str
+    folder: Path, class_names: Sequence[str], split: str, labelled: bool
 ) -> tuple[list[tuple[Path, int]], list[Path]]:
     """The images of a split, with their labels, and other files in its folders.
 
     Raises:
         DataError: there are no images, no classes or other classes.
     """
+    if not labelled:
+        images, others = images_below(folder)
+        if not images:
+            raise DataError(f"{folder} holds no images{_found(others)}")
+        return [(images[index], 0) for index in epoch_order(0, 0, len(images))], others
     there = _folders_in(folder)
     beside = _images_in(folder)
     if not there and beside:

@@ -79,14 +79,15 @@ def load_dataset(
     default: str,
     augment: Sequence[Augment] | AugmentOf = (),
     only: Sequence[str] = (),
-    target: Target = "label",
+    target: Target | Literal["image"] = "label",
 ) -> Dataset:
     """Loads the data set that `config` names.
 
     "auto" loads `default`, the lecture's data set, if it is prepared or can be downloaded, and
     scikit-learn's digits otherwise. With the target "mask", the class of every pixel is to be
     predicted; with "box", "boxes" and "instances" objects, see `objects.ObjectTarget`. "auto" then
-    falls back on the scenes of shapes.
+    falls back on the scenes of shapes. With the target "image", nothing but the images counts: a
+    folder needs no classes, and a data set of TFDS no labels if it has masks.
 
     `augment` may be a function of the images' height, width and channels. Augmentations that make
     no sense for the images are left out, with a note. If the images are streamed, a random resized
@@ -104,13 +105,13 @@ def load_dataset(
             f" --data.image-size {config.image_size} is cut: set an image size of at most"
             f" {config.resize}"
         )
-    if config.resize and target not in ("label", "mask"):
+    if config.resize and target not in ("label", "mask", "image"):
         raise DataError(
             f"--data.resize {config.resize} is for squares that are cut out of images, and boxes"
             " need all of them: leave it out, and set --data.image-size for the longer side"
         )
     stored, stand_in = _open(config, default, target)
-    if target not in ("label", "mask") and "boxes" not in stored.spec:
+    if target not in ("label", "mask", "image") and "boxes" not in stored.spec:
         raise DataError(
             f"the examples of {stored.title} have no boxes, only {', '.join(stored.spec)}: name a"
             " data set that has them, such as --data.name shapes"
@@ -129,7 +130,9 @@ def load_dataset(
     return replace(dataset, stand_in=stand_in)
 
 
-def _open(config: DataConfig, default: str, target: Target) -> tuple[Stored, bool]:
+def _open(
+    config: DataConfig, default: str, target: Target | Literal["image"]
+) -> tuple[Stored, bool]:
     """The data set, and whether it replaces the lecture's own."""
     if config.name != "auto":
         return _open_named(config.name, config, target), False
@@ -144,7 +147,7 @@ def _open(config: DataConfig, default: str, target: Target) -> tuple[Stored, boo
             why = f"not available ({error})"
     wanted = TITLES.get(default, default)
     if target != "label":
-        embedded = open_shapes(config.image_size, target)
+        embedded = open_shapes(config.image_size, "mask" if target == "image" else target)
         instead, way_out = embedded.title, ""
     else:
         embedded = open_digits(config.image_size)
@@ -157,7 +160,28 @@ def _open(config: DataConfig, default: str, target: Target) -> tuple[Stored, boo
     return replace(embedded, title=title, notes=(note,)), True
 
 
-def _open_named(name: str, config: DataConfig, target: Target) -> Stored:
+def _open_images(name: str, config: DataConfig) -> Stored:
+    """A data set of which only the images count."""
+    if is_folder_name(name):
+        return open_folder(
+            name,
+            config.image_size,
+            config.resize,
+            skip_unreadable=config.skip_unreadable,
+            labelled=False,
+        )
+    try:
+        return _open_named(name, config, "label")
+    except DataError as error:
+        try:
+            return _open_named(name, config, "mask")
+        except DataError:
+            raise error from None
+
+
+def _open_named(name: str, config: DataConfig, target: Target | Literal["image"]) -> Stored:
+    if target == "image":
+        return _open_images(name, config)
     if name == "shapes":
         return open_shapes(config.image_size, target)
     if name == "digits":

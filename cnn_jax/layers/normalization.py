@@ -104,6 +104,47 @@ def instance_norm(
     return _affine(y, scale, bias).astype(jnp.result_type(x, scale))
 
 
+def adaptive_instance_norm(
+    x: Shaped[Array, "batch *space channels"],
+    style: Shaped[Array, "_batch *_space channels"],
+    eps: float = 1e-5,
+) -> Float[Array, "batch *space channels"]:
+    """Normalize each channel of an example to the mean and deviation that it has in another one.
+
+    Source: Huang and Belongie 2017, equation 8.
+
+    Args:
+        x: activations.
+        style: other activations, one example for each of x or one for all, of any size.
+        eps: added to the variances.
+    """
+    mean, deviation = instance_statistics(style, eps)
+    x_mean, x_deviation = instance_statistics(x, eps)
+    values = as_float(x).astype(x_mean.dtype)
+    y = (values - x_mean) / x_deviation * deviation + mean
+    return y.astype(as_float(x).dtype)
+
+
+def instance_statistics(
+    x: Shaped[Array, "batch *space channels"], eps: float = 1e-5
+) -> tuple[Float[Array, "batch *_ones channels"], Float[Array, "batch *_ones channels"]]:
+    """Mean and standard deviation of each channel over the pixels of an example.
+
+    Args:
+        x: activations.
+        eps: added to the biased variance, before its root.
+
+    Returns:
+        Both with axes of size 1 for the pixels, in float32 or wider.
+    """
+    check_axes("batch *space channels", x=x)
+    values = as_float(x).astype(wide(as_float(x)))
+    axes = tuple(range(1, values.ndim - 1))
+    mean = jnp.mean(values, axes, keepdims=True)
+    variance = jnp.mean(jnp.square(values - mean), axes, keepdims=True)
+    return mean, jnp.sqrt(variance + eps)
+
+
 def l2_normalize(
     x: Shaped[Array, "*batch channels"], eps: float = 1e-12
 ) -> Float[Array, "*batch channels"]:

@@ -1,5 +1,6 @@
 """Architectures: one family per file, created by name or by class."""
 
+from cnn_jax.models.adain import AdaIN
 from cnn_jax.models.airbench import Airbench
 from cnn_jax.models.alexnet import AlexNet
 from cnn_jax.models.autoencoder import Autoencoder, EncoderClassifier
@@ -26,6 +27,7 @@ from cnn_jax.models.segnet import SegNet
 from cnn_jax.models.simple_cnn import SimpleCNN
 from cnn_jax.models.ssd import SSD
 from cnn_jax.models.tiles import predict_tiles
+from cnn_jax.models.transformation import TransformationNetwork
 from cnn_jax.models.unet import UNet
 from cnn_jax.models.vgg import VGG
 from cnn_jax.models.wide_resnet import WideResNet
@@ -36,6 +38,7 @@ __all__ = [
     "RCNN",
     "SSD",
     "VGG",
+    "AdaIN",
     "Airbench",
     "AlexNet",
     "Autoencoder",
@@ -52,6 +55,7 @@ __all__ = [
     "RetinaNet",
     "SegNet",
     "SimpleCNN",
+    "TransformationNetwork",
     "UNet",
     "WideResNet",
     "cifar_resnet",

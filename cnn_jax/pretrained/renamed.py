@@ -18,6 +18,8 @@ _OLD_DETECTORS = (
     (re.compile(r"(.*fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)"), r"\1.0.\2"),
     (re.compile(r"(rpn\.head\.conv)\.(weight|bias)"), r"\1.0.0.\2"),
 )
+# Statistics of instance normalization, which PyTorch before 0.4 stored and nothing uses.
+_INSTANCE_STATISTICS = re.compile(r"(?:res\d+\.)?in\d+\.running_(?:mean|var)")
 _OLD_MASK_HEAD = re.compile(r"(roi_heads\.mask_head)\.mask_fcn(\d+)\.(weight|bias)")
 _OLD_RETINANET_HEAD = re.compile(r"(head\.\w+_head\.conv)\.(\d+)\.(weight|bias)")
 
@@ -31,8 +33,9 @@ def torchvision_names(state: Mapping[str, Any]) -> dict[str, Any]:
     This renames timm's VGG, whose classifier has 7x7 and 1x1 convolutions, DenseNets and detectors
     saved before torchvision renamed their layers ("norm.1", "inner_blocks.0"), such as its
     published files, and the widespread ResNets for CIFAR with a classifier "linear" (see
-    `is_cifar_resnet`). Other names are kept; timm's ResNet, ResNeXt, Wide ResNet, DenseNet and
-    Inception v3 have torchvision's names.
+    `is_cifar_resnet`). Statistics of instance normalization in old files of PyTorch's example
+    fast_neural_style are left out. Other names are kept; timm's ResNet, ResNeXt, Wide ResNet,
+    DenseNet and Inception v3 have torchvision's names.
 
     For images of other sizes than 224x224, timm's VGG differs from torchvision's with the same
     weights: it applies the classifier at every position of the map, while torchvision pools the
@@ -42,6 +45,8 @@ def torchvision_names(state: Mapping[str, Any]) -> dict[str, Any]:
         return {_replaced(name, _CIFAR): array for name, array in state.items()}
     renamed = {}
     for name, array in state.items():
+        if _INSTANCE_STATISTICS.fullmatch(name):
+            continue
         layer, _, kind = name.rpartition(".")
         if layer in _TIMM_VGG and "pre_logits.fc1.weight" in state:
             name = f"{_TIMM_VGG[layer]}.{kind}"

@@ -48,11 +48,14 @@ from cnn_jax.tasks.segmentation_metrics import (
     pixel_counts,
     segmentation_scores,
 )
+from cnn_jax.tasks.style import AnyStyle, FastStyle
 
 __all__ = [
+    "AnyStyle",
     "Classification",
     "Detection",
     "Detections",
+    "FastStyle",
     "LanguageModelling",
     "Localization",
     "MultiBoxDetection",

@@ -44,6 +44,7 @@ with extra("figures", "cnn_jax.visual"):
         segmentation_rows,
     )
     from cnn_jax.visual.style import NothingToDraw
+    from cnn_jax.visual.style_transfer import picture_rows, transfer_sheet
     from cnn_jax.visual.translations import change_over_shift
 
 __all__ = [
@@ -86,6 +87,7 @@ __all__ = [
     "overlaid",
     "painted",
     "panel_sheet",
+    "picture_rows",
     "picture_sheet",
     "prediction_sheet",
     "reconstructions",
@@ -95,5 +97,6 @@ __all__ = [
     "strongest_maps",
     "text_sheet",
     "training_curves",
+    "transfer_sheet",
     "worst_mistakes",
 ]

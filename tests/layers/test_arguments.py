@@ -55,6 +55,7 @@ COMPUTED = {
     "LayerNorm": module(layers.LayerNorm()),
     "Linear": module(layers.Linear(2)),
     "SpatialDropout": module(layers.SpatialDropout(0.3), train=True),
+    "adaptive_instance_norm": lambda x: layers.adaptive_instance_norm(x, x[:, ::2]),
     "adaptive_avg_pool": lambda x: layers.adaptive_avg_pool(x, (1, 3)),
     "avg_pool": lambda x: layers.avg_pool(x, WINDOW),
     "batch_norm": lambda x: layers.batch_norm(x, *per_channel(x), *per_channel(x)),
@@ -120,13 +121,17 @@ OF_SEQUENCES = {
     "GRU", "LSTM", "LSTMState", "RNN", "gru_cell", "lstm_cell", "recur", "rnn_cell",
 }  # fmt: skip
 """See test_recurrent."""
+OF_STATISTICS = {"instance_statistics"}
+"""In float32 whatever the input."""
 NOT_OF_ARRAYS = {"Activation", "activation", "list_activations"}
 ELEMENTWISE = {"Dropout", "dropout", *layers.list_activations()}
 LAST_AXIS = {
     "BatchNorm", "LayerNorm", "Linear", "batch_norm", "l2_normalize", "layer_norm",
     "local_response_normalization", "normalize_batch",
 }  # fmt: skip
-BATCH_AND_CHANNELS = {"GroupNorm", "InstanceNorm", "group_norm", "instance_norm"}
+BATCH_AND_CHANNELS = {
+    "GroupNorm", "InstanceNorm", "adaptive_instance_norm", "group_norm", "instance_norm",
+}  # fmt: skip
 
 ROUNDING = {jnp.bfloat16: 2**-7, jnp.float16: 2**-9}
 
@@ -145,7 +150,7 @@ def images(dtype):
 
 
 def test_no_operator_is_left_out():
-    named = [*COMPUTED, *MOVED, *OF_BOXES, *OF_SEQUENCES, *NOT_OF_ARRAYS]
+    named = [*COMPUTED, *MOVED, *OF_BOXES, *OF_SEQUENCES, *OF_STATISTICS, *NOT_OF_ARRAYS]
     assert sorted(named) == sorted(layers.__all__)
 
 

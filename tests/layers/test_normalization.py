@@ -7,8 +7,10 @@ from jax.test_util import check_grads
 from cnn_jax.layers import (
     GroupNorm,
     LayerNorm,
+    adaptive_instance_norm,
     group_norm,
     instance_norm,
+    instance_statistics,
     l2_normalize,
     layer_norm,
     local_response_normalization,
@@ -63,6 +65,20 @@ def test_group_norm_of_as_many_groups_as_channels_is_instance_normalization():
         x, one, zero = draw(2, 3, 3, 4), jnp.ones(4), jnp.zeros(4)
         assert_close(group_norm(jnp.asarray(x), 4, one, zero), standardized(x, (1, 2)))
         assert_close(instance_norm(jnp.asarray(x), one, zero), standardized(x, (1, 2)))
+
+
+def test_adaptive_instance_norm_gives_the_statistics_of_another_example():
+    with jax.enable_x64(True):
+        x, style = draw(2, 3, 4, 2), draw(1, 5, 2, 2, seed=1)
+        y = np.asarray(adaptive_instance_norm(jnp.asarray(x), jnp.asarray(style), 1e-12))
+        for statistic in (np.mean, np.std):
+            of_style = np.broadcast_to(statistic(style, (1, 2)), (2, 2))
+            assert_close(statistic(y, (1, 2)), of_style)
+        # It is a linear map of each channel.
+        assert_close(standardized(y, (1, 2), 0), standardized(x, (1, 2), 0), rtol=1e-6)
+        mean, deviation = instance_statistics(jnp.asarray(x), 0.1)
+        assert_close(mean[:, 0, 0], x.mean((1, 2)))
+        assert_close(deviation[:, 0, 0], np.sqrt(x.var((1, 2)) + 0.1))
 
 
 @pytest.mark.parametrize("norm", NORMS)
