@@ -5,7 +5,7 @@ Lecture: "Style transfer". Source: Johnson et al. 2016, with instance normalizat
 style. Both learn from the losses that style transfer by optimization minimizes.
 
     python -m experiments.fast_style_transfer --style painting.jpg --data.name ./photographs
-    python -m experiments.fast_style_transfer --model adain --style paintings/ --data.name ./photographs
+    python -m experiments.fast_style_transfer --model adain --style paintings/ --data.name …
     python -m experiments.stylize --run runs/fast_style_transfer/1234abcd photos/
 
 Without --data.name the images are parts of scikit-learn's two photographs.
@@ -102,7 +102,7 @@ class Config:
 
 SMOKE = replace(
     Config(),
-    style_size=32,
+    style_size=64,
     network=StyleNetworkConfig(network="own"),
     width=2,
     blocks=1,
@@ -190,6 +190,12 @@ def _for_one_style(config: Config, dataset: Dataset, network: StyleNetwork) -> A
     path = config.style
     picture = read_picture(path) if path else as_pixels(load_photograph("flower", 427))
     style = jnp.asarray(255 * resized(picture, config.style_size), jnp.float32)[None]
+    if min(style.shape[1:3]) < network.least_size:
+        raise ConfigError(
+            f"the style has {style.shape[2]}x{style.shape[1]} pixels, and the layers "
+            f"{', '.join(network.style_layers)} need at least {network.least_size}: use a larger "
+            "--style-size or other --style-layers"
+        )
     task = FastStyle(
         model=TransformationNetwork(
             config.width,
@@ -226,7 +232,7 @@ def _for_any_style(config: Config, dataset: Dataset, network: StyleNetwork) -> A
         network.std,
         dtype=compute_dtype(config.training.precision),
     )
-    layers = tuple(name for name in network.style_layers if name in model.encoder.feature_strides())
+    layers = tuple(name for name in network.style_layers if name in model.vgg.feature_strides())
     task = AnyStyle(model, layers, config.style_weight, config.variation_weight)
     styles = _styles(config, dataset)
 
@@ -269,9 +275,8 @@ def _while_training(dataset: Dataset, task: Any, state: TrainState) -> Any:
     """Some held-out images, and what the network makes of them."""
     name = "validation" if "validation" in dataset.splits else "train"
     split: Any = dataset.splits[name]
-    images = np.stack(
-        [np.asarray(split[place]["image"]) for place in range(min(SHOWN, len(split)))]
-    )
+    places = range(min(SHOWN, len(split)))
+    images = np.stack([np.asarray(split[place]["image"]) for place in places])
     scale = 255 * dataset.std[0]
     batch = {
         "image": jnp.asarray(images, jnp.float32) / scale,

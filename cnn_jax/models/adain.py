@@ -7,13 +7,18 @@ the VGG that it is.
 """
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype
+from jaxtyping import Array, Float
 
 from cnn_jax.layers import adaptive_instance_norm, relu
 from cnn_jax.models.arrays import Feature, Images, at_least_float32
 from cnn_jax.models.transformation import ReflectConv
 from cnn_jax.models.vgg import VGG
+
+Alpha = float | Float[Array, ""]
+Styles = Float[Array | np.ndarray, "styles style_height style_width channels"]
 
 
 class Decoder(nn.Module):
@@ -45,7 +50,7 @@ class AdaIN(nn.Module):
     trained, and `decoder`.
 
     Attributes:
-        encoder: a VGG up to the convolution whose maps are normalized, such as
+        vgg: the encoder, a VGG up to the convolution whose maps are normalized, such as
             `create_model("vgg19").until("conv4_1")`; it is called in evaluation.
         mean: of each channel in [0, 1], as the encoder was trained.
         std: of each channel in [0, 1], as the encoder was trained.
@@ -56,33 +61,31 @@ class AdaIN(nn.Module):
             a pixel of the encoder's last maps.
     """
 
-    encoder: VGG
+    vgg: VGG
     mean: tuple[float, ...]
     std: tuple[float, ...]
     dtype: Dtype | None = None
 
     def setup(self) -> None:
         # A copy, because a module that is a field is bound to the name of the field.
-        self.frozen_encoder = self.encoder.clone(parent=None, name="encoder")
-        self.decoder = Decoder(self.encoder.stage_sizes, self.encoder.widths, self.dtype)
+        self.encoder = self.vgg.clone(parent=None, name=None)
+        self.decoder = Decoder(self.vgg.stage_sizes, self.vgg.widths, self.dtype)
 
     def encode(self, x: Images) -> dict[str, Feature]:
         """The encoder's maps after each of its convolutions."""
         mean, std = (jnp.asarray(one, x.dtype)[None, None, None] for one in (self.mean, self.std))
-        maps = self.frozen_encoder.features((x - mean) / std)
+        maps = self.encoder.features((x - mean) / std)
         return {name: value for name, value in maps.items() if name.startswith("conv")}
 
     def decode(self, maps: Feature, size: tuple[int, ...]) -> Images:
         """The image of a size (height, width) of maps of the last convolution."""
         image = self.decoder(maps)
-        missing = [
-            max(0, wanted - there) for wanted, there in zip(size, image.shape[1:3], strict=True)
-        ]
         # Pooling has rounded an odd size down.
-        image = jnp.pad(image, ((0, 0), *((0, pixels) for pixels in missing), (0, 0)), mode="edge")
+        below, right = (max(0, size[axis] - image.shape[1 + axis]) for axis in (0, 1))
+        image = jnp.pad(image, ((0, 0), (0, below), (0, right), (0, 0)), mode="edge")
         return at_least_float32(image)
 
-    def mixed(self, content: Images, style: Images, alpha: float = 1.0) -> Feature:
+    def mixed(self, content: Images, style: Styles, alpha: Alpha = 1.0) -> Feature:
         """The content's last maps with the statistics of the style's.
 
         Args:
@@ -95,6 +98,6 @@ class AdaIN(nn.Module):
         return alpha * adaptive_instance_norm(maps, of_style) + (1 - alpha) * maps
 
     def __call__(
-        self, content: Images, style: Images, alpha: float = 1.0, *, train: bool = False
+        self, content: Images, style: Styles, alpha: Alpha = 1.0, *, train: bool = False
     ) -> Images:
         return self.decode(self.mixed(content, style, alpha), content.shape[1:3])

@@ -196,6 +196,17 @@ class VGG(nn.Module):
         return names | classifier_names(self.num_classes, "classifier.6", "head/fc8")
 
 
+# Trained on CIFAR-10, it stands in for VGG-19 in style transfer.
+register(
+    "cifar_vgg9",
+    VGG,
+    CIFAR,
+    defaults={"num_classes": 10, "norm": "batch"},
+    stage_sizes=(2, 2, 2, 2),
+    widths=(32, 64, 128, 128),
+    hidden=None,
+    dropout=0.0,
+)
 _STAGE_SIZES = {
     11: (1, 1, 2, 2, 2),
     13: (2, 2, 2, 2, 2),

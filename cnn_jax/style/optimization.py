@@ -30,6 +30,59 @@ class Progress(NamedTuple):
     """The terms of the objective, and `loss`, their sum."""
 
 
+def make_optimization(
+    objective: Objective, *, optimizer: Optimizer = "lbfgs", learning_rate: float = 0.02
+) -> tuple[Callable[[Images], PyTree], Callable[..., Any]]:
+    """The functions of which `optimize_image` is made.
+
+    Args:
+        objective: see `Objective`.
+        optimizer: see `optimize_image`.
+        learning_rate: Adam's.
+
+    Returns:
+        ``init(images)`` gives the optimizer's state; ``advance(images, state, arguments, count)``
+        makes iterations and gives images, state, and the terms of the objective with their sum as
+        ``loss``. It is one compiled program for any count.
+    """
+
+    def terms_of(images: Images, arguments: PyTree) -> dict[str, Array]:
+        terms = objective(arguments, images)
+        return {**terms, "loss": sum(terms.values(), jnp.zeros(()))}
+
+    def loss_of(images: Images, arguments: PyTree) -> Array:
+        return terms_of(images, arguments)["loss"]
+
+    rule: Any = optax.with_extra_args_support(
+        optax.lbfgs(memory_size=HISTORY) if optimizer == "lbfgs" else optax.adam(learning_rate)
+    )
+    known = optax.value_and_grad_from_state(loss_of)
+
+    @jax.jit
+    def advance(images: Images, state: PyTree, arguments: PyTree, count: Any) -> Any:
+        def step(_: Any, carry: Any) -> Any:
+            images, state = carry
+            if optimizer == "lbfgs":
+                # The line search has evaluated the point that it chose.
+                value, gradient = known(images, arguments, state=state)
+            else:
+                value, gradient = jax.value_and_grad(loss_of)(images, arguments)
+            updates, state = rule.update(
+                gradient,
+                state,
+                images,
+                value=value,
+                grad=gradient,
+                value_fn=lambda images: loss_of(images, arguments),
+            )
+            return optax.apply_updates(images, updates), state
+
+        images, state = lax.fori_loop(0, count, step, (images, state))
+        return images, state, terms_of(images, arguments)
+
+    return rule.init, advance
+
+
 def optimize_image(
     objective: Objective,
     arguments: PyTree,
@@ -61,43 +114,8 @@ def optimize_image(
     Raises:
         ConfigError: the loss of a result is not finite.
     """
-
-    def terms_of(images: Images, arguments: PyTree) -> dict[str, Array]:
-        terms = objective(arguments, images)
-        return {**terms, "loss": sum(terms.values(), jnp.zeros(()))}
-
-    def loss_of(images: Images, arguments: PyTree) -> Array:
-        return terms_of(images, arguments)["loss"]
-
-    rule: Any = optax.with_extra_args_support(
-        optax.lbfgs(memory_size=HISTORY) if optimizer == "lbfgs" else optax.adam(learning_rate)
-    )
-    known = optax.value_and_grad_from_state(loss_of)
-
-    # The trip count is an argument, so that a short last stretch needs no other program.
-    @jax.jit
-    def advance(images: Images, state: PyTree, arguments: PyTree, count: Any) -> Any:
-        def step(_: Any, carry: Any) -> Any:
-            images, state = carry
-            if optimizer == "lbfgs":
-                # The line search has evaluated the point that it chose.
-                value, gradient = known(images, arguments, state=state)
-            else:
-                value, gradient = jax.value_and_grad(loss_of)(images, arguments)
-            updates, state = rule.update(
-                gradient,
-                state,
-                images,
-                value=value,
-                grad=gradient,
-                value_fn=lambda images: loss_of(images, arguments),
-            )
-            return optax.apply_updates(images, updates), state
-
-        images, state = lax.fori_loop(0, count, step, (images, state))
-        return images, state, terms_of(images, arguments)
-
-    images, state, done = start, rule.init(start), 0
+    init, advance = make_optimization(objective, optimizer=optimizer, learning_rate=learning_rate)
+    images, state, done = start, init(start), 0
     for until in (*range(0, iterations, every), iterations):
         images, state, terms = advance(images, state, arguments, until - done)
         done, values = until, {name: float(value) for name, value in terms.items()}

@@ -16,6 +16,7 @@ from cnn_jax.pretrained import Network, Preprocessing
 from cnn_jax.pretrained.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from cnn_jax.saved_run import load_run
 from experiments.tools.feature_maps import check_feature
+from experiments.tools.own_network import own_network
 
 PUBLIC = "vgg19"
 """The network of Gatys et al. 2016."""
@@ -145,11 +146,6 @@ def random_network() -> Network:
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     preprocessing = Preprocessing(0, 0, IMAGENET_MEAN, IMAGENET_STD)
     return Network(model, dict(variables), preprocessing, (), "VGG-19 with random weights")
-
-
-def own_network() -> Network:
-    """The network that is trained by us."""
-    return random_network()
 
 
 def _layers(config: StyleNetworkConfig, model: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -15,6 +15,7 @@ PARAMETERS = {
     "vgg13_bn": 133_053_736,
     "vgg16_bn": 138_365_992,
     "vgg19_bn": 143_678_248,
+    "cifar_vgg9": 584_874,
     # github.com/kuangliu/pytorch-cifar, VGG('VGG11') to VGG('VGG19').
     "cifar_vgg11": 9_231_114,
     "cifar_vgg13": 9_416_010,

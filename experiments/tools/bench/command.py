@@ -32,6 +32,7 @@ from experiments.tools.bench import (
     max_pool,
     memory,
     startup,
+    style,
     sweep,
     train_step,
 )
@@ -50,6 +51,7 @@ SUITES: dict[str, ModuleType] = {
     "devices": devices,
     "startup": startup,
     "sweep": sweep,
+    "style": style,
     "convolution": convolution,
     "max_pool": max_pool,
 }
