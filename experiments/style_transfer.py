@@ -28,30 +28,20 @@ from cnn_jax.errors import LARGEST, ConfigError, check_range
 from cnn_jax.style import (
     content_loss,
     gram_matrices,
-    luminance,
-    match_colours,
-    match_luminance,
     optimize_image,
     style_loss,
     total_variation,
-    with_luminance,
 )
 from cnn_jax.style.optimization import Optimizer
 from cnn_jax.visual import save_figure, transfer_sheet
 from experiments.tools.command_line import run_tool
 from experiments.tools.messages import printable, say
 from experiments.tools.output import OutputConfig, output_folder, write_csv, writing
-from experiments.tools.pictures import (
-    Picture,
-    Pixels,
-    as_pixels,
-    read_picture,
-    resized,
-    write_picture,
-)
+from experiments.tools.pictures import Picture, Pixels, read_picture, write_picture
 from experiments.tools.report import note
 from experiments.tools.run import set_up_jax
 from experiments.tools.style_network import StyleNetwork, StyleNetworkConfig, load_style_network
+from experiments.tools.style_scales import Colour, check_sizes, finished, prepared, sizes
 
 SHOWN = 6
 """Pictures of the result on its way in the sheet, at most."""
@@ -94,7 +84,7 @@ class Config:
     style_size: float = 1.0
     """Longer side of the style pictures, relative to that of the result: a smaller one gives finer
     strokes."""
-    colour: Literal["style", "luminance", "match"] = "style"
+    colour: Colour = "style"
     """style: the colours are the style's; luminance: only the luminance is optimized, and the
     colours stay the content's; match: the styles' colours are first made like the content's."""
     every: int = 0
@@ -176,46 +166,6 @@ def as_shares(given: Sequence[float], count: int, what: str) -> tuple[float, ...
     return tuple(number / sum(numbers) for number in numbers)
 
 
-def sizes(config: Config) -> list[int]:
-    """The longer sides of the image, the smallest first."""
-    return [max(1, config.size >> halvings) for halvings in reversed(range(config.scales))]
-
-
-def prepared(
-    config: Config, size: int, content: Pixels, styles: Sequence[Pixels]
-) -> tuple[Picture, Picture, list[Picture]]:
-    """The content, and content and styles as the network sees them, at one size."""
-    original = resized(content, size)
-    pictures = [resized(style, max(1, round(size * config.style_size))) for style in styles]
-    if config.colour == "luminance":
-        gray = luminance(original)
-        return original, gray, [match_luminance(luminance(one), gray) for one in pictures]
-    if config.colour == "match":
-        pictures = [np.clip(match_colours(one, original), 0, 1) for one in pictures]
-    return original, original, pictures
-
-
-def finished(config: Config, image: jax.Array, original: Picture) -> Pixels:
-    """The picture of an optimized image."""
-    picture = np.asarray(image[0], np.float64)
-    if config.colour == "luminance":
-        picture = with_luminance(original, luminance(picture))
-    return as_pixels(picture)
-
-
-def check_sizes(config: Config, network: StyleNetwork, content: Pixels) -> None:
-    """Raise a ConfigError unless the smallest image has a pixel in each layer."""
-    smallest = sizes(config)[0]
-    height, width, _ = resized(content, smallest).shape
-    if min(height, width) < network.least_size:
-        raise ConfigError(
-            f"at the smallest of {config.scales} sizes the image has {width}x{height} pixels, and "
-            f"the layers {', '.join((*network.content_layers, *network.style_layers))} need at "
-            f"least {network.least_size}x{network.least_size}: use fewer --scales, a larger --size "
-            "or other --style-layers"
-        )
-
-
 def transfer(
     config: Config,
     network: StyleNetwork,
@@ -235,8 +185,10 @@ def transfer(
     rows: list[dict[str, float]] = []
     pictures: dict[str, Pixels] = {}
     image: Any = None
-    for number, size in enumerate(sizes(config)):
-        original, seen, seen_styles = prepared(config, size, content, styles)
+    for number, size in enumerate(sizes(config.size, config.scales)):
+        original, seen, seen_styles = prepared(
+            content, styles, size=size, style_size=config.style_size, colour=config.colour
+        )
         if image is not None:
             image = _enlarged(image, seen)
         elif config.start == "content":
@@ -256,7 +208,7 @@ def transfer(
         ):
             image, iteration = progress.image, number * config.iterations + progress.iteration
             picture = pictures[f"{size} pixels, iteration {iteration}"] = finished(
-                config, image, original
+                image, original, config.colour
             )
             rows.append({"iteration": iteration, "size": size} | progress.terms)
             write_picture(picture, folder / "progress" / f"{iteration:05}-{size}.png")
@@ -306,7 +258,7 @@ def _run(config: Config, console: Console) -> None:
     network = load_style_network(config.network)
     for text in network.notes:
         note(console, text)
-    check_sizes(config, network, content)
+    check_sizes(content, network, config.size, config.scales)
     folder = output_folder(config.output, "style_transfer", Path(config.content).stem)
     say(console, f"features of {network.title}")
     with writing(folder):

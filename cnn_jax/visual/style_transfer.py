@@ -18,7 +18,7 @@ _MARGIN = 0.2
 _CURVES = 2.4
 _LABELS = 0.75  # beside and below the curves
 
-Picture = UInt8[np.ndarray, "height width 3"]
+Picture = UInt8[np.ndarray, "_height _width 3"]
 
 
 def picture_rows(rows: Sequence[Mapping[str, Picture]], *, title: str) -> Figure:

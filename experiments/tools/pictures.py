@@ -12,8 +12,8 @@ from experiments.tools.image_files import check_any, find_images, read_images
 LEAST = 16
 """Pixels of the shorter side of a picture."""
 
-Pixels = UInt8[np.ndarray, "height width 3"]
-Picture = Float[np.ndarray, "height width 3"]
+Pixels = UInt8[np.ndarray, "_height _width 3"]
+Picture = Float[np.ndarray, "_height _width 3"]
 
 
 def read_picture(path: str | Path) -> Pixels:

@@ -14,7 +14,6 @@ from cnn_jax.pretrained import to_torch
 from experiments import fast_style_transfer
 from experiments.tools import stylize
 from experiments.tools.style_network import StyleNetworkConfig
-from tests.tolerance import assert_close
 
 SMOKE = fast_style_transfer.SMOKE
 
@@ -171,11 +170,6 @@ def test_a_run_is_applied_at_any_size(start, tmp_path, capsys):
     assert (directory / "figures" / "styled-000002.png").is_file()
     network = load_run(directory)
     assert isinstance(network.model, TransformationNetwork)
-    assert_close(
-        network.preprocessing(np.full((40, 40, 3), 200, np.uint8)),
-        np.full((32, 32, 3), 200.0),
-        rtol=1e-5,
-    )
     path = save(tmp_path / "photo.png", 19, 33)
     stylize.main(["--run", str(directory), str(path), "--output", str(tmp_path / "out")])
     assert Image.open(tmp_path / "out" / "photo.png").size == (19, 33)

@@ -48,12 +48,19 @@ def test_the_loss_of_one_style_is_that_of_its_parts():
     loss, (after, sums) = jax.jit(ONE.loss_fn, static_argnums=4)(
         params, state, examples, jax.random.key(0), True
     )
-    outputs = ONE.model.apply({"params": params}, examples["image"])
-    maps, targets = (ONE.features(network, x) for x in (outputs, examples["image"]))
-    content = 2 * content_loss(maps, targets, {"conv3_1": 1.0}, relative=True)
-    shares = {"conv1_1": 0.5, "conv2_1": 0.5}
-    of_style = 3 * style_loss(maps, grams, shares, relative=True)
-    variation = 4 * total_variation(outputs / 255)
+
+    @jax.jit
+    def parts(params, network, grams, images):
+        outputs = ONE.model.apply({"params": params}, images)
+        maps, targets = (ONE.features(network, x) for x in (outputs, images))
+        shares = {"conv1_1": 0.5, "conv2_1": 0.5}
+        return (
+            2 * content_loss(maps, targets, {"conv3_1": 1.0}, relative=True),
+            3 * style_loss(maps, grams, shares, relative=True),
+            4 * total_variation(outputs / 255),
+        )
+
+    content, of_style, variation = parts(params, network, grams, examples["image"])
     expected = (content + of_style + variation)[:2].sum()  # the last one is padding
     assert_close(loss, expected, rtol=1e-4)
     metrics = ONE.summarize(
@@ -62,7 +69,7 @@ def test_the_loss_of_one_style_is_that_of_its_parts():
     assert_close(metrics["style"], of_style[:2].mean(), rtol=1e-4)
     assert metrics["loss"] == pytest.approx(sum(list(metrics.values())[1:]), rel=1e-5)
     jax.tree.map(np.testing.assert_array_equal, after, state)
-    styled = ONE.predict(params, state, examples)
+    styled = jax.jit(ONE.predict)(params, state, examples)
     assert styled.min() >= 0 and styled.max() <= 255
 
 

@@ -193,6 +193,10 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         ],
         title=_TITLE,
     ),
+    "picture_rows": lambda: visual.picture_rows(
+        [{"IMG_20231105_123456.jpg, a long name": _PHOTO, "b": _PHOTO[:, :40]}, {"c": _PHOTO}],
+        title=_TITLE,
+    ),
     "picture_sheet": lambda: visual.picture_sheet(
         [_PHOTO, _PHOTO.transpose(1, 0, 2), _PHOTO], ["IMG_20231105_123456.jpg"] * 3, title=_TITLE
     ),
@@ -202,6 +206,14 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     ),
     "text_sheet": lambda: visual.text_sheet(
         "KING HENRY:\nAnd $5 more", "\tof \x1b[31m wine,\n" + 30 * "and a long line ", title=_TITLE
+    ),
+    "transfer_sheet": lambda: visual.transfer_sheet(
+        [{"content: tower.jpg": _PHOTO}, {f"iteration {n}": _PHOTO[:, : 40 + n] for n in (1, 50)}],
+        [
+            {"iteration": float(n), "content": 0.1 + n, "style": 1e3 / (1 + n), "variation": 0.0}
+            for n in range(0, 60, 10)
+        ],
+        title=_TITLE,
     ),
     "training_curves": lambda: visual.training_curves(_rows(0.9), title=_TITLE),
     "segmentation_rows": lambda: visual.segmentation_rows(
