@@ -22,6 +22,7 @@ import numpy as np
 from tyro.conf import OmitArgPrefixes
 
 from cnn_jax.data import ArraySplit, DataConfig, Dataset, load_dataset, random_flip
+from cnn_jax.data.folders import is_folder_name
 from cnn_jax.errors import ConfigError, check_range
 from cnn_jax.models import VGG, AdaIN, TransformationNetwork
 from cnn_jax.models.transformation import Upsampling
@@ -154,7 +155,8 @@ def load_pictures(config: DataConfig) -> Dataset:
             stand_in=True,
             notes=(note,),
         )
-    config = replace(config, image_size=size) if config.name[:1] in "./~" else config
+    if is_folder_name(config.name):
+        config = replace(config, image_size=size)
     dataset = load_dataset(config, default="", augment=[random_flip()], target="image")
     channels = dataset.image_shape[-1]
     if channels == 1 and all(isinstance(one, ArraySplit) for one in dataset.splits.values()):
