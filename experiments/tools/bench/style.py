@@ -8,7 +8,7 @@ searches of the libraries differ.
 
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -73,9 +73,8 @@ class Options(Rounds):
         check_range(self, 1, iterations=self.iterations)
 
 
-def measure(options: Options, console: Console) -> list[Comparison]:
+def measure(options: Options, console: Console) -> Iterator[Comparison]:
     """One comparison for each kind of work."""
-    comparisons = []
     for work in options.work:
         with (
             tempfile.TemporaryDirectory(prefix="bench_") as directory,
@@ -90,8 +89,7 @@ def measure(options: Options, console: Console) -> list[Comparison]:
         unit: Any = "iterations/s" if work == "optimization" else "images/s"
         title = f"{TITLES[work]}, {options.size} x {options.size}, float32"
         details = {"answers": answers}
-        comparisons.append(Comparison(title, unit, values, tuple(notes), details))
-    return comparisons
+        yield Comparison(title, unit, values, tuple(notes), details)
 
 
 def _times(values: dict[str, list[float]]) -> str:
@@ -115,8 +113,7 @@ def sides(work: Work, size: int, directory: Path) -> Sequence[Side]:
 def _write(model: Any, variables: Any, directory: str) -> None:
     from safetensors.numpy import save_file
 
-    state = to_torch(model, variables)
-    save_file({name: array for name, array in state.items()}, weights_file(directory))
+    save_file(to_torch(model, variables), weights_file(directory))
 
 
 def optimization(*, size: int, directory: str) -> RunSteps:
