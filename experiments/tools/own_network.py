@@ -1,8 +1,11 @@
-"""A small VGG that we have trained on CIFAR-10, for style transfer where VGG-19 cannot be had.
+r"""A small VGG that we have trained on CIFAR-10, for style transfer where VGG-19 cannot be had.
 
-Its weights lie beside this file, in half precision. These commands make them:
+Its weights lie beside this file, in half precision. They are of a short training, of 320 steps and
+58.1% accuracy on 1,000 images that it has not seen, by these commands:
 
-    python -m experiments.train --model cifar_vgg9 --data.name cifar10 --name style
+    python -m experiments.train --model cifar_vgg9 --data.name cifar10 --data.test none \
+        --data.validation 'test[:1000]' --optimizer.learning-rate 4e-3 \
+        --training.duration '320 steps' --name style
     python -m experiments.tools.own_network runs/train/style
 """
 

@@ -118,7 +118,7 @@ def _load(config: StyleNetworkConfig) -> tuple[Network, tuple[str, ...]]:
         except UserError as error:
             reason = str(error).splitlines()[0]
             network = own_network()
-            return network, (f"{reason} {network.title} takes its place",)
+            return network, (f"{network.title} takes the place of VGG-19: {reason}",)
     if name == "own":
         return own_network(), ()
     if name == "random":

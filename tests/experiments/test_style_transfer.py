@@ -141,7 +141,8 @@ def test_without_public_weights_our_own_network_takes_their_place(monkeypatch):
     monkeypatch.setattr(style_network.pretrained, "load", out_of_reach)
     network = load_style_network(StyleNetworkConfig())
     assert network.notes == (
-        "the weights cannot be downloaded. our own small VGG, trained on CIFAR-10 takes its place",
+        "our own small VGG, trained on CIFAR-10 takes the place of VGG-19: the weights cannot be "
+        "downloaded.",
     )
     assert network.style_layers == ("conv1_1", "conv2_1", "conv3_1", "conv4_1")
     assert network.content_layers == ("conv4_2",)
