@@ -73,7 +73,7 @@ class Config:
     """What the first image is."""
     content_weight: float = 1.0
     """Weight of the content loss, which is relative to the content's own maps."""
-    style_weight: float = 100.0
+    style_weight: float = 30.0
     """Weight of the style loss, which is relative to the style's own Gram matrices."""
     variation_weight: float = 1.0
     """Weight of the total variation; more makes the result smoother."""

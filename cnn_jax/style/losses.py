@@ -63,10 +63,11 @@ def style_loss(
 def total_variation(images: Images) -> Losses:
     """The mean squared difference of neighbouring pixels, down plus right; 0 for a single pixel."""
     down, right = jnp.diff(images, axis=1), jnp.diff(images, axis=2)
-    return sum(
-        (jnp.sum(jnp.square(change), axis=(1, 2, 3)) / max(1, change[0].size))
+    down, right = (
+        jnp.sum(jnp.square(change), axis=(1, 2, 3)) / max(1, change[0].size)
         for change in (down, right)
     )
+    return down + right
 
 
 def _weighted(values: Mapping, targets: Mapping, weights: Weights, relative: bool) -> Losses:

@@ -110,7 +110,7 @@ class FastStyle:
     ) -> tuple[Array, tuple[PyTree, dict[str, Array]]]:
         """Weighted sum of the loss, the model state, and sums for the metrics."""
         images, constants = batch["image"], model_state["constants"]
-        outputs = self.model.apply({"params": params}, images, train=train)
+        outputs: Any = self.model.apply({"params": params}, images, train=train)
         targets = self.features(constants["network"], images)
         maps = self.features(constants["network"], outputs)
         parts = {
@@ -192,13 +192,13 @@ class AnyStyle:
         maps = self.model.apply(variables, outputs, method="encode")
         of_styles = self.model.apply(variables, styles, method="encode")
         last = list(maps)[-1]
-        of_style = sum(
+        means, deviations = (
             content_loss(ours, theirs, _equal(self.style_layers), relative=True)
             for ours, theirs in zip(_statistics(maps), _statistics(of_styles), strict=True)
         )
         parts = {
             "content": content_loss(maps, {last: target}, {last: 1.0}, relative=True),
-            "style": self.style_weight * of_style,
+            "style": self.style_weight * (means + deviations),
             "variation": self.variation_weight * total_variation(outputs),
         }
         return _summed(parts, batch["weight"], model_state)
