@@ -9,6 +9,7 @@ from PIL import Image
 
 from cnn_jax import load_run
 from cnn_jax.data import DataConfig
+from cnn_jax.data.errors import DataError
 from cnn_jax.models import AdaIN, TransformationNetwork
 from cnn_jax.pretrained import to_torch
 from experiments import fast_style_transfer
@@ -41,7 +42,7 @@ def test_a_folder_needs_no_classes(folder):
         "validation": 1,
     }
     (folder / "train").mkdir()
-    with pytest.raises(ValueError, match="train holds no images"):
+    with pytest.raises(DataError, match="train holds no images"):
         fast_style_transfer.load_pictures(DataConfig(name=str(folder), image_size=16))
 
 

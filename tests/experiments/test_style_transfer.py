@@ -11,7 +11,8 @@ from experiments import style_transfer
 from experiments.tools.style_network import StyleNetworkConfig, load_style_network
 
 FAST = ("--network", "own", "--size", "32", "--scales", "1", "--iterations", "2")
-CHEAP = (*FAST, "--optimizer", "adam", "--style-layers", "conv1_1", "--content-layers", "conv1_1")
+SHALLOW = (*FAST, "--style-layers", "conv1_1", "--content-layers", "conv1_1")
+CHEAP = (*SHALLOW, "--optimizer", "adam")
 
 
 def draw(path, width=40, height=32, seed=0, mode="RGB", **options):
@@ -46,9 +47,7 @@ def pixels(path):
 
 
 def test_a_picture_its_progress_losses_and_a_sheet(capsys, tmp_path, pictures):
-    folder, shown = run(
-        capsys, tmp_path, *pictures, *FAST, "--every", "1", "--scales", "1", "--size", "40"
-    )
+    folder, shown = run(capsys, tmp_path, *pictures, *SHALLOW, "--every", "1", "--size", "40")
     assert "features of our own small VGG, trained on CIFAR-10" in shown
     assert "40x32: 2 iterations" in shown
     result = Image.open(folder / "result.png")
@@ -79,6 +78,7 @@ def test_luminance_alone_keeps_the_colours(capsys, tmp_path, pictures):
     assert content.shape == (32, 40, 3)
 
 
+@pytest.mark.full
 def test_several_styles_are_shared(capsys, tmp_path, pictures):
     content, style = pictures
     other = draw(tmp_path / "other.png", width=20, height=50, seed=2)
