@@ -33,22 +33,20 @@ class SingularVectors(NamedTuple):
 
 
 def iterate_power(
-    kernel: Shaped[Array, "*shape"], vectors: SingularVectors, iterations: int = 1, axis: int = -1
+    kernel: Shaped[Array, "*shape"], vectors: SingularVectors, axis: int = -1
 ) -> SingularVectors:
-    """Better singular vectors of a kernel, by the power iteration; no gradient flows to them.
+    """Better singular vectors of a kernel: a step of the power iteration.
+
+    It multiplies by the kernel and by its transpose. No gradient flows to the vectors.
 
     Args:
         kernel: at least two axes.
         vectors: those so far.
-        iterations: number of products with the kernel and with its transpose.
         axis: of the features: -1 for kernels of `Conv` and `Linear`, -2 for `ConvTranspose`.
     """
     matrix = lax.stop_gradient(_matrix(kernel, axis))
-    left, right = vectors
-    for _ in range(iterations):
-        left = _unit(matrix @ right)
-        right = _unit(matrix.T @ left)
-    return SingularVectors(left, right)
+    left = _unit(matrix @ vectors.right)
+    return SingularVectors(left, _unit(matrix.T @ left))
 
 
 def spectral_norm(
@@ -110,11 +108,14 @@ class SpectralNorm(nn.Module):
         state = {name: self.variable("spectral_norm", name, first, name) for name in sizes}
         vectors = SingularVectors(**{name: vector.value for name, vector in state.items()})
         if train or self.is_initializing():
-            iterations = FIRST_ITERATIONS if self.is_initializing() else 1
-            better = iterate_power(kernel, vectors, iterations, self.axis)
+            steps = FIRST_ITERATIONS if self.is_initializing() else 1
+
+            def step(_: Any, vectors: SingularVectors) -> SingularVectors:
+                return iterate_power(kernel, vectors, self.axis)
+
+            vectors = lax.fori_loop(0, steps, step, vectors) if steps > 1 else step(0, vectors)
             for name, vector in state.items():
-                vector.value = getattr(better, name).astype(vector.value.dtype)
-            vectors = better
+                vector.value = getattr(vectors, name).astype(vector.value.dtype)
         norm = spectral_norm(kernel, vectors, self.axis)
         return (kernel.astype(norm.dtype) / norm).astype(kernel.dtype)
 
