@@ -6,6 +6,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cnn_jax.errors import ConfigError
+from cnn_jax.models import torch_names
 from cnn_jax.models.arrays import Images, Labels, Latents
 
 DiscriminatorNorm = Literal["batch", "spectral", "none"]
@@ -55,6 +56,14 @@ class GAN(nn.Module):
     ) -> Float[Array, " batch"]:
         """The logits of images: above 0 is taken for real."""
         return self.discriminator(images, labels, train=train)
+
+    @nn.nowrap
+    def torch_names(self) -> dict[str, str]:
+        """PyTorch's names of both networks, below "generator" and "discriminator"."""
+        names: dict[str, str] = {}
+        for part in ("generator", "discriminator"):
+            names |= torch_names.below(part, part, getattr(self, part).torch_names())
+        return names
 
 
 def halvings(image_shape: tuple[int, int, int]) -> tuple[int, tuple[int, int]]:

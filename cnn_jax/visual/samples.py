@@ -73,7 +73,7 @@ def class_histogram(
         axes.bar(left, 100 * np.asarray(values), width, label=name, color=color_of(number))
     if least:
         axes.axhline(100 * least, color=GRAY, linestyle="--", linewidth=1)
-    plain_axes(axes, ylabel="images (%)")
+    plain_axes(axes, xlabel="class", ylabel="images (%)")
     axes.grid(False, axis="x")
     axes.set_xticks(places, class_names, fontsize=TICK_SIZE, rotation=30, ha="right")
     axes.tick_params(axis="x", length=0)

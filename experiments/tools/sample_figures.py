@@ -1,6 +1,7 @@
 """Figures about a generator: its samples, what lies between and near them, their scores."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -50,7 +51,9 @@ def sample_pictures(task: Adversarial, dataset: Dataset) -> dict[str, Callable[[
 def sample_figures() -> dict[str, Callable[[Result], Any]]:
     """The figures of a result whose task is `Adversarial` with a classifier, by file name."""
     return {
-        "curves": lambda result: training_curves(result.rows, title=_title(result, "training")),
+        "curves": lambda result: training_curves(
+            result.rows, title=_title(result, "training; the loss is the generator's")
+        ),
         "samples": _samples,
         "interpolation": _interpolation,
         "nearest": _nearest,
@@ -63,19 +66,19 @@ def generate(
     model: GAN, variables: Variables, latents: Any, labels: Any = None, *, batch: int = BATCH
 ) -> Images:
     """Images in [0, 1] of latents and, for a class-conditional model, labels."""
-
-    @jax.jit
-    def made(variables: Variables, latents: Array, labels: Array | None) -> Any:
-        return model.apply(variables, latents, labels, method="generate")
-
     # The classifier is not needed here.
     variables = {name: tree for name, tree in variables.items() if name != "constants"}
     parts = []
     for start in range(0, len(latents), batch):
         part = slice(start, start + batch)
         of_part = None if labels is None else jnp.asarray(labels[part])
-        parts.append(np.asarray(made(variables, jnp.asarray(latents[part]), of_part)))
+        parts.append(np.asarray(_made(model, variables, jnp.asarray(latents[part]), of_part)))
     return np.concatenate(parts) / 2 + 0.5
+
+
+@partial(jax.jit, static_argnums=0)
+def _made(model: GAN, variables: Variables, latents: Array, labels: Array | None) -> Any:
+    return model.apply(variables, latents, labels, method="generate")
 
 
 def fixed_latents(model: GAN, number: int, seed: int = 0) -> tuple[Any, Any]:
@@ -127,7 +130,7 @@ def _interpolation(result: Result) -> Any:
 
 def _nearest(result: Result) -> Any:
     model = _task(result).model
-    samples = generate(model, result.variables, *fixed_latents(model, NEAREST))
+    samples = generate(model, result.variables, *fixed_latents(model, SAMPLES))[:NEAREST]
     real = _real(result.experiment.dataset, "train", MOST_SEARCHED)
     pixels = real.reshape(len(real), -1)
     lengths = np.einsum("ij,ij->i", pixels, pixels)
@@ -148,6 +151,9 @@ def _classes(result: Result) -> Any:
     dataset, split = result.experiment.dataset, result.held_out
     _, classes = _classified(result, _generated(result))
     labels = labels_of(dataset.splits[split])
+    labels = labels[_places(len(labels), MOST_IMAGES)]
+    _, found = _classified(result, _real(dataset, split, MOST_IMAGES))
+    right = float(np.mean(found == labels))
     shares = {
         name: class_shares(values, dataset.num_classes)
         for name, values in (("samples", classes), (f"{split} images", labels))
@@ -155,7 +161,9 @@ def _classes(result: Result) -> Any:
     return class_histogram(
         dataset.class_names,
         shares,
-        title=_title(result, "classes of the samples, as a classifier sees them"),
+        title=_title(
+            result, f"classes of samples by a classifier ({right:.1%} of {split} images right)"
+        ),
         least=LEAST_SHARE,
     )
 
@@ -191,22 +199,28 @@ def _generated(result: Result) -> Images:
 
 def _classified(result: Result, images: Images) -> tuple[np.ndarray, np.ndarray]:
     """The classifier's features and classes of images in [0, 1]."""
-    task = _task(result)
     constants = {"constants": result.variables["constants"]}
-    classify = jax.jit(lambda constants, images: task.classify(constants, images))
     parts = [
-        classify(constants, jnp.asarray(images[start : start + BATCH] * 2 - 1, jnp.float32))
+        _classify(
+            _task(result),
+            constants,
+            jnp.asarray(images[start : start + BATCH] * 2 - 1, jnp.float32),
+        )
         for start in range(0, len(images), BATCH)
     ]
     features, classes = zip(*parts, strict=True)
     return np.concatenate(features), np.concatenate(classes)
 
 
+@partial(jax.jit, static_argnums=0)
+def _classify(task: Adversarial, constants: Any, images: Array) -> Any:
+    return task.classify(constants, images)
+
+
 def _real(dataset: Dataset, split: str, most: int) -> Images:
     """Images of a split in [0, 1], at most so many, evenly spaced."""
     examples = dataset.splits[split]
-    number = min(len(examples), most)
-    places = np.linspace(0, len(examples) - 1, number).astype(int)
+    places = _places(len(examples), most)
     arrays = getattr(examples, "arrays", None)
     images = (
         np.asarray(arrays["image"])[places]
@@ -214,6 +228,10 @@ def _real(dataset: Dataset, split: str, most: int) -> Images:
         else np.stack([examples[int(place)]["image"] for place in places])
     )
     return images.astype(np.float32) / 255
+
+
+def _places(count: int, most: int) -> np.ndarray:
+    return np.linspace(0, count - 1, min(count, most)).astype(int)
 
 
 def _task(result: Result) -> Adversarial:

@@ -81,9 +81,9 @@ def test_precision_and_recall_are_those_of_their_definition(monkeypatch):
     expected = share(fake, real, 3), share(real, fake, 3)
     assert 0 < expected[0] < 1 and 0 < expected[1] < 1
     assert precision_recall(real, fake) == pytest.approx(expected)
-    # All of one mode: every sample is good, and most of the data are missing.
-    precision, recall = precision_recall(real, real[:4])
-    assert precision == 1 and recall < 0.6
+    # All samples of one of two modes: every one is good, and half of the data are missing.
+    modes = np.concatenate([real, real + 100])
+    assert precision_recall(modes, real) == (1, 0.5)
 
 
 def test_shares_of_classes():
