@@ -93,9 +93,10 @@ def adversarial(
         task: AdversarialTask = experiment.task
         decay = experiment.training.ema_decay
         preprocess = make_preprocess(experiment.dataset)
+        of_discriminator = make_updates(discriminator, plan, discriminator_steps)
         updates = {
             GENERATOR: (task.generator_loss, *make_updates(experiment.optimizer, plan)),
-            DISCRIMINATOR: (task.discriminator_loss, *make_updates(discriminator, plan)),
+            DISCRIMINATOR: (task.discriminator_loss, *of_discriminator),
         }
 
         def init(key: Key[Array, ""], change: Callable[[Variables], Variables]) -> TrainState:

@@ -63,13 +63,20 @@ class OptimizerConfig:
 
 
 def make_updates(
-    config: OptimizerConfig | optax.GradientTransformation, plan: Plan
+    config: OptimizerConfig | optax.GradientTransformation, plan: Plan, updates: int = 1
 ) -> tuple[optax.GradientTransformation, Schedule | None, Callable[[PyTree], Array] | None]:
-    """The update rule, its learning rate by step where it is known, and a term of the loss."""
+    """The update rule, its learning rate by step where it is known, and a term of the loss.
+
+    Args:
+        config: as the experiment has it; a rule of optax counts its updates itself.
+        plan: of the run.
+        updates: how many there are in a step, all with the step's rate.
+    """
     if not isinstance(config, OptimizerConfig):
         return config, None, None
     schedule = make_schedule(config, plan.total, plan.steps)
-    return make_optimizer(config, schedule), schedule, l2_penalty(config)
+    rule = make_optimizer(config, lambda count: schedule(count // updates))
+    return rule, schedule, l2_penalty(config)
 
 
 def make_schedule(
