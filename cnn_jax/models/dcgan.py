@@ -71,13 +71,10 @@ class DCGANGenerator(nn.Module):
         transposed = partial(
             ConvTranspose, use_bias=False, kernel_init=kernel_init, dtype=self.dtype
         )
-        maps = [(smallest, 1, 0), *[(4, 2, 1)] * count]
-        widths = [self.width * 2**n for n in reversed(range(count))] + [self.image_shape[-1]]
-        layers = [
-            transposed(width, size, stride, padding=padding)
-            for width, (size, stride, padding) in zip(widths, maps, strict=True)
-        ]
-        *self.convs, self.head = layers
+        doubling = partial(transposed, kernel_size=4, stride=2, padding=1)
+        widths = [self.width * 2**n for n in reversed(range(count))]
+        self.convs = [transposed(widths[0], smallest), *(doubling(width) for width in widths[1:])]
+        self.head = doubling(self.image_shape[-1])
         self.norms = [
             BatchNorm(scale_init=scale_init, activation=relu, dtype=self.dtype) for _ in self.convs
         ]

@@ -48,7 +48,7 @@ class ClassBatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, labels: Labels | None, *, train: bool) -> Array:
-        if not self.num_classes:
+        if labels is None:
             return BatchNorm(activation=relu, dtype=self.dtype, name="norm")(x, train=train)
         norm = BatchNorm(use_scale=False, use_bias=False, dtype=self.dtype, name="norm")
         shape = (self.num_classes, x.shape[-1])

@@ -59,7 +59,7 @@ class Adversarial:
         ConfigError: a loss or penalty that is not known, or that does not suit the discriminator.
     """
 
-    model: nn.Module
+    model: Any
     loss: AdversarialLoss = "non_saturating"
     penalty: Penalty = "none"
     penalty_weight: float = 10.0
@@ -215,17 +215,18 @@ class Adversarial:
         """The classifier's features of images in [-1, 1], and the class that it takes them for."""
         variables = dict(model_state[CONSTANTS]["classifier"])
         params = variables.pop("params")
-        body = self.classifier.clone(num_classes=0)
-        features = predict_model(body, params, variables, images)
-        logits = predict_model(self.classifier, params, variables, images)
+        classifier: Any = self.classifier
+        features = predict_model(classifier.clone(num_classes=0), params, variables, images)
+        logits = predict_model(classifier, params, variables, images)
         return features, jnp.argmax(logits, axis=-1)
 
     def measure(self, rows: Mapping[str, Any] | None) -> dict[str, float]:
         """The metrics of the samples, by the rows of a whole split."""
         if rows is None:
             return {}
+        classifier: Any = self.classifier
         precision, recall = precision_recall(rows["real"], rows["fake"])
-        shares = class_shares(rows["class"], self.classifier.num_classes)
+        shares = class_shares(rows["class"], classifier.num_classes)
         return {
             "feature_fid": frechet_distance(rows["real"], rows["fake"]),
             "precision": precision,
@@ -262,7 +263,8 @@ class Adversarial:
         train: bool,
     ) -> tuple[Array, PyTree]:
         """The result of a method of the model and the new state, which only training changes."""
-        apply, variables = self.model.apply, {"params": params, **model_state}
+        apply: Any = self.model.apply
+        variables = {"params": params, **model_state}
         if not train:
             return apply(variables, inputs, labels, train=False, method=method), model_state
         mutable = [name for name in model_state if name != CONSTANTS]

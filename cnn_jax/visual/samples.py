@@ -45,7 +45,7 @@ def sample_sheet(images: Float[AnyArray, "n height width channels"], *, title: s
 
 def class_histogram(
     class_names: Sequence[str],
-    shares: Mapping[str, Sequence[float]],
+    shares: Mapping[str, Sequence[float] | AnyArray],
     *,
     title: str,
     least: float = 0.0,

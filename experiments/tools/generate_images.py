@@ -55,7 +55,7 @@ def write_images(network: Network, options: ImageOptions, *, samples: int, seed:
     if options.between and samples < 2:
         raise ConfigError(f"--between needs at least 2 --samples, got {samples}")
     labels = _labels(network, options.label, samples)
-    latents = _latents(model.generator.latent, samples, seed, options.truncation)
+    latents = draw_latents(model.generator.latent, samples, seed, options.truncation)
     rows = 1
     if options.between:
         rows = samples - 1
@@ -74,7 +74,8 @@ def write_images(network: Network, options: ImageOptions, *, samples: int, seed:
     return f"{len(images)} images; see {folder}: images/, samples.png"
 
 
-def _latents(size: int, samples: int, seed: int, truncation: float) -> np.ndarray:
+def draw_latents(size: int, samples: int, seed: int, truncation: float) -> np.ndarray:
+    """Normal latents [samples, size], none beyond the truncation if it is not 0."""
     key, shape = jax.random.key(seed), (samples, size)
     if truncation:
         return np.asarray(jax.random.truncated_normal(key, -truncation, truncation, shape))
