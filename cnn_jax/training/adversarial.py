@@ -80,8 +80,8 @@ def adversarial(
 
     Raises:
         ConfigError: fewer than one update; when the program is made, a task that does not fit the
-            data set, micro-batches or held parameters; in the first step, a batch that cannot be
-            divided by the number of updates.
+            data set, micro-batches, layers' gradients or held parameters; in the first step, a
+            batch that cannot be divided by the number of updates.
     """
     if discriminator_steps < 1:
         raise ConfigError(
@@ -193,10 +193,12 @@ def adversarial(
 
 def _check(experiment: Experiment) -> None:
     experiment.task.check(experiment.dataset)
-    if experiment.training.accumulate > 1 or experiment.trainable is not None:
+    config = experiment.training
+    if config.accumulate > 1 or config.layer_gradients or experiment.trainable is not None:
         raise ConfigError(
-            "an adversarial training cuts its batches into the discriminator's updates, and trains "
-            "all parameters: use --training.accumulate 1, and no trainable"
+            "an adversarial training cuts its batches into the discriminator's updates, trains all "
+            "parameters, and logs one norm of each network's gradient: use --training.accumulate "
+            "1, no --training.layer-gradients, and no trainable"
         )
 
 

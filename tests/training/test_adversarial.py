@@ -166,7 +166,7 @@ def test_messages():
     with pytest.raises(ValueError, match="32 images .* cannot be divided into 3 updates"):
         runner, state = start(make(steps=3))
         runner.zero_sums(state)
-    with pytest.raises(ValueError, match="use --training.accumulate 1"):
+    with pytest.raises(ValueError, match="use --training.accumulate 1, no"):
         start(make(accumulate=2))
     experiment = make()
     with pytest.raises(ValueError, match="conditional on 3 classes, and blobs has 4"):
