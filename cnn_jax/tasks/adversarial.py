@@ -76,12 +76,12 @@ class Adversarial:
         if self.penalty == "gradient" and norm == "batch":
             raise ConfigError(
                 "the gradient penalty is about the logit of one image by itself, and BatchNorm "
-                'makes it depend on the whole batch: use a discriminator with norm="none"'
+                'makes it depend on the whole batch: use a discriminator with norm="none" (--norm)'
             )
         if self.loss == "wasserstein" and self.penalty == "none" and norm != "spectral":
             raise ConfigError(
                 "the Wasserstein loss needs a discriminator with a bounded gradient: use "
-                'penalty="gradient", or norm="spectral"'
+                'penalty="gradient" and norm="none", or norm="spectral" (--penalty, --norm)'
             )
 
     @property
