@@ -48,7 +48,11 @@ from cnn_jax.training import (
 )
 from experiments.tools.figures import classification_figures
 from experiments.tools.run import run
-from experiments.tools.sample_figures import sample_figures, sample_pictures
+from experiments.tools.sample_figures import (
+    compared_samples,
+    sample_figures,
+    sample_pictures,
+)
 
 CLASSIFIER, NETWORKS = "classifier", "gan"
 """The members of the study."""
@@ -214,5 +218,10 @@ def with_classifier(fresh: Variables, earlier: Mapping[str, Result]) -> Variable
     return fresh | {"constants": {"classifier": earlier[CLASSIFIER].variables}}
 
 
+def compare(results: Mapping[str, Result]) -> dict[str, Any]:
+    """The samples beside real images, as the classifier sees them."""
+    return compared_samples(results[NETWORKS])
+
+
 if __name__ == "__main__":
-    run(Config, build, recipes=RECIPES, smoke=SMOKE)
+    run(Config, build, recipes=RECIPES, smoke=SMOKE, compare=compare)

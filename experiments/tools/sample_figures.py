@@ -49,7 +49,7 @@ def sample_pictures(task: Adversarial, dataset: Dataset) -> dict[str, Callable[[
 
 
 def sample_figures() -> dict[str, Callable[[Result], Any]]:
-    """The figures of a result whose task is `Adversarial` with a classifier, by file name."""
+    """The figures of a result whose task is `Adversarial`, by file name."""
     return {
         "curves": lambda result: training_curves(
             result.rows, title=_title(result, "training; the loss is the generator's")
@@ -57,9 +57,12 @@ def sample_figures() -> dict[str, Callable[[Result], Any]]:
         "samples": _samples,
         "interpolation": _interpolation,
         "nearest": _nearest,
-        "classes": _classes,
-        "scores": _scores,
     }
+
+
+def compared_samples(result: Result) -> dict[str, Any]:
+    """Figures that compare samples with real images by a classifier, by file name."""
+    return {"classes": _classes(result), "scores": _scores(result)}
 
 
 def generate(
