@@ -134,9 +134,12 @@ class Adversarial:
         return params, variables
 
     def latents(self, key: Key[Array, ""], batch: Batch) -> Float[Array, "batch latent"]:
-        """Noise of each example's own, by its place in the split, whatever the devices."""
-        size = self.model.generator.latent
-        return _drawn(key, batch, lambda one: jax.random.normal(one, (size,)))
+        """Noise of each example's own, by its place in the split, whatever the devices.
+
+        All losses and outputs of a key and a batch are of the same latents.
+        """
+        noise_key, size = jax.random.split(key)[0], self.model.generator.latent
+        return _drawn(noise_key, batch, lambda one: jax.random.normal(one, (size,)))
 
     def discriminator_loss(
         self, params: PyTree, model_state: PyTree, batch: Batch, key: Key[Array, ""], train: bool
@@ -146,8 +149,7 @@ class Adversarial:
         The generator's statistics are not updated here.
         """
         real, labels = batch["image"], self._labels(batch)
-        noise_key, share_key = jax.random.split(key)
-        latents = self.latents(noise_key, batch)
+        latents = self.latents(key, batch)
         fake, _ = self._apply("generate", params, model_state, latents, labels, train)
         fake = lax.stop_gradient(fake)
         state = model_state
@@ -160,7 +162,7 @@ class Adversarial:
 
         objective = losses
         if self.penalty == "gradient":
-            share = _drawn(share_key, batch, jax.random.uniform)
+            share = _drawn(jax.random.split(key)[1], batch, jax.random.uniform)
             objective = losses + self.penalty_weight * gradient_penalty(judge, real, fake, share)
         elif self.penalty == "r1":
             objective = losses + self.penalty_weight * real_gradient_penalty(judge, real)
@@ -178,11 +180,8 @@ class Adversarial:
     def generator_loss(
         self, params: PyTree, model_state: PyTree, batch: Batch, key: Key[Array, ""], train: bool
     ) -> tuple[Array, tuple[PyTree, Sums]]:
-        """Weighted sum of the generator's loss, the new state, and ``weight``.
-
-        With the same key, the images are those of `discriminator_loss`.
-        """
-        labels, latents = self._labels(batch), self.latents(jax.random.split(key)[0], batch)
+        """Weighted sum of the generator's loss, the new state, and ``weight``."""
+        labels, latents = self._labels(batch), self.latents(key, batch)
         fake, state = self._apply("generate", params, model_state, latents, labels, train)
         logits, state = self._apply("judge", params, state, fake, labels, train)
         sums = weighted_sums(batch["weight"], loss=generator_loss(logits, self.loss))

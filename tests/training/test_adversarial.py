@@ -133,7 +133,7 @@ def test_steps_are_those_of_pytorch_s_example():
             places = np.asarray(order[8 * number : 8 * number + 8])
             # As the program derives it.
             key = jax.random.split(jax.random.fold_in(state.key, number))[1]
-            key = jax.random.split(jax.random.split(key, 1)[0])[0]
+            (key,) = jax.random.split(key, 1)
             noise = np.array(task.latents(key, {"place": jnp.asarray(places)}))
             real = torch.from_numpy(split.arrays["image"][places] / 255.0 * 2 - 1)
             # In float32, as batches are made.
