@@ -78,6 +78,12 @@ from cnn_jax.layers.roi import (
     roi_align,
     roi_pool,
 )
+from cnn_jax.layers.spectral_norm import (
+    SingularVectors,
+    SpectralNorm,
+    iterate_power,
+    spectral_norm,
+)
 from cnn_jax.layers.transposed_convolution import ConvTranspose, conv_transpose2d
 from cnn_jax.layers.unpooling import bed_of_nails, max_unpool
 from cnn_jax.layers.whitening import whitening_kernel
@@ -96,7 +102,9 @@ __all__ = [
     "LSTMState",
     "LayerNorm",
     "Linear",
+    "SingularVectors",
     "SpatialDropout",
+    "SpectralNorm",
     "activation",
     "adaptive_avg_pool",
     "adaptive_instance_norm",
@@ -125,6 +133,7 @@ __all__ = [
     "gru_cell",
     "instance_norm",
     "instance_statistics",
+    "iterate_power",
     "l2_normalize",
     "layer_norm",
     "leaky_relu",
@@ -158,6 +167,7 @@ __all__ = [
     "soft_non_maximum_suppression",
     "softplus",
     "spatial_dropout",
+    "spectral_norm",
     "subsample",
     "tanh",
     "whitening_kernel",

@@ -55,6 +55,7 @@ COMPUTED = {
     "LayerNorm": module(layers.LayerNorm()),
     "Linear": module(layers.Linear(2)),
     "SpatialDropout": module(layers.SpatialDropout(0.3), train=True),
+    "SpectralNorm": module(layers.SpectralNorm(layers.Linear(2)), train=False),
     "adaptive_instance_norm": lambda x: layers.adaptive_instance_norm(x, x[:, ::2]),
     "adaptive_avg_pool": lambda x: layers.adaptive_avg_pool(x, (1, 3)),
     "avg_pool": lambda x: layers.avg_pool(x, WINDOW),
@@ -123,10 +124,12 @@ OF_SEQUENCES = {
 """See test_recurrent."""
 OF_STATISTICS = {"instance_statistics"}
 """In float32 whatever the input."""
+OF_KERNELS = {"SingularVectors", "iterate_power", "spectral_norm"}
+"""See test_spectral_norm."""
 NOT_OF_ARRAYS = {"Activation", "activation", "list_activations"}
 ELEMENTWISE = {"Dropout", "dropout", *layers.list_activations()}
 LAST_AXIS = {
-    "BatchNorm", "LayerNorm", "Linear", "batch_norm", "l2_normalize", "layer_norm",
+    "BatchNorm", "LayerNorm", "Linear", "SpectralNorm", "batch_norm", "l2_normalize", "layer_norm",
     "local_response_normalization", "normalize_batch",
 }  # fmt: skip
 BATCH_AND_CHANNELS = {
@@ -150,7 +153,9 @@ def images(dtype):
 
 
 def test_no_operator_is_left_out():
-    named = [*COMPUTED, *MOVED, *OF_BOXES, *OF_SEQUENCES, *OF_STATISTICS, *NOT_OF_ARRAYS]
+    named = [
+        *COMPUTED, *MOVED, *OF_BOXES, *OF_SEQUENCES, *OF_STATISTICS, *OF_KERNELS, *NOT_OF_ARRAYS
+    ]  # fmt: skip
     assert sorted(named) == sorted(layers.__all__)
 
 
