@@ -37,7 +37,7 @@ SHUTDOWN = 60
 
 
 def initialize_processes() -> None:
-    """Join the other processes of the job, if there are any.
+    """Join the other processes of the job, if there are any and it has not been done.
 
     A job is recognised by ``JAX_COORDINATOR_ADDRESS``, ``JAX_NUM_PROCESSES`` and
     ``JAX_PROCESS_ID``, which ``python -m launch.local`` sets, or by the tasks of a Slurm step or of
@@ -48,6 +48,8 @@ def initialize_processes() -> None:
         ConfigError: a variable is missing or wrong, there is no cluster, or the processes do not
             find each other.
     """
+    if jax.distributed.is_initialized():
+        return
     switch = os.environ.get(SWITCH, "")
     if switch not in ("", "0", "1"):
         raise ConfigError(f"{SWITCH} is 1 (join the job), 0 (stay alone) or not set, got {switch}")

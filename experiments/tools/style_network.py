@@ -32,9 +32,9 @@ class StyleNetworkConfig:
     """Which network says what content and style are, and by which of its layers."""
 
     network: str = "auto"
-    """auto: public VGG-19, or our own where it cannot be had; own: a small VGG that we have trained
-    on CIFAR-10; random: VGG-19 with random weights; a name, such as vgg16: its public weights; or
-    the directory of a run of a classifier."""
+    """auto: public VGG-19, or our own where it cannot be had; own: a small VGG that is trained here
+    once, for some minutes; random: VGG-19 with random weights; a name, such as vgg16: its public
+    weights; or the directory of a run of a classifier."""
     checkpoint: str = ""
     """With a name: a file of your own in place of the public weights, such as .pth."""
     pooling: Literal["average", "max"] = "average"

@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 from cnn_jax.data.stream import STOP_SIGNALS
+from cnn_jax.models import create_model
+from cnn_jax.pretrained import Network, Preprocessing
 
 Start = Callable[..., None]
 
@@ -20,6 +23,21 @@ def same_compilation_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs leave the tests' compilation cache as it is set, and started processes share it."""
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", jax.config.jax_compilation_cache_dir)
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def untrained_own_network() -> Iterator[None]:
+    """The network that style transfer trains for itself has random weights."""
+
+    def untrained() -> Network:
+        model = create_model("cifar_vgg9")
+        variables = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))
+        preprocessing = Preprocessing(0, 0, (0.5,) * 3, (0.25,) * 3)
+        return Network(model, dict(variables), preprocessing, (), "our own small VGG")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("experiments.tools.style_network.own_network", untrained)
+        yield
 
 
 @pytest.fixture

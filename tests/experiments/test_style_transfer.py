@@ -2,6 +2,7 @@
 
 import csv
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -48,7 +49,7 @@ def pixels(path):
 
 def test_a_picture_its_progress_losses_and_a_sheet(capsys, tmp_path, pictures):
     folder, shown = run(capsys, tmp_path, *pictures, *SHALLOW, "--every", "1", "--size", "40")
-    assert "features of our own small VGG, trained on CIFAR-10" in shown
+    assert "features of our own small VGG" in shown
     assert "40x32: 2 iterations" in shown
     result = Image.open(folder / "result.png")
     assert result.size == (40, 32) and result.mode == "RGB"
@@ -141,11 +142,25 @@ def test_without_public_weights_our_own_network_takes_their_place(monkeypatch):
     monkeypatch.setattr(style_network.pretrained, "load", out_of_reach)
     network = load_style_network(StyleNetworkConfig())
     assert network.notes == (
-        "our own small VGG, trained on CIFAR-10 takes the place of VGG-19: the weights cannot be "
-        "downloaded.",
+        "our own small VGG takes the place of VGG-19: the weights cannot be downloaded.",
     )
     assert network.style_layers == ("conv1_1", "conv2_1", "conv3_1", "conv4_1")
     assert network.content_layers == ("conv4_2",)
+
+
+def test_our_own_network_is_trained_once(monkeypatch, tmp_path, same_signal_handlers):
+    from experiments.tools import own_network
+
+    monkeypatch.setattr(own_network, "DATA", {"none": "no data", "shapes": "scenes of shapes"})
+    short = own_network.COMMAND.replace("320steps", "1step") + " --training.batch-size 8"
+    some = " --data.train train[:16] --data.validation validation[:8]"
+    monkeypatch.setattr(own_network, "COMMAND", short + some)
+    network = own_network.own_network(tmp_path)
+    assert network.title == "our own small VGG, trained on scenes of shapes"
+    assert (tmp_path / "own_network" / "shapes" / "summary.json").exists()
+    monkeypatch.setattr(own_network, "run", None)
+    again = own_network.own_network(tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, again.variables, network.variables)
 
 
 def test_only_the_layers_that_count_are_kept():
