@@ -26,6 +26,7 @@ from cnn_jax.data.folders import is_folder_name
 from cnn_jax.errors import ConfigError, check_range
 from cnn_jax.models import VGG, AdaIN, TransformationNetwork
 from cnn_jax.models.transformation import Upsampling
+from cnn_jax.pretrained import Preprocessing
 from cnn_jax.tasks import AnyStyle, FastStyle
 from cnn_jax.training import (
     ControlConfig,
@@ -40,7 +41,7 @@ from cnn_jax.training import (
 from cnn_jax.visual import picture_rows, training_curves
 from experiments.tools.image_files import check_any, find_images, read_images
 from experiments.tools.photographs import load_photograph
-from experiments.tools.pictures import Pixels, as_pixels, read_picture, resized
+from experiments.tools.pictures import as_pixels, read_picture, resized
 from experiments.tools.run import run
 from experiments.tools.style_network import StyleNetwork, StyleNetworkConfig, load_style_network
 
@@ -64,8 +65,8 @@ class Config:
     """Picture of the style; with adain a folder of pictures. By default a photograph of a flower;
     with adain the training images themselves."""
     style_size: int = 256
-    """Longer side of the style in pixels; with adain its pictures are cut to squares of the
-    images' size."""
+    """Longer side of the style in pixels; with adain its pictures are cut to the images'
+    size."""
     network: OmitArgPrefixes[StyleNetworkConfig] = field(default_factory=StyleNetworkConfig)
     width: int = 32
     """Channels of the first convolution of johnson; the residual blocks have four times as many."""
@@ -235,8 +236,8 @@ def _for_any_style(config: Config, dataset: Dataset, network: StyleNetwork) -> A
         dtype=compute_dtype(config.training.precision),
     )
     layers = tuple(name for name in network.style_layers if name in model.vgg.feature_strides())
-    task = AnyStyle(model, layers, config.style_weight, config.variation_weight)
     styles = _styles(config, dataset)
+    task = AnyStyle(model, layers, len(styles), config.style_weight, config.variation_weight)
 
     def initialize(fresh: Variables, earlier: Mapping[str, Any]) -> Variables:
         changed = {"constants": {"styles": jnp.asarray(styles)}}
@@ -256,21 +257,15 @@ def _same(shape: Any, values: Any) -> Any:
 
 
 def _styles(config: Config, dataset: Dataset) -> np.ndarray:
-    """The pictures of style, as squares of the images' size."""
-    size, _, _ = dataset.image_shape
+    """The pictures of style, cut to the images' size."""
+    height, width, _ = dataset.image_shape
     if not config.style:
         train: Any = dataset.splits["train"]
         return np.stack([np.asarray(train[place]["image"]) for place in range(min(64, len(train)))])
     good, bad = read_images(find_images([config.style]))
     check_any(len(good), bad)
-    return np.stack([_square(image, size) for _, image in good])
-
-
-def _square(image: Pixels, size: int) -> Pixels:
-    """The central square of a picture."""
-    side = min(image.shape[:2])
-    top, left = ((n - side) // 2 for n in image.shape[:2])
-    return as_pixels(resized(image[top : top + side, left : left + side], size))
+    crop = Preprocessing(0, (height, width), (0.0,) * 3, (1.0,) * 3)
+    return np.stack([crop.resize_and_crop(image) for _, image in good])
 
 
 def _while_training(dataset: Dataset, task: Any, state: TrainState) -> Any:

@@ -142,12 +142,14 @@ class AnyStyle:
         model: a `models.AdaIN`. Hold its encoder fixed: ``Experiment.trainable`` is
             `AnyStyle.trainable`.
         style_layers: layers of its encoder.
+        styles: number of style pictures, which have the images' size.
         style_weight: weight of the style loss, averaged over its layers.
         variation_weight: weight of the total variation.
     """
 
     model: Any
     style_layers: tuple[str, ...]
+    styles: int = 1
     style_weight: float = 10.0
     variation_weight: float = 0.0
 
@@ -170,10 +172,10 @@ class AnyStyle:
         return path.startswith("decoder/")
 
     def init(self, key: Key[Array, ""], spec: Spec) -> tuple[PyTree, PyTree]:
-        """Fresh ``(params, model_state)`` for examples of a spec, with one black style."""
+        """Fresh ``(params, model_state)`` for examples of a spec, with black styles."""
         images = jnp.zeros((1, *spec["image"].shape))
         variables = dict(jax.jit(self.model.init)(key, images, images))
-        styles = jnp.zeros(images.shape, jnp.uint8)
+        styles = jnp.zeros((self.styles, *images.shape[1:]), jnp.uint8)
         return variables.pop("params"), {**variables, "constants": {"styles": styles}}
 
     def loss_fn(
