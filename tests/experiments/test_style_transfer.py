@@ -126,7 +126,7 @@ def test_networks_and_layers_that_are_not_there_are_told(capsys, pictures):
     shown = failure(capsys, *pictures, "--network", "own", "--style-layers", "stage1")
     assert "the layer 'stage1' is a pooled one" in shown
     assert "unknown model 'vgg91'; did you mean" in failure(capsys, *pictures, "--network", "vgg91")
-    shown = failure(capsys, *pictures, "--network", "mlp", "--checkpoint", "none.pth")
+    shown = failure(capsys, *pictures, "--network", "cifar_vgg9", "--checkpoint", "none.pth")
     assert "none.pth" in shown
     shown = failure(capsys, *pictures, "--checkpoint", "mine.pth")
     assert "needs the name of its model" in shown
