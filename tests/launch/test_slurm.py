@@ -1,4 +1,4 @@
-"""A real Slurm on this machine: a job that is stopped is queued again, and ends as an undisturbed one.
+"""A real Slurm on this machine: a job that is stopped goes on, and ends as an undisturbed one.
 
 Needs Debian's slurmctld, slurmd, slurm-client and munge, as root.
 """
@@ -123,9 +123,7 @@ def submit(slurm: Callable[..., str], folder: Path, name: str) -> str:
     )
     options = ("--nodes=2", "--ntasks-per-node=1", "--gpus-per-node=0", "--cpus-per-task=1")
     log = f"--output={folder}/{name}.log"
-    return slurm(
-        "sbatch", "--parsable", *options, log, "launch/slurm.sbatch", EXPERIMENT=words
-    )
+    return slurm("sbatch", "--parsable", *options, log, "launch/slurm.sbatch", EXPERIMENT=words)
 
 
 @pytest.mark.full
