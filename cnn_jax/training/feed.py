@@ -88,8 +88,8 @@ def _resident_steps(
         slots = parallel.slots(batch_size)
         start = state.step % steps_per_epoch * batch_size
         batch = _batch(split, arrays, order[start + slots], slots)
-        state, parts = train_step(state, batch)
-        return state, jax.tree.map(jnp.add, sums, parts)
+        state, parts = train_step(parallel.whole(state, "params"), batch)
+        return parallel.laid(state), jax.tree.map(jnp.add, sums, parts)
 
     def chunk(
         state: TrainState, sums: Sums, arrays: Batch, order: Int[Array, " n"], n: Array
@@ -130,7 +130,7 @@ def _streamed_steps(
     """Steps over examples that are decoded as they are needed."""
 
     def step(state: TrainState, sums: Sums, batch: Batch) -> tuple[TrainState, Sums]:
-        state, parts = train_step(state, batch)
+        state, parts = train_step(parallel.whole(state, "params"), batch)
         return state, jax.tree.map(jnp.add, sums, parts)
 
     run = parallel.compile(step, donate=(0, 1), batch=2)
@@ -194,7 +194,7 @@ class EvalFeed:
         """
 
         def spread(state: TrainState, batch: Batch, carry: PyTree) -> dict[str, Any]:
-            sums, rows, carry = function(state, batch, carry)
+            sums, rows, carry = function(self._parallel.whole(state), batch, carry)
             return {
                 "sums": sum_over_devices(sums),
                 "rows": gather_over_devices(rows),

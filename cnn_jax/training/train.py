@@ -117,7 +117,7 @@ def train(
                     advance=_profiled(runner.advance, profile) if profile else runner.advance,
                     evaluate=partial(runner.evaluate, split="validation") if validated else None,
                     adapt=decide,
-                    draw=draw,
+                    draw=lambda step, state: draw(step, parallel.whole(state)),
                     place=parallel.place,
                     observer=log,
                     save=partial(saved.save, metrics_file=metrics_file),
@@ -264,7 +264,8 @@ def _result(
     for split in ("validation", "test"):
         if split in experiment.dataset.splits:
             summary[split] = runner.evaluate(state, split)
-    variables = {"params": evaluated_params(state), **state.model_state}
+    whole = runner.parallel.whole(state)
+    variables = {"params": evaluated_params(whole), **whole.model_state}
     return Result(
         experiment=experiment,
         metrics=runner.program.metrics,

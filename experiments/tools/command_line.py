@@ -27,8 +27,9 @@ class RunOptions:
     seed: int = 0
     """Decides initialization, order of examples and augmentation."""
     parallel: Mode = "auto"
-    """How a step is spread over devices: jit (one program over a mesh) or pmap; auto is jit. Both
-    compute the same, except that DropOut draws other masks under pmap, for each device its own."""
+    """How a step is spread over devices: jit (one program over a mesh), fsdp (the same, and each
+    device keeps only a piece of parameters and optimizer state, for large models) or pmap; auto is
+    jit. All compute the same, but DropOut draws other masks under pmap, for each device its own."""
     smoke: bool = False
     """Use a configuration of a few steps as the defaults, to check that everything works."""
     workdir: str = "runs"

@@ -108,7 +108,7 @@ def state_of(slurm: Callable[..., str], job: str) -> str:
     return slurm("squeue", "--noheader", "--states", "all", "--jobs", job, "--format", "%T")
 
 
-def wait_until(done: Callable[[], object], seconds: float = 120.0) -> None:
+def wait_until(done: Callable[[], object], seconds: float = 600.0) -> None:
     end = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < end, "Slurm took too long"
