@@ -8,7 +8,7 @@ the function on its own part of the batch, and sums are combined by ``lax.psum``
 a checkpoint knows nothing of them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -124,6 +124,14 @@ class Parallel:
         """Put a tree of host arrays, equal in every process, on the devices."""
         return jax.tree.map(_placed, tree, self._shardings(tree))
 
+    def abstract(self, tree: PyTree) -> PyTree:
+        """Shapes of arrays as `place` would put them on the devices, for compilation alone."""
+        return jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            tree,
+            self._shardings(tree),
+        )
+
     def laid(self, tree: PyTree) -> PyTree:
         """A tree that is computed inside of a compiled function, to lie as `place` puts it."""
         if self.mode == "pmap":
@@ -168,7 +176,8 @@ def _placed(leaf: Any, sharding: NamedSharding) -> Array:
     return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
 
-def make_parallel(mode: Mode = "auto") -> Parallel:
-    """All devices of all processes under one axis; ``auto`` is ``jit``."""
-    mesh = jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
+def make_parallel(mode: Mode = "auto", devices: Sequence[jax.Device] | None = None) -> Parallel:
+    """All devices of all processes, or the given ones, under one axis; ``auto`` is ``jit``."""
+    count = jax.device_count() if devices is None else len(devices)
+    mesh = jax.make_mesh((count,), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
     return Parallel(mode="jit" if mode == "auto" else mode, mesh=mesh)
