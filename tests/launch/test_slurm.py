@@ -115,53 +115,55 @@ def wait_until(done: Callable[[], object], seconds: float = 600.0) -> None:
         time.sleep(0.2)
 
 
-def submit(slurm: Callable[..., str], folder: Path, name: str) -> str:
+def submit(slurm: Callable[..., str], folder: Path) -> str:
+    """Submit a job that writes below a folder; its number."""
     words = (
-        f"experiments.resnet_cifar --smoke --workdir {folder} --name {name} "
-        "--training.duration '60 steps' --training.save-every '10 steps' "
-        "--training.log-every '5 steps' --training.evaluate-every '30 steps'"
+        f"experiments.resnet_cifar --smoke --workdir {folder} --name run "
+        "--training.duration '40 steps' --training.save-every '10 steps' "
+        "--training.log-every '5 steps' --training.evaluate-every '20 steps'"
     )
     options = ("--nodes=2", "--ntasks-per-node=1", "--gpus-per-node=0", "--cpus-per-task=1")
-    log = f"--output={folder}/{name}.log"
+    folder.mkdir(exist_ok=True)
+    log = f"--output={folder}/log"
     return slurm("sbatch", "--parsable", *options, log, "launch/slurm.sbatch", EXPERIMENT=words)
+
+
+def saved_step(folder: Path) -> int:
+    """The step of the latest checkpoint of that job, or 0."""
+    names = [path.name for path in (folder / "resnet_cifar/run/checkpoints").glob("*")]
+    return max((int(name) for name in names if name.isdecimal()), default=0)
 
 
 @pytest.mark.full
 def test_stopped_jobs_go_on_and_end_as_an_undisturbed_one(
     slurm: Callable[..., str], tmp_path: Path
 ) -> None:
-    runs = tmp_path / "resnet_cifar"
-
-    def saved(name: str) -> int:
-        steps = (runs / name / "checkpoints").glob("[0-9]*")
-        return max((int(path.name) for path in steps if path.name.isdecimal()), default=0)
-
     def restarts(job: str) -> int:
         return int(re.findall(r"Restarts=(\d+)", slurm("scontrol", "show", "job", job))[0])
 
-    undisturbed = submit(slurm, tmp_path, "undisturbed")
+    undisturbed = submit(slurm, tmp_path / "undisturbed")
     wait_until(lambda: state_of(slurm, undisturbed) == "COMPLETED")
 
     # As before the end of its time, the tasks alone get a signal, and the job queues itself again.
-    stopped = submit(slurm, tmp_path, "stopped")
-    wait_until(lambda: saved("stopped"))
+    stopped = submit(slurm, tmp_path / "stopped")
+    wait_until(lambda: saved_step(tmp_path / "stopped"))
     slurm("scancel", "--signal", "TERM", stopped)
     wait_until(lambda: restarts(stopped) == 1)
-    first = saved("stopped")
-    assert 0 < first < 60
+    first = saved_step(tmp_path / "stopped")
+    assert 0 < first < 40
     # A preemption: Slurm itself stops the job and queues it again.
-    wait_until(lambda: saved("stopped") > first)
+    wait_until(lambda: saved_step(tmp_path / "stopped") > first)
     slurm("scontrol", "requeue", stopped)
     wait_until(lambda: state_of(slurm, stopped) == "COMPLETED")
     assert restarts(stopped) == 2
-    assert differences(runs / "stopped", runs / "undisturbed") == []
+    assert differences(tmp_path / "stopped", tmp_path / "undisturbed") == []
 
     # A job that its user has cancelled saves, and stays away; the same command goes on.
-    cancelled = submit(slurm, tmp_path, "cancelled")
-    wait_until(lambda: saved("cancelled"))
+    cancelled = submit(slurm, tmp_path / "cancelled")
+    wait_until(lambda: saved_step(tmp_path / "cancelled"))
     slurm("scancel", cancelled)
     wait_until(lambda: state_of(slurm, cancelled) == "CANCELLED")
     assert restarts(cancelled) == 0
-    again = submit(slurm, tmp_path, "cancelled")
+    again = submit(slurm, tmp_path / "cancelled")
     wait_until(lambda: state_of(slurm, again) == "COMPLETED")
-    assert differences(runs / "cancelled", runs / "undisturbed") == []
+    assert differences(tmp_path / "cancelled", tmp_path / "undisturbed") == []
