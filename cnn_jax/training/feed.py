@@ -82,10 +82,9 @@ class TrainFeed:
         parallel, split = self._parallel, self._split
         sums = parallel.abstract(self.zero_sums(state))
         if isinstance(split, StreamSplit):
-            # Carried state and batches are divided alike.
-            return self._run.trace(
-                state, sums, parallel.abstract({"carry": self._batch()})["carry"]
-            )
+            # A batch is divided as carried state is.
+            batch = parallel.abstract({"carry": self._batch()})["carry"]
+            return self._run.trace(state, sums, batch)
         order = jax.ShapeDtypeStruct((len(split),), np.int32)
         arrays, order = parallel.abstract((dict(split.arrays), order))
         number = (jax.ShapeDtypeStruct((), np.int32),) if parallel.compiled_chunks else ()
@@ -104,7 +103,7 @@ class TrainFeed:
 
 def _resident_steps(
     split: ResidentSplit, train_step: StepFn, parallel: Parallel, batch_size: int, seed: int
-) -> tuple[Callable, Advance]:
+) -> tuple[Any, Advance]:
     """Steps over examples that live on the devices and are taken inside of the step.
 
     Returns:
@@ -159,7 +158,7 @@ def _resident_steps(
 
 def _streamed_steps(
     split: StreamSplit, train_step: StepFn, parallel: Parallel, batch_size: int, seed: int
-) -> tuple[Callable, Advance]:
+) -> tuple[Any, Advance]:
     """Steps over examples that are decoded as they are needed.
 
     Returns:

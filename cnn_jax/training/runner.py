@@ -1,7 +1,7 @@
 """A program on its devices: compiled over the splits of a data set."""
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import jax
@@ -86,8 +86,10 @@ class Runner:
                 "the program of --parallel pmap is not known before it runs; use --parallel jit or "
                 "fsdp"
             )
-        init = partial(self.program.init, change=lambda fresh: fresh)
-        state = self.parallel.abstract(jax.eval_shape(init, jax.random.key(self._seed)))
+        shapes = jax.eval_shape(
+            lambda key: self.program.init(key, lambda fresh: fresh), jax.random.key(self._seed)
+        )
+        state = self.parallel.abstract(shapes)
         return self._feed.trace(state), state
 
     def zero_sums(self, state: TrainState) -> Sums:
