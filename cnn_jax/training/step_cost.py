@@ -61,8 +61,8 @@ class StepCost:
 def step_cost(runner: Runner) -> StepCost:
     """Compile a training step for the devices of a runner, and count what it needs.
 
-    A device's operations are counted as the convolutions and products of the whole step, as JAX
-    writes them, divided by the number of devices.
+    A device's operations are those of the whole step, as JAX writes them, divided by the number of
+    devices. Those of a loop, such as that over a sequence, are counted once.
 
     Raises:
         ConfigError: with ``--parallel pmap``, whose program is not known before it runs.

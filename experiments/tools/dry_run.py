@@ -37,11 +37,12 @@ def dry_run(
         parallel = make_parallel(mode, devices)
         _, runner = prepare_run(experiment, parallel, seed=seed)
         costs[name] = step_cost(runner)
-        title = (
-            f"{name} a step of {experiment.training.batch_size:,} examples on {count:,} devices "
+        title = f"{name}: " if name else ""
+        title += (
+            f"a step of {experiment.training.batch_size:,} examples on {count:,} devices "
             f"({parallel.mode}, compiled for {devices[0].platform})"
         )
-        console.print(cost_table(costs[name], title.strip()))
+        console.print(cost_table(costs[name], title))
     return costs
 
 
