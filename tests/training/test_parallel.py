@@ -30,6 +30,7 @@ from tests.training.small import (
 )
 
 RESNET = Classification(cifar_resnet(8, num_classes=4, shortcut="B"))
+LARGE = Classification(MLP(hidden=(128, 256), num_classes=4))
 
 
 def all_ways() -> dict[str, Parallel]:
@@ -142,7 +143,7 @@ def test_the_largest_axis_is_divided(shape: tuple[int, ...], expected: Partition
 
 def test_each_device_keeps_a_piece_and_a_computation_sees_the_whole(tmp_path: Path) -> None:
     fsdp = make_parallel("fsdp")
-    runner = make_runner(fsdp, RESNET, dataset(), ema_decay=0.9)
+    runner = make_runner(fsdp, LARGE, dataset(), ema_decay=0.9)
     state = runner.init()
     after, _ = runner.advance(runner.init(), runner.zero_sums(state), 1)
     for one in (state, after):
@@ -159,7 +160,7 @@ def test_each_device_keeps_a_piece_and_a_computation_sees_the_whole(tmp_path: Pa
     checkpoints.save(1, after)
     checkpoints.wait()
     for other in (one_device(), some_devices(4), Parallel("fsdp", some_devices(4).mesh)):
-        other_runner = make_runner(other, RESNET, dataset(), ema_decay=0.9)
+        other_runner = make_runner(other, LARGE, dataset(), ema_decay=0.9)
         restored: TrainState = checkpoints.restore(1, other_runner.init())
         assert_close(restored.opt_state, after.opt_state, rtol=0, atol=0)
         assert_close(restored.ema, after.ema, rtol=0, atol=0)
