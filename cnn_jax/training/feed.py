@@ -54,10 +54,15 @@ class TrainFeed:
                 f"take --training.batch-size {len(split)} or less"
             )
         self._split, self._train_step, self._batch_size = split, train_step, batch_size
+        self._parallel = parallel
         if isinstance(split, StreamSplit):
-            self._advance = _streamed_steps(split, train_step, parallel, batch_size, seed)
+            self._run, self._advance = _streamed_steps(
+                split, train_step, parallel, batch_size, seed
+            )
         else:
-            self._advance = _resident_steps(split, train_step, parallel, batch_size, seed)
+            self._run, self._advance = _resident_steps(
+                split, train_step, parallel, batch_size, seed
+            )
 
     def advance(self, state: TrainState, sums: Sums, n: int) -> tuple[TrainState, Sums]:
         """Make ``n`` steps and add up their sums; ``state`` and ``sums`` are consumed."""
@@ -65,21 +70,45 @@ class TrainFeed:
 
     def zero_sums(self, state: TrainState) -> Sums:
         """The sums of no steps at all, on the host."""
+        sums = jax.eval_shape(self._train_step, state, self._batch())[1]
+        return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), sums)
+
+    def trace(self, state: TrainState) -> Any:
+        """The program of a step (or of a chunk of them) before it is compiled.
+
+        Args:
+            state: shapes, as `Parallel.abstract` gives them.
+        """
+        parallel, split = self._parallel, self._split
+        sums = parallel.abstract(self.zero_sums(state))
+        if isinstance(split, StreamSplit):
+            # A batch is divided as carried state is.
+            batch = parallel.abstract({"carry": self._batch()})["carry"]
+            return self._run.trace(state, sums, batch)
+        order = jax.ShapeDtypeStruct((len(split),), np.int32)
+        arrays, order = parallel.abstract((dict(split.arrays), order))
+        number = (jax.ShapeDtypeStruct((), np.int32),) if parallel.compiled_chunks else ()
+        return self._run.trace(state, sums, arrays, order, *number)
+
+    def _batch(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """The shapes of a batch."""
         beside = {"slot": np.int32, "place": np.int32, "weight": np.float32}
         entries = {name: ((), dtype) for name, dtype in beside.items()}
         entries |= {name: (one.shape, one.dtype) for name, one in self._split.spec.items()}
-        batch = {
+        return {
             name: jax.ShapeDtypeStruct((self._batch_size, *shape), dtype)
             for name, (shape, dtype) in entries.items()
         }
-        sums = jax.eval_shape(self._train_step, state, batch)[1]
-        return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), sums)
 
 
 def _resident_steps(
     split: ResidentSplit, train_step: StepFn, parallel: Parallel, batch_size: int, seed: int
-) -> Advance:
-    """Steps over examples that live on the devices and are taken inside of the step."""
+) -> tuple[Any, Advance]:
+    """Steps over examples that live on the devices and are taken inside of the step.
+
+    Returns:
+        The compiled function, and what makes steps with it.
+    """
     steps_per_epoch = split.steps_per_epoch(batch_size)
 
     def step(
@@ -88,8 +117,8 @@ def _resident_steps(
         slots = parallel.slots(batch_size)
         start = state.step % steps_per_epoch * batch_size
         batch = _batch(split, arrays, order[start + slots], slots)
-        state, parts = train_step(state, batch)
-        return state, jax.tree.map(jnp.add, sums, parts)
+        state, parts = train_step(parallel.whole(state, "params"), batch)
+        return parallel.laid(state), jax.tree.map(jnp.add, sums, parts)
 
     def chunk(
         state: TrainState, sums: Sums, arrays: Batch, order: Int[Array, " n"], n: Array
@@ -99,7 +128,10 @@ def _resident_steps(
             0, n, lambda _, carry: step(carry[0], carry[1], arrays, order), (state, sums)
         )
 
-    arrays = parallel.place(dict(split.arrays))
+    @functools.cache
+    def arrays() -> Batch:
+        return parallel.place(dict(split.arrays))
+
     run = parallel.compile(chunk if parallel.compiled_chunks else step, donate=(0, 1))
 
     @functools.lru_cache(maxsize=1)
@@ -113,24 +145,28 @@ def _resident_steps(
             order = order_of(now // steps_per_epoch)
             here = min(end - now, steps_per_epoch - now % steps_per_epoch)
             if parallel.compiled_chunks:
-                state, sums = run(state, sums, arrays, order, np.int32(here))
+                state, sums = run(state, sums, arrays(), order, np.int32(here))
             else:
                 for i in range(here):
-                    state, sums = run(state, sums, arrays, order)
+                    state, sums = run(state, sums, arrays(), order)
                     _wait(sums, i)
             now += here
         return state, sums
 
-    return advance
+    return run, advance
 
 
 def _streamed_steps(
     split: StreamSplit, train_step: StepFn, parallel: Parallel, batch_size: int, seed: int
-) -> Advance:
-    """Steps over examples that are decoded as they are needed."""
+) -> tuple[Any, Advance]:
+    """Steps over examples that are decoded as they are needed.
+
+    Returns:
+        The compiled function, and what makes steps with it.
+    """
 
     def step(state: TrainState, sums: Sums, batch: Batch) -> tuple[TrainState, Sums]:
-        state, parts = train_step(state, batch)
+        state, parts = train_step(parallel.whole(state, "params"), batch)
         return state, jax.tree.map(jnp.add, sums, parts)
 
     run = parallel.compile(step, donate=(0, 1), batch=2)
@@ -164,7 +200,7 @@ def _streamed_steps(
             _wait(sums, i)
         return state, sums
 
-    return advance
+    return run, advance
 
 
 class EvalFeed:
@@ -194,7 +230,7 @@ class EvalFeed:
         """
 
         def spread(state: TrainState, batch: Batch, carry: PyTree) -> dict[str, Any]:
-            sums, rows, carry = function(state, batch, carry)
+            sums, rows, carry = function(self._parallel.whole(state), batch, carry)
             return {
                 "sums": sum_over_devices(sums),
                 "rows": gather_over_devices(rows),

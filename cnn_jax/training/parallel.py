@@ -1,12 +1,14 @@
 """How a step is spread over devices: one program over a mesh, or ``pmap``.
 
-Under ``jit`` the arrays of a batch are global and XLA divides the work. Under ``pmap`` each device
-runs the function on its own part of the batch, and sums are combined by ``lax.psum``
-(`training.mapped`). How the state lies on the devices is said by `training.placement` for both, so
-a checkpoint knows nothing of either.
+Under ``jit`` the arrays of a batch are global and XLA divides the work. ``fsdp`` (fully sharded
+data parallelism) is the same, but each device keeps only a piece of parameters and optimizer state:
+a step gathers the parameters, and each device updates its piece. Under ``pmap`` each device runs
+the function on its own part of the batch, and sums are combined by ``lax.psum``
+(`training.mapped`). How the state lies on the devices is said by `training.placement` for all, so
+a checkpoint knows nothing of them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,15 +22,16 @@ from jaxtyping import Array, Int, PyTree
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.training.placement import AXIS, shardings
+from cnn_jax.training.state import TrainState
 
-Mode = Literal["auto", "jit", "pmap"]
+Mode = Literal["auto", "jit", "fsdp", "pmap"]
 
 
 @dataclass(frozen=True)
 class Parallel:
     """A way to run pure functions on all devices."""
 
-    mode: Literal["jit", "pmap"]
+    mode: Literal["jit", "fsdp", "pmap"]
     mesh: Mesh
 
     @property
@@ -67,7 +70,7 @@ class Parallel:
 
     def slots(self, batch_size: int) -> Int[Array, " local"]:
         """The places in the global batch that this program works on."""
-        if self.mode == "jit":
+        if self.mode != "pmap":
             return lax.with_sharding_constraint(
                 jnp.arange(batch_size), NamedSharding(self.mesh, P(AXIS))
             )
@@ -84,13 +87,8 @@ class Parallel:
             donate: positions of the arguments whose memory the results may take.
             batch: position of the one argument made by ``place_batch``, if there is one.
         """
-        if self.mode == "jit":
-
-            def placed(*args: Any) -> Any:
-                results = function(*args)
-                return lax.with_sharding_constraint(results, shardings(results, self.mesh))
-
-            return jax.jit(placed, donate_argnums=donate)
+        if self.mode != "pmap":
+            return jax.jit(lambda *args: self.laid(function(*args)), donate_argnums=donate)
 
         # pmap wants a mapped argument; the devices' own numbers are one that is always there.
         local = np.arange(jax.local_device_count())
@@ -124,11 +122,40 @@ class Parallel:
 
     def place(self, tree: PyTree) -> PyTree:
         """Put a tree of host arrays, equal in every process, on the devices."""
-        return jax.tree.map(_placed, tree, shardings(tree, self.mesh))
+        return jax.tree.map(_placed, tree, self._shardings(tree))
+
+    def abstract(self, tree: PyTree) -> PyTree:
+        """Shapes of arrays as `place` would put them on the devices, for compilation alone."""
+        return jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            tree,
+            self._shardings(tree),
+        )
+
+    def laid(self, tree: PyTree) -> PyTree:
+        """A tree that is computed inside of a compiled function, to lie as `place` puts it."""
+        if self.mode == "pmap":
+            return tree
+        return lax.with_sharding_constraint(tree, self._shardings(tree))
+
+    def whole(self, state: TrainState, *parts: str) -> TrainState:
+        """The state with whole parameters on every device, as a computation uses them.
+
+        Args:
+            state: on the devices, or inside of a compiled function.
+            parts: what is made whole; nothing is "params" and "ema".
+        """
+        if self.mode != "fsdp":
+            return state
+        divided = {name: getattr(state, name) for name in parts or ("params", "ema")}
+        return state.replace(**lax.with_sharding_constraint(divided, NamedSharding(self.mesh, P())))
+
+    def _shardings(self, tree: PyTree) -> PyTree:
+        return shardings(tree, self.mesh, divided=self.mode == "fsdp")
 
     def place_batch(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Put this process's part of a batch on its devices."""
-        if self.mode == "jit":
+        if self.mode != "pmap":
             sharding = NamedSharding(self.mesh, P(AXIS))
             return {
                 name: jax.make_array_from_process_local_data(sharding, array)
@@ -149,7 +176,8 @@ def _placed(leaf: Any, sharding: NamedSharding) -> Array:
     return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
 
-def make_parallel(mode: Mode = "auto") -> Parallel:
-    """All devices of all processes under one axis; ``auto`` is ``jit``."""
-    mesh = jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
-    return Parallel(mode="pmap" if mode == "pmap" else "jit", mesh=mesh)
+def make_parallel(mode: Mode = "auto", devices: Sequence[jax.Device] | None = None) -> Parallel:
+    """All devices of all processes, or the given ones, under one axis; ``auto`` is ``jit``."""
+    count = jax.device_count() if devices is None else len(devices)
+    mesh = jax.make_mesh((count,), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+    return Parallel(mode="jit" if mode == "auto" else mode, mesh=mesh)

@@ -1,12 +1,14 @@
 """A program on its devices: compiled over the splits of a data set."""
 
-import functools
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import jax
 from jaxtyping import PyTree
 
 from cnn_jax.data import Dataset
+from cnn_jax.errors import ConfigError
 from cnn_jax.training.feed import EvalFeed, TrainFeed
 from cnn_jax.training.parallel import Parallel
 from cnn_jax.training.program import (
@@ -57,19 +59,38 @@ class Runner:
         def predict(state: TrainState, batch: Batch, carry: PyTree) -> Evaluated:
             return Evaluated({}, program.predict(state, batch))
 
-        @functools.cache
+        @cache
         def feed(split: str) -> EvalFeed:
             return EvalFeed(dataset.splits[split], parallel, batch_size=eval_batch_size)
 
         self._eval_feed = feed
-        self._evaluation = functools.cache(lambda split: feed(split).compile(program.evaluate))
-        self._prediction = functools.cache(lambda split: feed(split).compile(predict))
+        self._evaluation = cache(lambda split: feed(split).compile(program.evaluate))
+        self._prediction = cache(lambda split: feed(split).compile(predict))
 
     def init(self, change: Callable[[Variables], Variables] = lambda fresh: fresh) -> TrainState:
         """The state before the first step, on the devices; ``change`` maps fresh variables."""
         state = self.program.init(jax.random.key(self._seed), change)
         self.parallel.check_state(state)
         return self.parallel.place(state)
+
+    def traced(self) -> tuple[Any, TrainState]:
+        """The program of a training step before it is compiled, and the shapes of its state.
+
+        Nothing is placed on the devices.
+
+        Raises:
+            ConfigError: with ``--parallel pmap``, whose program is not known before it runs.
+        """
+        if self.parallel.mode == "pmap":
+            raise ConfigError(
+                "the program of --parallel pmap is not known before it runs; use --parallel jit or "
+                "fsdp"
+            )
+        shapes = jax.eval_shape(
+            lambda key: self.program.init(key, lambda fresh: fresh), jax.random.key(self._seed)
+        )
+        state = self.parallel.abstract(shapes)
+        return self._feed.trace(state), state
 
     def zero_sums(self, state: TrainState) -> Sums:
         """The sums of no steps at all, on the devices."""

@@ -124,7 +124,7 @@ def train(
                     advance=_profiled(advance, profile) if profile else advance,
                     evaluate=partial(runner.evaluate, split="validation") if validated else None,
                     adapt=decide,
-                    draw=draw,
+                    draw=lambda step, state: draw(step, parallel.whole(state)),
                     place=parallel.place,
                     observer=log,
                     save=partial(saved.save, metrics_file=metrics_file),
@@ -271,7 +271,8 @@ def _result(
     for split in ("validation", "test"):
         if split in experiment.dataset.splits:
             summary[split] = runner.evaluate(state, split)
-    variables = {"params": evaluated_params(state), **state.model_state}
+    whole = runner.parallel.whole(state)
+    variables = {"params": evaluated_params(whole), **whole.model_state}
     return Result(
         experiment=experiment,
         metrics=runner.program.metrics,

@@ -27,8 +27,12 @@ class RunOptions:
     seed: int = 0
     """Decides initialization, order of examples and augmentation."""
     parallel: Mode = "auto"
-    """How a step is spread over devices: jit (one program over a mesh) or pmap; auto is jit. Both
-    compute the same, except that DropOut draws other masks under pmap, for each device its own."""
+    """How a step is spread over devices: jit (one program over a mesh), fsdp (the same, and each
+    device keeps only a piece of parameters and optimizer state, for large models) or pmap; auto is
+    jit. All compute the same, but DropOut draws other masks under pmap, for each device its own."""
+    dry_run: int = 0
+    """Train nothing: compile the training step for so many devices (virtual ones, where there are
+    fewer), and print the memory, operations and traffic of each."""
     smoke: bool = False
     """Use a configuration of a few steps as the defaults, to check that everything works."""
     workdir: str = "runs"
@@ -49,7 +53,7 @@ class RunOptions:
     sweep: SweepConfig = field(default_factory=SweepConfig)
 
     def __post_init__(self) -> None:
-        check_range(self, 0, seed=self.seed)
+        check_range(self, 0, seed=self.seed, dry_run=self.dry_run)
         too_long = len(self.name.encode(errors="replace")) > LONGEST_NAME
         if too_long or "/" in self.name or self.name in (".", ".."):
             raise UserError(

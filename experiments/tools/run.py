@@ -45,6 +45,7 @@ from experiments.tools.command_line import RunOptions, parse
 from experiments.tools.compilation_cache import keep_compiled_programs
 from experiments.tools.console import standard_console
 from experiments.tools.describe_run import describe_networks
+from experiments.tools.dry_run import dry_run
 from experiments.tools.environment import environment
 from experiments.tools.failed_writes import tell_once
 from experiments.tools.figures import figure_heading
@@ -138,6 +139,9 @@ def _run(
     resumed: tuple[Config, RunOptions] | None,
 ) -> dict[str, Result]:
     set_up_jax(deterministic=options.deterministic)
+    if options.dry_run:
+        _dry_run(build(config), options, console)
+        return {}
     initialize_processes()
     # A new machine compiles oneDNN's operators for seconds, while this thread reads the data.
     threading.Thread(target=onednn.load).start()
@@ -190,6 +194,15 @@ def _run(
         place = escape(printable(directory))
         _say(console, f"[dim]see {place}: metrics.csv, summary.json, figures/*.png[/]")
     return results
+
+
+def _dry_run(built: Experiment | Study, options: RunOptions, console: Console) -> None:
+    if options.sweep.learning_rate:
+        raise ConfigError(
+            "--dry-run compiles the step of one learning rate; leave out --sweep.learning-rate"
+        )
+    study = built if isinstance(built, Mapping) else {"": built}
+    dry_run(study, options.dry_run, options.parallel, seed=options.seed, console=console)
 
 
 def _run_all(

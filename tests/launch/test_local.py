@@ -35,7 +35,7 @@ def test_two_processes_with_two_devices_are_one_device(tmp_path: Path) -> None:
     words = ["-m", "tests.launch.trained", str(tmp_path)]
     job = run_locally("--processes", "2", "--devices", "2", *words)
     assert job.returncode == 0, job.stderr[-4000:]
-    for mode in ("jit", "pmap"):
+    for mode in ("jit", "fsdp", "pmap"):
         assert f"{mode} 2 processes 4 devices" in job.stdout
         # One process was asked to stop; both did, at the same step.
         assert job.stdout.count(f"{mode} stopped at step 4 of 10") == 2
@@ -43,7 +43,7 @@ def test_two_processes_with_two_devices_are_one_device(tmp_path: Path) -> None:
         expected = trained(tmp_path / "one", some_devices(1))
         four = trained(tmp_path / "four", some_devices(4))
     assert_close(four, expected, rtol=1e-9, atol=1e-12)
-    for mode in ("jit", "pmap"):
+    for mode in ("jit", "fsdp", "pmap"):
         # These have restored what two processes had saved.
         actual = dict(np.load(tmp_path / mode / "trained.npz"))
         assert_close(actual, expected, rtol=1e-9, atol=1e-12)

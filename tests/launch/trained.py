@@ -1,4 +1,4 @@
-"""Trains a small network in both ways, with a stop in the middle; run by test_local.py.
+"""Trains a small network in each way, with a stop in the middle; run by test_local.py.
 
 python -m launch.local --processes 2 --devices 2 -m tests.launch.trained DIRECTORY
 """
@@ -24,6 +24,7 @@ from cnn_jax.training import (
     initialize_processes,
     is_primary,
     make_parallel,
+    placement,
     train,
 )
 from tests.training.small import ConvNet, dataset, wide
@@ -75,7 +76,8 @@ if __name__ == "__main__":
     initialize_processes()
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-    for mode in ("jit", "pmap"):
+    placement.SMALL = 0  # so that a small network is divided too
+    for mode in ("jit", "fsdp", "pmap"):
         there = Path(sys.argv[1]) / mode
         parallel = make_parallel(mode)
         try:
