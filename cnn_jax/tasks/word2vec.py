@@ -198,6 +198,12 @@ def loss_and_gradients(
     return value, {name: (places[name], gradients[name]) for name in places}
 
 
+def terms(stretch: Stretch, objective: Objective) -> Float[Array, ""]:
+    """Of how many pairs, or with "cbow" of how many words, a stretch's loss is the sum."""
+    near = stretch.near if objective == "skip_gram" else jnp.any(stretch.near, axis=1)
+    return jnp.sum(near, dtype=jnp.float32)
+
+
 def step_along(vectors: Vectors, touched: dict[str, tuple[Array, Array]], rate: Any) -> Vectors:
     """Gradient descent of the touched rows. One update a table, so that none is copied."""
     tables = vectors._asdict()
