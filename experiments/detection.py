@@ -14,21 +14,11 @@ resized to 300x300 pixels, and of the anchors that show nothing only the hardest
     python -m experiments.detection --encoder resnet50 --version 2 --data.name FOLDER
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from cnn_jax.data import (
-    DataConfig,
-    load_dataset,
-)
-from cnn_jax.errors import check_range
-from cnn_jax.training import (
-    ControlConfig,
-    Experiment,
-    OptimizerConfig,
-    TrainingConfig,
-    compute_dtype,
-)
+from cnn_jax.data import DataConfig, load_dataset
+from cnn_jax.training import Experiment, TrainingConfig, compute_dtype
 from experiments.tools.detection_figures import detection_figures
 from experiments.tools.detectors import DETECTORS, DetectorConfig
 from experiments.tools.object_augment import object_augment
@@ -42,34 +32,6 @@ class Config(DetectorConfig):
     model: Literal["retinanet", "faster_rcnn", "ssd300"] = "retinanet"
     """retinanet: all boxes at once; faster_rcnn: proposals, and then a look at each; ssd300: all
     boxes at once, without a pyramid."""
-    least_area: float = 0.4
-    """Least share of a training image that is cut out at random and enlarged to its size; 1:
-    none."""
-    data: DataConfig = field(default_factory=DataConfig)
-    optimizer: OptimizerConfig = field(
-        default_factory=lambda: OptimizerConfig(
-            name="adamw",
-            learning_rate=5e-4,
-            schedule="cosine",
-            warmup="1 epoch",
-            weight_decay=0.05,
-            clip_norm=1.0,
-        )
-    )
-    training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(
-            duration="100 epochs",
-            batch_size=8,
-            eval_batch_size=8,
-            evaluate_every="10 epochs",
-            save_every="10 epochs",
-        )
-    )
-    control: ControlConfig = field(default_factory=ControlConfig)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range(self, 0, 1, above=True, least_area=self.least_area)
 
 
 SMOKE = replace(

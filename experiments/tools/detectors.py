@@ -1,14 +1,15 @@
 """The detectors that an experiment chooses from by name, made for a data set."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from cnn_jax.data import Dataset
+from cnn_jax.data import DataConfig, Dataset
 from cnn_jax.errors import ConfigError, check_range
 from cnn_jax.models import RCNN, SSD, RetinaNet
 from cnn_jax.models.checks import LEAST_ANCHOR
 from cnn_jax.tasks import Detection, MultiBoxDetection, RegionDetection
+from cnn_jax.training import ControlConfig, OptimizerConfig, TrainingConfig
 
 LEVELS = 5
 """Levels of the feature pyramids."""
@@ -22,7 +23,7 @@ MOST = 100
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """What may be chosen of a detector; an experiment's `Config` has it among its own fields."""
+    """What experiments with detectors share: the detector, its data and its training."""
 
     encoder: str = "resnet18"
     """Any classifier with feature maps of three strides, or four for an R-CNN; for an SSD with maps
@@ -42,9 +43,34 @@ class DetectorConfig:
     """Number of these boxes that an R-CNN is trained on, a quarter of them with an object."""
     channels: int = 256
     """Channels of an SSD's map after the encoder's; the paper has 1024."""
+    least_area: float = 0.4
+    """Least share of a training image that is cut out at random and enlarged to its size; 1:
+    none."""
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(
+            name="adamw",
+            learning_rate=5e-4,
+            schedule="cosine",
+            warmup="1 epoch",
+            weight_decay=0.05,
+            clip_norm=1.0,
+        )
+    )
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(
+            duration="100 epochs",
+            batch_size=8,
+            eval_batch_size=8,
+            evaluate_every="10 epochs",
+            save_every="10 epochs",
+        )
+    )
+    control: ControlConfig = field(default_factory=ControlConfig)
 
     def __post_init__(self) -> None:
         check_range(self, 0, most=self.most)
+        check_range(self, 0, 1, above=True, least_area=self.least_area)
         check_range(self, 1, proposals=self.proposals)
         check_range(self, 4, regions=self.regions)
         check_range(self, 8, channels=self.channels)

@@ -13,6 +13,8 @@ from cnn_jax.visual import NothingToDraw, save_figure
 from experiments.tools.messages import say
 
 Compare = Callable[[Mapping[str, Result]], Mapping[str, Any]]
+MOST_COLUMNS = 8
+"""Metrics that the final table has as columns; more are its rows."""
 
 
 def draw_figures(result: Result, folder: Path, console: Console, *, heading: str) -> None:
@@ -55,36 +57,45 @@ def note(console: Console, text: str) -> None:
 
 
 def final_table(title: str, results: Mapping[str, Result]) -> Table:
-    """The final table: a row a run and split."""
-    table = Table(title=escape(title), title_justify="left")
+    """The final table: a row a run and split, or a column where there are many metrics."""
     # The runs of a study may have different tasks.
     names = dict.fromkeys(metric for result in results.values() for metric in result.metrics)
     # Details have a slash in their name.
     metrics = [name for name in names if "/" not in name]
-    table.add_column("run", overflow="fold")
-    table.add_column("split", overflow="fold")
-    for metric in metrics:
-        table.add_column(metric, justify="right", overflow="fold")
     restored = any(result.summary["weights"] == "best" for result in results.values())
-    for heading in (*(["weights"] if restored else []), "steps", "parameters", "minutes"):
-        table.add_column(heading, justify="right", overflow="fold")
+    details = (*(["weights"] if restored else []), "steps", "parameters", "minutes")
+    lines = [["run", "split", *metrics, *details]]
     for name, result in results.items():
         summary = result.summary
         for split in ("validation", "test"):
             if split not in summary:
                 continue
-            table.add_row(
-                name or "final",
-                split,
-                *(
-                    number(metric, summary[split][metric]) if metric in summary[split] else ""
-                    for metric in metrics
-                ),
-                *([f"{summary['weights']}, step {summary['weights_step']:,}"] if restored else []),
-                f"{summary['step']:,}",
-                f"{summary['parameters']:,}",
-                f"{summary['train_seconds'] / 60:.1f}",
+            lines.append(
+                [
+                    name or "final",
+                    split,
+                    *(
+                        number(metric, summary[split][metric]) if metric in summary[split] else ""
+                        for metric in metrics
+                    ),
+                    *([f"{summary['weights']}, step {summary['weights_step']:,}"] * restored),
+                    f"{summary['step']:,}",
+                    f"{summary['parameters']:,}",
+                    f"{summary['train_seconds'] / 60:.1f}",
+                ]
             )
+    table = Table(title=escape(title), title_justify="left")
+    if len(metrics) > MOST_COLUMNS:
+        table.add_column("run", overflow="fold")
+        for line in lines[1:]:
+            table.add_column(f"{line[0]}, {line[1]}", justify="right", overflow="fold")
+        lines = [list(row) for row in zip(*lines, strict=True)][1:]
+    else:
+        for heading in lines[0]:
+            left = heading in ("run", "split")
+            table.add_column(heading, justify="left" if left else "right", overflow="fold")
+    for line in lines[1:]:
+        table.add_row(*line)
     return table
 
 

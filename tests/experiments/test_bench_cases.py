@@ -1,5 +1,6 @@
 """The sides of a benchmark do the same work: ours, PyTorch's and plain Flax's."""
 
+import os
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from typing import get_args
@@ -73,12 +74,16 @@ def test_all_sides_have_the_same_losses(model, work, arguments):
 @pytest.mark.parametrize("work", ["training", "inference"])
 @pytest.mark.parametrize("model", LARGE)
 def test_all_sides_of_large_networks_have_the_same_losses(model, work, tmp_path):
+    case = CASES[model]
+    detector = case.task == "instances"
+    # In Python torchvision's operators need more memory than tests may have.
+    theirs = not detector or "CNN_JAX_TORCHVISION_CPU" not in os.environ
     sides = opponents.make_sides(
         model,
         work,
         batch_size=LARGE[model],
         precision="float32",
-        opponents=opponents.DEFAULT,
+        opponents=opponents.DEFAULT if theirs else (),
         directory=tmp_path,
     )
     losses = {}
@@ -89,12 +94,12 @@ def test_all_sides_of_large_networks_have_the_same_losses(model, work, tmp_path)
             for process in processes:
                 asked = [process.ask({"measure": "run", "steps": 1}) for _ in range(3)]
                 losses[side.name] = [answer["numbers"] for answer in asked]
-    detector = CASES[model].task == "instances"
     for name in losses:
         # Rounding in float32 changes the next losses of so deep a network, with every library.
-        assert_close(losses[name], losses["cnn_jax"], rtol=5e-2 if detector else 5e-3)
+        assert_close(losses[name], losses["cnn_jax"], rtol=max(5e-3, case.tolerance))
     assert ("plain Flax" in losses) != detector
-    assert ("PyTorch" in losses) == bool(find_spec("torch"))
+    needed = ("torch", "torchvision") if detector else ("torch",)
+    assert ("PyTorch" in losses) == (theirs and all(map(find_spec, needed)))
 
 
 def test_every_case_is_tested():

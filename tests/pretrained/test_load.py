@@ -7,7 +7,7 @@ from flax.traverse_util import flatten_dict
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.models import create_model
-from cnn_jax.pretrained import Preprocessing, Weights, catalog, load, to_torch
+from cnn_jax.pretrained import BySides, Preprocessing, Weights, catalog, load, to_torch
 
 load_module = __import__("cnn_jax.pretrained.load", fromlist=["load"])
 
@@ -120,6 +120,15 @@ def test_a_detector(taken, tmp_path):
     pixels, size = loaded.preprocessing.place(np.full((5, 7, 3), 200, np.uint8))
     assert pixels.shape == (32, 32, 3) and size == (5, 7) and not pixels[5:].any()
     np.testing.assert_allclose(pixels[0, 0], [77, 83, 96], atol=0.01)
+
+
+def test_an_older_detector_has_torchvisions_frozen_norm(taken, tmp_path):
+    loaded = load("maskrcnn_resnet50_fpn", directory=tmp_path)
+    assert (loaded.model.norm, loaded.model.norm_eps, loaded.model.num_classes) == ("frozen", 0, 91)
+    assert taken == [(loaded.model, "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", (800, 800, 3))]
+    assert loaded.preprocessing == BySides()
+    newer = load("maskrcnn_resnet50_fpn_v2", directory=tmp_path)
+    assert (newer.model.norm, newer.model.norm_eps) == ("batch", None)
 
 
 def test_a_network_for_segmentation(taken, tmp_path):

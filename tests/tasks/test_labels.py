@@ -269,8 +269,8 @@ def test_wrong_weights_are_named():
 NUMBERS = {"balanced_class_weights", "calibration_error", "class_scores", "rmse"}
 NUMBERS |= {"border_weights", "class_overlaps", "image_scores", "median_frequency_weights"}
 NUMBERS |= {"segmentation_scores", "coco_scores", "voc_scores", "box_overlaps", "mask_overlaps"}
-TASKS = {"Classification", "Detection", "Localization", "Reconstruction", "Regression"}
-TASKS |= {"Segmentation"}
+NUMBERS |= {"paste_masks"}
+TASKS = {name for name in tasks.__all__ if hasattr(getattr(tasks, name), "loss_fn")}
 PLAIN = {"Detections", "Truths"}
 ANY_SHAPE = {"identity", "sigmoid"}
 OF_OUTPUTS = sorted({*tasks.__all__} - NUMBERS - TASKS - PLAIN - ANY_SHAPE)

@@ -19,7 +19,8 @@ from experiments.tools.bench.options import Steps
 from experiments.tools.bench.processes import Side, started
 from experiments.tools.bench.side import RunSteps, digest
 
-# Batch, size, channels, features and window in ResNet-20, airbench's network and ResNet-50.
+# Batch, size, channels, features and window in ResNet-20, airbench's network and ResNet-50, and in
+# the last maps of VGG and ResNet-18 on small images, where XLA exchanges image and kernel.
 SHAPES = (
     (128, 32, 16, 16, 3),
     (128, 8, 64, 64, 3),
@@ -27,6 +28,7 @@ SHAPES = (
     (500, 7, 256, 256, 3),
     (16, 56, 64, 256, 1),
     (16, 14, 256, 256, 3),
+    (64, 2, 512, 512, 3),
 )
 
 

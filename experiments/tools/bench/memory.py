@@ -52,7 +52,7 @@ def measure(options: Options, console: Console) -> list[Comparison]:
                 losses = check_same_work(
                     processes,
                     steps=train_step.FIRST_STEPS,
-                    rtol=train_step.TOLERANCES[options.precision],
+                    rtol=train_step.tolerance(case, options.precision),
                 )
                 peaks = in_turn(
                     [_asking(process, options.steps) for process in processes], options.rounds

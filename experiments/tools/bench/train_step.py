@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from experiments.tools.bench.cases import CASES
+from experiments.tools.bench.cases import CASES, Case
 from experiments.tools.bench.comparison import Comparison, check_same_work, rates, timings
 from experiments.tools.bench.opponents import (
     DEFAULT,
@@ -77,9 +77,8 @@ def compare(options: Options, work: Work, console: Console) -> list[Comparison]:
                 directory=Path(directory),
             )
             with started(sides, console) as processes:
-                losses = check_same_work(
-                    processes, steps=FIRST_STEPS, rtol=TOLERANCES[options.precision]
-                )
+                rtol = tolerance(case, options.precision)
+                losses = check_same_work(processes, steps=FIRST_STEPS, rtol=rtol)
                 answers = timings(processes, options.steps, options.rounds)
                 kernels = _trace(processes[0], options.steps, console) if options.trace else {}
         title = f"{work}: {case.title}, batch {batch_size}, {options.precision}"
@@ -92,6 +91,11 @@ def compare(options: Options, work: Work, console: Console) -> list[Comparison]:
         details = {"answers": answers, "trace": kernels}
         comparisons.append(Comparison(title, "images/s", values, tuple(notes), details))
     return comparisons
+
+
+def tolerance(case: Case, precision: Precision) -> float:
+    """How far the first losses may differ, as a part of the first side's largest."""
+    return max(TOLERANCES[precision], case.tolerance)
 
 
 def _trace(process: Process, steps: int, console: Console) -> dict[str, Any]:
