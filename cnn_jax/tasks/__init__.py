@@ -48,6 +48,7 @@ from cnn_jax.tasks.segmentation_metrics import (
     pixel_counts,
     segmentation_scores,
 )
+from cnn_jax.tasks.word2vec import Word2Vec
 
 __all__ = [
     "Classification",
@@ -61,6 +62,7 @@ __all__ = [
     "Regression",
     "Segmentation",
     "Truths",
+    "Word2Vec",
     "absolute_error",
     "accuracy",
     "balanced_class_weights",

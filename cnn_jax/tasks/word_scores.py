@@ -49,12 +49,27 @@ def unit_rows(vectors: Float[np.ndarray, "words size"]) -> Float[np.ndarray, "wo
 
 def nearest_words(
     units: Float[np.ndarray, "words size"], words: Int[np.ndarray, " asked"], number: int
-) -> tuple[Int[np.ndarray, "asked number"], Float[np.ndarray, "asked number"]]:
-    """The words with the largest cosines to each of some words, without itself, and the cosines."""
+) -> tuple[Int[np.ndarray, "asked found"], Float[np.ndarray, "asked found"]]:
+    """The words with the largest cosines to each of some words, without itself, and the cosines.
+
+    All other words, if there are no more.
+    """
     cosines = units[words] @ units.T
     cosines[np.arange(len(words)), words] = -np.inf
-    order = np.argsort(-cosines, axis=1, kind="stable")[:, :number]
+    order = np.argsort(-cosines, axis=1, kind="stable")[:, : min(number, len(units) - 1)]
     return order, np.take_along_axis(cosines, order, axis=1)
+
+
+def nearest_to_analogy(
+    units: Float[np.ndarray, "words size"], question: Int[np.ndarray, " 3"], number: int
+) -> tuple[Int[np.ndarray, " found"], Float[np.ndarray, " found"]]:
+    """The words with the largest cosines to b - a + c, without a, b and c, and the cosines."""
+    a, b, c = units[question]
+    wanted = b - a + c
+    cosines = units @ (wanted / max(float(np.linalg.norm(wanted)), 1e-30))
+    cosines[question] = -np.inf
+    order = np.argsort(-cosines, kind="stable")[: min(number, len(units) - len(set(question)))]
+    return order, cosines[order]
 
 
 def solve_analogies(

@@ -68,6 +68,7 @@ class Program:
         higher_is_better: its direction.
         adapt: ``adapt(control, metrics, config)`` gives the state's ``control`` after an
             evaluation; None follows ``best_metric``.
+        counted: what the sum ``examples`` counts, for people who read the rate.
     """
 
     init: Callable[[Key[Array, ""], Callable[[Variables], Variables]], TrainState]
@@ -81,6 +82,7 @@ class Program:
     measure: Callable[[PyTree], Metrics] | None = None
     init_carry: Callable[[int], PyTree] = lambda batch_size: None
     adapt: Callable[[Any, Metrics, ControlConfig], Any] | None = None
+    counted: str = "examples"
 
 
 def step_sums(

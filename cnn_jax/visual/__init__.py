@@ -45,6 +45,7 @@ with extra("figures", "cnn_jax.visual"):
     )
     from cnn_jax.visual.style import NothingToDraw
     from cnn_jax.visual.translations import change_over_shift
+    from cnn_jax.visual.words import nearest_sheet, word_map
 
 __all__ = [
     "BoxedImage",
@@ -83,6 +84,7 @@ __all__ = [
     "learning_curve",
     "learning_rate_curves",
     "loss_curves",
+    "nearest_sheet",
     "overlaid",
     "painted",
     "panel_sheet",
@@ -95,5 +97,6 @@ __all__ = [
     "strongest_maps",
     "text_sheet",
     "training_curves",
+    "word_map",
     "worst_mistakes",
 ]

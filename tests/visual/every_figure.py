@@ -193,6 +193,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         ],
         title=_TITLE,
     ),
+    "nearest_sheet": lambda: visual.nearest_sheet(
+        {name: [("exception", 0.91), ("a_longer_phrase", 0.8)] for name in _NAMES}, title=_TITLE
+    ),
     "picture_sheet": lambda: visual.picture_sheet(
         [_PHOTO, _PHOTO.transpose(1, 0, 2), _PHOTO], ["IMG_20231105_123456.jpg"] * 3, title=_TITLE
     ),
@@ -204,6 +207,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         "KING HENRY:\nAnd $5 more", "\tof \x1b[31m wine,\n" + 30 * "and a long line ", title=_TITLE
     ),
     "training_curves": lambda: visual.training_curves(_rows(0.9), title=_TITLE),
+    "word_map": lambda: visual.word_map(
+        _RANDOM.standard_normal((200, 2)), [f"word{n}$" for n in range(200)], title=_TITLE
+    ),
     "segmentation_rows": lambda: visual.segmentation_rows(
         [_SEGMENTED, _SEGMENTED], _NAMES, title=_TITLE
     ),
