@@ -34,6 +34,7 @@ from experiments.tools.bench import (
     startup,
     sweep,
     train_step,
+    words,
 )
 from experiments.tools.bench.comparison import Comparison, show
 from experiments.tools.console import standard_console
@@ -52,6 +53,7 @@ SUITES: dict[str, ModuleType] = {
     "sweep": sweep,
     "convolution": convolution,
     "max_pool": max_pool,
+    "words": words,
 }
 COMMANDS = SUITES | {"gpu": gpu}
 

@@ -13,7 +13,7 @@ from cnn_jax.errors import UserError
 from experiments.tools.bench.processes import Process
 
 Measurement = TypeVar("Measurement")
-Unit = Literal["images/s", "s", "MiB"]
+Unit = Literal["images/s", "words/s", "characters/s", "s", "MiB"]
 
 
 class DifferentWork(UserError):
@@ -26,7 +26,7 @@ class Comparison:
 
     title: str
     unit: Unit
-    """Higher is better for images/s, lower for s and MiB."""
+    """Higher is better for rates, lower for s and MiB."""
     values: dict[str, list[float]]
     """The measurements of each side, one per round."""
     notes: tuple[str, ...] = ()
