@@ -29,6 +29,7 @@ from experiments.tools.bench import (
     inference,
     input,
     loop,
+    lstm,
     max_pool,
     memory,
     startup,
@@ -53,6 +54,7 @@ SUITES: dict[str, ModuleType] = {
     "sweep": sweep,
     "convolution": convolution,
     "max_pool": max_pool,
+    "lstm": lstm,
     "words": words,
 }
 COMMANDS = SUITES | {"gpu": gpu}

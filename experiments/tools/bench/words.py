@@ -124,12 +124,12 @@ def ours(
     least_count: int,
     **options: Any,
 ) -> RunSteps:
-    """An epoch a step as the experiment trains; no step tests the vectors."""
+    """An epoch a step as the experiment trains, on all devices; no step tests the vectors."""
     set_up()
     config = word2vec.Config(
         learning_rate=learning_rate,
         data=_config(text, least_count),
-        training=TrainingConfig(f"{epochs} epochs", batch_size=1),
+        training=TrainingConfig(f"{epochs} epochs", batch_size=jax.device_count()),
         **options,
     )
     experiment = word2vec.build(config)
