@@ -25,6 +25,7 @@ from cnn_jax.models.retinanet import RetinaNet
 from cnn_jax.models.segnet import SegNet
 from cnn_jax.models.simple_cnn import SimpleCNN
 from cnn_jax.models.ssd import SSD
+from cnn_jax.models.text_classifier import TextClassifier
 from cnn_jax.models.tiles import predict_tiles
 from cnn_jax.models.unet import UNet
 from cnn_jax.models.vgg import VGG
@@ -52,6 +53,7 @@ __all__ = [
     "RetinaNet",
     "SegNet",
     "SimpleCNN",
+    "TextClassifier",
     "UNet",
     "WideResNet",
     "cifar_resnet",

@@ -1,6 +1,6 @@
 """What a model is trained for: losses, output layers, targets, metrics."""
 
-from cnn_jax.tasks.classification import Classification
+from cnn_jax.tasks.classification import Classification, TextClassification
 from cnn_jax.tasks.detection import Detection
 from cnn_jax.tasks.detection_metrics import Detections, Truths, coco_scores, voc_scores
 from cnn_jax.tasks.labels import (
@@ -61,6 +61,7 @@ __all__ = [
     "RegionDetection",
     "Regression",
     "Segmentation",
+    "TextClassification",
     "Truths",
     "Word2Vec",
     "absolute_error",

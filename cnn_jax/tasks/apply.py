@@ -30,17 +30,20 @@ def check_outputs(model: nn.Module, dataset: Any) -> None:
         )
 
 
-def init_model(model: nn.Module, key: Key[Array, ""], spec: Spec) -> tuple[PyTree, PyTree]:
-    """Fresh ``(params, model_state)`` for the images of a spec."""
-    images = jnp.zeros((1, *spec["image"].shape))
+def init_model(
+    model: nn.Module, key: Key[Array, ""], spec: Spec, name: str = "image"
+) -> tuple[PyTree, PyTree]:
+    """Fresh ``(params, model_state)`` for an entry of a spec: images, or tokens."""
+    dtype = spec[name].dtype
+    inputs = jnp.zeros((1, *spec[name].shape), dtype if dtype == jnp.int32 else None)
     # On CPUs LLVM would spend most of the compilation on optimizing random numbers that are drawn
     # once. Unoptimized they differ by rounding (6e-8 in a ResNet), so no CPU optimizes them. Inside
-    # of another transformation, where images are traced, its own options hold.
+    # of another transformation, where inputs are traced, its own options hold.
     options = None
-    if jax.default_backend() == "cpu" and not isinstance(images, jax.core.Tracer):
+    if jax.default_backend() == "cpu" and not isinstance(inputs, jax.core.Tracer):
         options = {"xla_backend_optimization_level": 0}
     init = jax.jit(model.init, static_argnames="train", compiler_options=options)
-    variables = init(key, images, train=False)
+    variables = init(key, inputs, train=False)
     params = variables.pop("params")
     return params, variables
 
