@@ -12,7 +12,7 @@ the machine affects all sides alike.
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -79,12 +79,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     name = next(name for name, suite in SUITES.items() if type(options) is suite.Options)
     _say_if_busy(console)
-    measure: Callable[[Any, Console], list[Comparison]] = SUITES[name].measure
+    measure: Callable[[Any, Console], Iterable[Comparison]] = SUITES[name].measure
+    comparisons = []
     with user_errors(console):
-        comparisons = measure(options, console)
-    show(comparisons, console)
-    if options.output:
-        write_json(Path(options.output), as_json(name, options, comparisons))
+        for comparison in measure(options, console):
+            show(comparison, console)
+            comparisons.append(comparison)
+            if options.output:
+                write_json(Path(options.output), as_json(name, options, comparisons))
 
 
 def _say_if_busy(console: Console) -> None:

@@ -125,26 +125,25 @@ def check_same_work(processes: Sequence[Process], *, steps: int, rtol: float) ->
     return f"losses of the first steps: {line}"
 
 
-def show(comparisons: Sequence[Comparison], console: Console) -> None:
+def show(comparison: Comparison, console: Console) -> None:
     """Print a row per side: median, least and most, and the ratio of the first side to it."""
-    for comparison in comparisons:
-        table = Table(title=comparison.title, title_justify="left")
-        table.add_column("side")
-        for heading in (f"median {comparison.unit}", "least to most", "ratio to it", "rounds"):
-            table.add_column(heading, justify="right")
-        ratios = comparison.ratios
-        for name, values in comparison.values.items():
-            ratio = "1"
-            if name in ratios:
-                row = ratios[name]
-                ratio = f"{statistics.median(row):.3f} ({min(row):.3f} to {max(row):.3f})"
-            table.add_row(
-                name,
-                f"{statistics.median(values):,.1f}",
-                f"{min(values):,.1f} to {max(values):,.1f}",
-                ratio,
-                str(len(values)),
-            )
-        console.print(table)
-        for note in comparison.notes:
-            console.print(note, highlight=False, soft_wrap=True)
+    table = Table(title=comparison.title, title_justify="left")
+    table.add_column("side")
+    for heading in (f"median {comparison.unit}", "least to most", "ratio to it", "rounds"):
+        table.add_column(heading, justify="right")
+    ratios = comparison.ratios
+    for name, values in comparison.values.items():
+        ratio = "1"
+        if name in ratios:
+            row = ratios[name]
+            ratio = f"{statistics.median(row):.3f} ({min(row):.3f} to {max(row):.3f})"
+        table.add_row(
+            name,
+            f"{statistics.median(values):,.1f}",
+            f"{min(values):,.1f} to {max(values):,.1f}",
+            ratio,
+            str(len(values)),
+        )
+    console.print(table)
+    for note in comparison.notes:
+        console.print(note, highlight=False, soft_wrap=True)

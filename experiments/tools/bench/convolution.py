@@ -3,7 +3,7 @@
 In images per second, for shapes from the networks of the other suites.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,9 +37,8 @@ class Options(Steps):
     """Convolution and its gradients: ours by oneDNN and by XLA, and JAX's own."""
 
 
-def measure(options: Options, console: Console) -> list[Comparison]:
+def measure(options: Options, console: Console) -> Iterable[Comparison]:
     """One comparison per shape."""
-    comparisons = []
     for batch, size, channels, features, window in SHAPES:
         batch_size = options.batch_size or batch
         arguments = {
@@ -61,8 +60,7 @@ def measure(options: Options, console: Console) -> list[Comparison]:
         title = f"{window} x {window} convolution, value and gradients, batch {batch_size} of "
         title += f"{size} x {size} x {channels} to {features}"
         values = rates(answers, options.steps * batch_size)
-        comparisons.append(Comparison(title, "images/s", values, details={"answers": answers}))
-    return comparisons
+        yield Comparison(title, "images/s", values, details={"answers": answers})
 
 
 def gradients(

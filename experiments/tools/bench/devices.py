@@ -5,6 +5,7 @@ the batch and combining gradients.
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from rich.console import Console
@@ -32,7 +33,7 @@ class Options(Steps):
         check_range(self, 1, devices=self.devices)
 
 
-def measure(options: Options, console: Console) -> list[Comparison]:
+def measure(options: Options, console: Console) -> Iterable[Comparison]:
     """One comparison."""
     case = CASES[options.model]
     batch_size = options.batch_size or case.batch_size

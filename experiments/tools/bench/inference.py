@@ -3,6 +3,7 @@
 Batches follow one another, and each waits for its loss. The rest is as in train_step.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -16,6 +17,6 @@ class Options(train_step.Options):
     """Forward passes: ours, PyTorch's and plain Flax's."""
 
 
-def measure(options: Options, console: Console) -> list[Comparison]:
+def measure(options: Options, console: Console) -> Iterable[Comparison]:
     """One comparison per model."""
     return train_step.compare(options, "inference", console)

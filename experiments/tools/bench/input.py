@@ -8,6 +8,7 @@ scikit-learn's two photographs.
 """
 
 import tempfile
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -51,16 +52,15 @@ class Options(Steps):
         check_range(self, 0, workers=self.workers)
 
 
-def measure(options: Options, console: Console) -> list[Comparison]:
+def measure(options: Options, console: Console) -> Iterable[Comparison]:
     """The data on the device, then the folder."""
-    comparisons = [resident(options, console)]
+    yield resident(options, console)
     with tempfile.TemporaryDirectory(prefix="bench_jpeg_") as temporary:
         folder = Path(options.folder).resolve() if options.folder else Path(temporary)
         if not options.folder:
             write_photographs(folder, FILES)
         for workers in options.workers:
-            comparisons += streamed(options, folder, workers, console)
-    return comparisons
+            yield from streamed(options, folder, workers, console)
 
 
 def resident(options: Options, console: Console) -> Comparison:

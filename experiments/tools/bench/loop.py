@@ -6,6 +6,7 @@ Python loop. Both crop and flip. Each measurement is a new run whose chunks grow
 """
 
 import tempfile
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,7 @@ class Options(Steps):
     """Steps per measurement."""
 
 
-def measure(options: Options, console: Console) -> list[Comparison]:
+def measure(options: Options, console: Console) -> Iterable[Comparison]:
     """One comparison."""
     case = CASES[options.model]
     batch_size = batch_size_of(case, options.batch_size)

@@ -1,6 +1,6 @@
 """Value and gradient of max pooling, ours and the one that JAX derives: images per second."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,10 +25,9 @@ class Options(Steps):
     """Max pooling and its gradient: ours and Flax's."""
 
 
-def measure(options: Options, console: Console) -> list[Comparison]:
+def measure(options: Options, console: Console) -> Iterable[Comparison]:
     """One comparison per shape."""
     batch_size = options.batch_size or 128
-    comparisons = []
     for size, channels, window, stride, padding in SHAPES:
         arguments = {
             "shape": (batch_size, size, size, channels),
@@ -46,8 +45,7 @@ def measure(options: Options, console: Console) -> list[Comparison]:
         title = f"max pooling {window} x {window}, stride {stride}, value and gradient, batch "
         title += f"{batch_size} of {size} x {size} x {channels}"
         values = rates(answers, options.steps * batch_size)
-        comparisons.append(Comparison(title, "images/s", values, details={"answers": answers}))
-    return comparisons
+        yield Comparison(title, "images/s", values, details={"answers": answers})
 
 
 def gradients(

@@ -7,7 +7,7 @@ JAX's or PyTorch's allocator, including data and parameters; JAX's is since the 
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,9 +32,8 @@ class Options(train_step.Options):
     """Steps per measurement."""
 
 
-def measure(options: Options, console: Console) -> list[Comparison]:
+def measure(options: Options, console: Console) -> Iterable[Comparison]:
     """One comparison per model."""
-    comparisons = []
     for model in options.models:
         case = CASES[model]
         batch_size = batch_size_of(case, options.batch_size)
@@ -59,8 +58,7 @@ def measure(options: Options, console: Console) -> list[Comparison]:
                 )
         values = {process.name: row for process, row in zip(processes, peaks, strict=True)}
         title = f"peak memory: {case.title}, batch {batch_size}, {options.precision}"
-        comparisons.append(Comparison(title, "MiB", values, (losses,)))
-    return comparisons
+        yield Comparison(title, "MiB", values, (losses,))
 
 
 def _asking(process: Process, steps: int) -> Callable[[], float]:

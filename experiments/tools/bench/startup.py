@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class Options(Rounds):
         check_range(self, 8, depth=self.depth)
 
 
-def measure(options: Options, console: Console) -> list[Comparison]:
+def measure(options: Options, console: Console) -> Iterable[Comparison]:
     """Start in pairs, a cold start and then a warm one."""
     with tempfile.TemporaryDirectory(prefix="bench_startup_") as temporary:
         directory = Path(temporary)

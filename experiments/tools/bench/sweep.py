@@ -4,7 +4,7 @@ An image counts once per rate. Compilation and start-up are not included; one by
 once per rate.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -40,9 +40,9 @@ class Options(Steps):
     """Learning rates at once and in turn."""
 
 
-def measure(options: Options, console: Console) -> list[Comparison]:
+def measure(options: Options, console: Console) -> Iterable[Comparison]:
     """One comparison per network."""
-    batch_size, comparisons = options.batch_size or 128, []
+    batch_size = options.batch_size or 128
     learning_rates = RATES.learning_rate
     for hidden, image_size in SHAPES:
         arguments = {
@@ -62,8 +62,7 @@ def measure(options: Options, console: Console) -> list[Comparison]:
         widths = "-".join(map(str, hidden))
         title = f"MLP {widths}, images of {image_size} x {image_size}, batch {batch_size}, "
         title += f"{len(learning_rates)} rates"
-        comparisons.append(Comparison(title, "images/s", values, details={"answers": answers}))
-    return comparisons
+        yield Comparison(title, "images/s", values, details={"answers": answers})
 
 
 def training(

@@ -6,6 +6,7 @@ the order of examples, and the losses of the first three steps must agree.
 """
 
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -56,14 +57,13 @@ class Options(Steps):
     """Also list the kernels of our steps, with their times and launches; only on a GPU."""
 
 
-def measure(options: Options, console: Console) -> list[Comparison]:
+def measure(options: Options, console: Console) -> Iterable[Comparison]:
     """One comparison per model."""
     return compare(options, "training", console)
 
 
-def compare(options: Options, work: Work, console: Console) -> list[Comparison]:
+def compare(options: Options, work: Work, console: Console) -> Iterable[Comparison]:
     """Compare rates of training or of inference, one comparison per model."""
-    comparisons = []
     for model in options.models:
         case = CASES[model]
         batch_size = batch_size_of(case, options.batch_size)
@@ -89,8 +89,7 @@ def compare(options: Options, work: Work, console: Console) -> list[Comparison]:
             notes.append(utilization(case, work, options.precision, values[OURS]))
         notes += lines(kernels) if kernels else []
         details = {"answers": answers, "trace": kernels}
-        comparisons.append(Comparison(title, "images/s", values, tuple(notes), details))
-    return comparisons
+        yield Comparison(title, "images/s", values, tuple(notes), details)
 
 
 def tolerance(case: Case, precision: Precision) -> float:
