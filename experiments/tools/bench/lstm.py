@@ -6,6 +6,7 @@ steps must agree. Dropout is 0, because it draws other values in each library.
 """
 
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -48,10 +49,9 @@ class Options(Steps):
         check_range(self, 1, features=self.features, layers=self.layers, window=self.window)
 
 
-def measure(options: Options, console: Console) -> list[Comparison]:
+def measure(options: Options, console: Console) -> Iterable[Comparison]:
     """One comparison per cell."""
     batch_size = options.batch_size or 32
-    comparisons = []
     for cell in options.cells:
         with tempfile.TemporaryDirectory(prefix="bench_") as directory:
             arguments = {
@@ -74,8 +74,7 @@ def measure(options: Options, console: Console) -> list[Comparison]:
         title += f"{options.window} characters"
         values = rates(answers, options.steps * batch_size * options.window)
         details = {"answers": answers}
-        comparisons.append(Comparison(title, "characters/s", values, (losses,), details))
-    return comparisons
+        yield Comparison(title, "characters/s", values, (losses,), details)
 
 
 def make_experiment(

@@ -6,7 +6,7 @@ analogies give the share that 3CosAdd answers, files of pairs of words Spearman'
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,12 +64,11 @@ class Options:
         check_range(self, 1, epochs=self.epochs, size=self.size, window=self.window)
 
 
-def measure(options: Options, console: Console) -> list[Comparison]:
+def measure(options: Options, console: Console) -> Iterable[Comparison]:
     """One comparison per seed."""
     tests = [str(Path(path).resolve()) for path in options.tests]
     text = "python" if options.text == "python" else str(Path(options.text).resolve())
     words = int(np.sum(_dataset(text, options.least_count).splits["train"].tokens >= 0))
-    comparisons = []
     for seed in options.seeds:
         arguments = {
             "text": text,
@@ -110,8 +109,7 @@ def measure(options: Options, console: Console) -> list[Comparison]:
         title = f"word2vec, {options.objective}, {Path(options.text).name}, {words:,} words an "
         title += f"epoch, {options.epochs} epochs, seed {seed}"
         details = {"answers": answers, "scores": scores}
-        comparisons.append(Comparison(title, "words/s", values, tuple(notes), details))
-    return comparisons
+        yield Comparison(title, "words/s", values, tuple(notes), details)
 
 
 def ours(
