@@ -11,8 +11,8 @@ Two things are arranged for vector units. The scores of all pairs of a block of 
 product of matrices, of which a mask selects those that are near each other. And all words of a
 block share their noise words, each of which counts less in return, so that the expected loss is the
 same; Ji, Satish, Li, Dubey 2016 ("Parallelizing word2vec in shared and distributed memory", section
-3.1) share them within a window. Vectors of words that are neither in the text of a step nor in its
-noise are not touched.
+3.1) share them within a window. Noise may hold the predicted word, which both programs leave out.
+Vectors of words that are neither in the text of a step nor in its noise are not touched.
 """
 
 from collections.abc import Mapping

@@ -4,9 +4,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from cnn_jax.data import WindowSplit
+from cnn_jax.data.words import word_counts
 from cnn_jax.errors import ConfigError
 from cnn_jax.tasks.word2vec import Vectors, Word2Vec, step_along
 from cnn_jax.training import (
@@ -39,10 +38,7 @@ def word2vec_program(experiment: Experiment, plan: Plan) -> Program:
     assert isinstance(task, Word2Vec) and isinstance(config, OptimizerConfig)
     task.check(dataset)
     _check(experiment)
-    split = dataset.splits["train"]
-    assert isinstance(split, WindowSplit)
-    vocabulary = len(dataset.class_names)
-    tables = task.tables(np.bincount(split.tokens[split.tokens >= 0], minlength=vocabulary))
+    tables = task.tables(word_counts(dataset))
     schedule = make_schedule(config, plan.total, plan.steps)
 
     def drawn(key: Any, batch: Batch, places: Any) -> Any:
@@ -54,7 +50,7 @@ def word2vec_program(experiment: Experiment, plan: Plan) -> Program:
         return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), (blocks, targets))
 
     def init(key: Any, change: Any) -> TrainState:
-        vectors = task.init(jax.random.fold_in(key, 0), vocabulary)
+        vectors = task.init(jax.random.fold_in(key, 0), dataset.num_classes)
         params = change({"params": vectors._asdict()})["params"]
         return init_state(params, {}, None, jax.random.fold_in(key, 1))
 
