@@ -4,6 +4,7 @@ word2vec's files begin with a line of the number of words and the size of the ve
 `.vec` files do. GloVe's have no such line.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -133,7 +134,6 @@ def _checked(
     if number is not None and len(words) != number:
         raise DataError(f"{path} says that it has {number:,} words, and has {len(words):,}")
     if len(set(words)) != len(words):
-        seen: set[str] = set()
-        twice = next(word for word in words if word in seen or seen.add(word))
+        twice = next(word for word, count in Counter(words).items() if count > 1)
         raise DataError(f"{path} has the word {twice!r} twice")
     return tuple(words), np.stack(rows)

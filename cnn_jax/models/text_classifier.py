@@ -109,6 +109,7 @@ class TextClassifier(nn.Module):
         train: bool,
     ) -> Float[Array, "batch features"]:
         """The outputs of the last recurrent layer, pooled over the words of the text."""
+        assert self.body != "cnn"
         lengths = jnp.sum(there, axis=1)
         x = Dropout(self.dropout)(x, train=train)
         outputs, states = CELLS[self.body](

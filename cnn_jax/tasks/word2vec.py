@@ -206,7 +206,8 @@ class Word2Vec:
         near, signs = blocks.near.astype(dtype), targets.signs.astype(dtype)
 
         def loss(rows: dict[str, Array]) -> Array:
-            return jnp.sum(jax.vmap(self.block_loss)(*rows.values(), near, signs))
+            around, outputs = rows["inputs"], rows["outputs"]
+            return jnp.sum(jax.vmap(self.block_loss)(around, outputs, near, signs))
 
         value, gradients = jax.value_and_grad(loss)(rows)
         return value, {

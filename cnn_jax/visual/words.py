@@ -45,7 +45,7 @@ def word_map(points: Float[AnyArray, "words 2"], words: Sequence[str], *, title:
         raise ValueError(f"the points have shape {points.shape}, expected {(len(words), 2)}")
     figure = new_figure(_SIDE, _SIDE, title)
     axes = figure.add_subplot()
-    axes.scatter(*points.T, s=6, color=PALETTE[4], linewidths=0)
+    axes.scatter(points[:, 0], points[:, 1], s=6, color=PALETTE[4], linewidths=0)
     names = [
         axes.annotate(
             word,

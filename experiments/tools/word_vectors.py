@@ -44,7 +44,9 @@ def word2vec_program(experiment: Experiment, plan: Plan) -> Program:
     def drawn(key: Any, batch: Batch, places: Any) -> Any:
         """Blocks and targets of all stretches; those of padding have no pairs."""
         keys = jax.vmap(lambda place: jax.random.fold_in(key, place))(places)
-        blocks, targets = jax.vmap(lambda *one: task.draw(*one, tables))(keys, batch["tokens"])
+        blocks, targets = jax.vmap(lambda key, tokens: task.draw(key, tokens, tables))(
+            keys, batch["tokens"]
+        )
         near = blocks.near & (batch["weight"] > 0)[:, None, None, None]
         blocks = blocks._replace(near=near)
         return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), (blocks, targets))

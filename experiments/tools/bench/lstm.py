@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 from rich.console import Console
+from safetensors.numpy import save_file
 
 from cnn_jax.errors import check_range
 from cnn_jax.models import LanguageModel
@@ -115,7 +116,7 @@ def training(*, directory: str, **arguments: Any) -> RunSteps:
     state = runner.init()
     split: Any = experiment.dataset.splits["train"]
     np.save(Path(directory, TEXT), split.tokens)
-    np.savez(Path(directory, WEIGHTS), **_torch_state(experiment.task.model, state.params))
+    save_file(_torch_state(experiment.task.model, state.params), Path(directory, WEIGHTS))
     zeros = jax.tree.map(np.asarray, runner.zero_sums(state))
 
     def run(n: int) -> list[float]:
@@ -133,5 +134,5 @@ def _torch_state(model: LanguageModel, params: Any) -> dict[str, np.ndarray]:
     paths = {f"body.{name}": path.replace("params", "body") for name, path in body.items()}
     paths |= {"head.weight": "head/kernel", "head.bias": "head/bias"}
     flat = {path: np.asarray(value) for path, value in flatten_dict(params, sep="/").items()}
-    state = {name: flat[path].T for name, path in paths.items()}
+    state = {name: np.ascontiguousarray(flat[path].T) for name, path in paths.items()}
     return state | {"embedding.weight": flat["embedding"]}

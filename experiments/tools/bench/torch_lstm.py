@@ -8,7 +8,7 @@ import numpy as np
 from experiments.tools.bench.pytorch import set_up
 from experiments.tools.bench.side import RunSteps
 
-TEXT, WEIGHTS = "text.npy", "weights.npz"
+TEXT, WEIGHTS = "text.npy", "weights.safetensors"
 RATE, CLIP_NORM = 2e-3, 1.0
 
 
@@ -18,10 +18,10 @@ def training(
     """Forward, backward, clipping and Adam in a Python loop, over rows that go on."""
     set_up()
     import torch
+    from safetensors.torch import load_file
     from torch.nn.functional import cross_entropy
 
-    loaded = np.load(Path(directory, WEIGHTS))
-    state = {name: torch.from_numpy(np.ascontiguousarray(loaded[name])) for name in loaded.files}
+    state = load_file(Path(directory, WEIGHTS))
     vocabulary, embedding = state["embedding.weight"].shape
     body: Any = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}[cell]
 

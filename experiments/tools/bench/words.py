@@ -18,7 +18,7 @@ from rich.console import Console
 from cnn_jax.data import Dataset, WindowSplit
 from cnn_jax.data.text import read_text
 from cnn_jax.data.word_tests import read_analogies, read_word_pairs
-from cnn_jax.data.words import BREAK, WordsConfig, load_words
+from cnn_jax.data.words import BREAK, WordsConfig, load_words, word_counts
 from cnn_jax.errors import check_range
 from cnn_jax.tasks.word2vec import Objective
 from cnn_jax.tasks.word_scores import analogy_scores, similarity_score
@@ -68,7 +68,7 @@ def measure(options: Options, console: Console) -> Iterable[Comparison]:
     """One comparison per seed."""
     tests = [str(Path(path).resolve()) for path in options.tests]
     text = "python" if options.text == "python" else str(Path(options.text).resolve())
-    words = int(np.sum(_dataset(text, options.least_count).splits["train"].tokens >= 0))
+    words = int(word_counts(_dataset(text, options.least_count)).sum())
     for seed in options.seeds:
         arguments = {
             "text": text,
