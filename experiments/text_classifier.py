@@ -87,6 +87,7 @@ SMOKE = replace(
     Config(),
     embedding=8,
     features=8,
+    bidirectional=False,
     data=LabelledTextsConfig(length=12),
     training=TrainingConfig(duration="12 steps", batch_size=16, evaluate_every="6 steps"),
 )
