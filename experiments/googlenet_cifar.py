@@ -64,6 +64,7 @@ class Config:
 
 SMOKE = replace(
     Config(),
+    auxiliary="with",
     data=DataConfig(name="digits"),
     training=TrainingConfig(duration="12 steps", batch_size=16, layer_gradients=True),
 )

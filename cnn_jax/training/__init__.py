@@ -3,6 +3,7 @@
 from cnn_jax.training.airbench_muon import airbench_muon, orthogonalize
 from cnn_jax.training.checkpoint import Checkpoints
 from cnn_jax.training.control import Control, ControlConfig, adapt, init_control
+from cnn_jax.training.distributed import initialize_processes, is_primary, leaving_soon
 from cnn_jax.training.duration import check_durations, to_steps
 from cnn_jax.training.experiment import (
     CheckedTask,
@@ -31,7 +32,6 @@ from cnn_jax.training.optimizers import (
 from cnn_jax.training.parallel import Mode, Parallel, make_parallel
 from cnn_jax.training.plan import Plan
 from cnn_jax.training.preprocess import make_preprocess
-from cnn_jax.training.processes import initialize_processes, is_primary, leaving_soon
 from cnn_jax.training.program import (
     Batch,
     Evaluated,

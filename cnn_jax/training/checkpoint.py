@@ -28,8 +28,8 @@ from jaxtyping import PyTree
 
 from cnn_jax.durable import DamagedFile, set_aside, sync, write_text
 from cnn_jax.errors import UserError
+from cnn_jax.training.distributed import is_primary
 from cnn_jax.training.manifest import check_manifest, read_listed, write_manifest
-from cnn_jax.training.processes import is_primary
 from cnn_jax.training.saved_arrays import check_same, check_written
 
 LATEST = 2

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from cnn_jax.errors import UserError
-from cnn_jax.training.processes import is_primary
+from cnn_jax.training.distributed import is_primary
 
 LOCK = "lock"
 """The file in the directory while a process holds it."""

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.training.control import Control, ControlConfig, adapt
+from cnn_jax.training.distributed import HangWatch, is_primary
 from cnn_jax.training.duration import to_steps
 from cnn_jax.training.experiment import Experiment, Result
 from cnn_jax.training.lock import locked
@@ -21,7 +22,6 @@ from cnn_jax.training.loop import TrainingDiverged, fit
 from cnn_jax.training.metrics_file import MetricsFile, Row
 from cnn_jax.training.parallel import Parallel, make_parallel
 from cnn_jax.training.plan import Plan, round_distance
-from cnn_jax.training.processes import is_primary
 from cnn_jax.training.program import Metrics, Program, Variables, training_metrics
 from cnn_jax.training.run_log import RunLog
 from cnn_jax.training.runner import Runner
@@ -110,12 +110,18 @@ def train(
         first = saved.first
         try:
             # Outermost, so that no signal keeps the last checkpoint from being finished.
-            with stop_signals() as stop_requested, closing(saved.checkpoints), log:
+            with (
+                stop_signals() as stop_requested,
+                closing(saved.checkpoints),
+                closing(HangWatch()) as watch,
+                log,
+            ):
+                advance = watch.watched(runner.advance)
                 state = fit(
                     saved.state,
                     saved.sums,
                     plan=plan,
-                    advance=_profiled(runner.advance, profile) if profile else runner.advance,
+                    advance=_profiled(advance, profile) if profile else advance,
                     evaluate=partial(runner.evaluate, split="validation") if validated else None,
                     adapt=decide,
                     draw=draw,

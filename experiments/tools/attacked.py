@@ -136,7 +136,7 @@ def _train(output: str, tee: bool, processes: int, command: tuple) -> None:
             run_telling(*command)
         else:
             program = f"from {run_telling.__module__} import run_telling; run_telling(*{command!r})"
-            raise SystemExit(launch(Launch(processes, grace=0.5), ["-c", program]))
+            raise SystemExit(launch(Launch(processes, restarts=0, grace=0.5), ["-c", program]))
     finally:
         # As Python does at its exit; multiprocessing leaves it out.
         threading._shutdown()  # type: ignore[attr-defined]

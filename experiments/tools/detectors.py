@@ -41,8 +41,6 @@ class DetectorConfig:
     """Number of boxes that an R-CNN looks at in evaluation; in training it has twice as many."""
     regions: int = 128
     """Number of these boxes that an R-CNN is trained on, a quarter of them with an object."""
-    channels: int = 256
-    """Channels of an SSD's map after the encoder's; the paper has 1024."""
     least_area: float = 0.4
     """Least share of a training image that is cut out at random and enlarged to its size; 1:
     none."""
@@ -73,7 +71,6 @@ class DetectorConfig:
         check_range(self, 0, 1, above=True, least_area=self.least_area)
         check_range(self, 1, proposals=self.proposals)
         check_range(self, 4, regions=self.regions)
-        check_range(self, 8, channels=self.channels)
         check_range(self, LEAST_ANCHOR, anchor_sizes=self.anchor_sizes)
         if self.anchor_sizes and len(self.anchor_sizes) != LEVELS:
             raise ConfigError(
@@ -120,7 +117,9 @@ def faster_rcnn(
     )
 
 
-def ssd300(config: DetectorConfig, dataset: Dataset, dtype: Any) -> MultiBoxDetection:
+def ssd300(
+    config: DetectorConfig, dataset: Dataset, dtype: Any, *, channels: int
+) -> MultiBoxDetection:
     """An SSD, which resizes images to 300x300 pixels, with the background as one more class."""
     if config.version != 1 or config.anchor_sizes:
         raise ConfigError(
@@ -130,7 +129,7 @@ def ssd300(config: DetectorConfig, dataset: Dataset, dtype: Any) -> MultiBoxDete
     model = SSD(
         config.encoder,
         num_classes=dataset.num_classes + 1,
-        channels=config.channels,
+        channels=channels,
         dtype=dtype,
     )
     return MultiBoxDetection(
@@ -152,9 +151,10 @@ def most(config: DetectorConfig, dataset: Dataset) -> int:
     return config.most or max(MOST, dataset.spec["boxes"].shape[0])
 
 
-DETECTORS: Mapping[str, Callable[[DetectorConfig, Dataset, Any], Any]] = {
+DETECTORS: Mapping[str, Callable[..., Any]] = {
     "retinanet": retinanet,
     "faster_rcnn": faster_rcnn,
     "ssd300": ssd300,
 }
-"""The task of each detector, with its model, from the configuration, the data set and the dtype."""
+"""The task of each detector, with its model, from the configuration, the data set and the dtype; of
+an SSD also from the channels of its map after the encoder's."""

@@ -1,13 +1,15 @@
 """From an experiment file to a finished run: command line, training, table, figures."""
 
 import os
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from zlib import crc32
 
 import jax
 import numpy as np
@@ -34,6 +36,7 @@ from cnn_jax.training import (
     train,
 )
 from cnn_jax.training.checkpoint import check_path
+from cnn_jax.training.distributed import check_shared, failing_together
 from cnn_jax.training.lock import locked
 from cnn_jax.training.signals import INTERRUPTED, stop_signals
 from cnn_jax.visual import save_figure
@@ -42,6 +45,7 @@ from experiments.tools.command_line import RunOptions, parse
 from experiments.tools.compilation_cache import keep_compiled_programs
 from experiments.tools.console import standard_console
 from experiments.tools.describe_run import describe_networks
+from experiments.tools.environment import environment
 from experiments.tools.failed_writes import tell_once
 from experiments.tools.figures import figure_heading
 from experiments.tools.messages import printable, say, user_errors
@@ -132,7 +136,8 @@ def _run(
     threading.Thread(target=onednn.load).start()
     seed, rates = options.seed, options.sweep.learning_rate
     lengthens = resumed is not None and lengthen.is_longer(config, options, *resumed)
-    built = build(config)
+    with failing_together():
+        built = build(config)
     study = dict(built) if isinstance(built, Mapping) else {"": built}
     if rates:
         study = {"": only_experiment(study)}
@@ -147,19 +152,23 @@ def _run(
     directory = Path(options.resume or Path(options.workdir, experiment, name))
     check_path(directory)
     _check_agreement(identity | {"networks": networks})
-    notes = lengthen.check(directory, study) if lengthens else []
     parallel = make_parallel(options.parallel)
-    with locked(directory):
-        if is_primary():
-            notes += run_directory.claim(
-                directory,
-                identity,
-                networks,
-                config_class=type(config),
-                notes=dataset.notes,
-                overwrite=options.overwrite,
-                lengthens=lengthens,
-            )
+    notes: list[str] = []
+    with ExitStack() as stack:
+        with failing_together():
+            notes += lengthen.check(directory, study) if lengthens else []
+            stack.enter_context(locked(directory))
+            if is_primary():
+                notes += run_directory.claim(
+                    directory,
+                    identity,
+                    networks,
+                    config_class=type(config),
+                    notes=dataset.notes,
+                    overwrite=options.overwrite,
+                    lengthens=lengthens,
+                )
+        check_shared(directory)
         _announce(console, experiment, dataset, parallel, directory)
         for text in notes:
             note(console, text)
@@ -202,14 +211,25 @@ def _run_all(
 
 def _check_agreement(identity: dict[str, Any]) -> None:
     """Raise ConfigError where processes of a job would train or compile different things."""
-    mine = np.array([int(run_directory.default_name(identity), 16), onednn.load()], np.uint32)
+    installed = environment()["versions"]
+    versions = ", ".join(f"{name} {version}" for name, version in installed.items())
+    run_hash, versions_hash = (
+        int(run_directory.default_name(identity), 16),
+        crc32(versions.encode()),
+    )
+    mine = np.array([run_hash, versions_hash, onednn.load()], np.uint32)
     gathered = multihost_utils.process_allgather(mine).reshape(-1, mine.size)
-    same_run, same_convolutions = np.all(gathered == mine, axis=0)
+    same_run, same_versions, same_convolutions = np.all(gathered == mine, axis=0)
     if not same_run:
         raise ConfigError(
             "the processes of this job differ in configuration or data (this one has "
             f"{identity['data']['title']}): give all of them the same command, and name the "
             "data with --data.name"
+        )
+    if not same_versions:
+        raise ConfigError(
+            f"the processes of this job have different versions (this one {versions}, on "
+            f"{socket.gethostname()}): install the same on all of their machines"
         )
     if not same_convolutions:
         raise ConfigError(

@@ -69,6 +69,13 @@ def test_an_experiment_leaves_its_files(start, tmp_path, name, mode):
     assert bool(compared) == (len(runs) > 1 or "curves" in compared)
 
 
+@pytest.mark.full
+def test_googlenet_is_compared_with_and_without_auxiliary_classifiers(start, tmp_path):
+    start("googlenet_cifar", *SMOKE, "--auxiliary", "both")
+    figures = (tmp_path / "googlenet_cifar" / "one" / "figures").glob("*.png")
+    assert {path.stem for path in figures} == {"auxiliary", "gradients"}
+
+
 @pytest.mark.parametrize("name", TYPICAL)
 def test_the_same_command_again_changes_nothing(start, tmp_path, capsys, name):
     start(name, *SMOKE)

@@ -65,17 +65,6 @@ def test_a_sweep_in_two_processes_is_that_of_one(tmp_path: Path) -> None:
     assert_close(summaries[1], summaries[0], rtol=1e-4)
 
 
-FAILING = """
-import os, sys, time
-sys.exit(3) if os.environ["JAX_PROCESS_ID"] == "1" else time.sleep(60)
-"""
-
-
-def test_when_one_process_fails_the_others_are_ended() -> None:
-    job = run_locally("--processes", "2", "--grace", "0.2", "-c", FAILING)
-    assert job.returncode == 3
-
-
 def test_each_process_is_told_its_place() -> None:
     program = (
         "import os; names = 'JAX_PROCESS_ID', 'JAX_NUM_PROCESSES', 'XLA_FLAGS';"
@@ -90,5 +79,5 @@ def test_each_process_is_told_its_place() -> None:
 @pytest.mark.parametrize("words", [[], ["--processes", "2"]])
 def test_nothing_to_run(words: list[str]) -> None:
     job = run_locally(*words)
-    assert job.returncode == 1
+    assert job.returncode == 2
     assert "nothing to run; add -m MODULE" in job.stderr
