@@ -8,7 +8,7 @@ import pytest
 from experiments.tools.bench import lstm, words
 from tests.tolerance import assert_close
 
-TEXT = "a king rules a land\na queen rules a land\nthe cat sat on the mat\n" * 20
+TEXT = "a king rules a land\na queen rules a land\nthe cat sat on the mat\n" * 800
 
 
 @pytest.mark.parametrize("cell", ["lstm", pytest.param("gru", marks=pytest.mark.full)])
