@@ -1,4 +1,4 @@
-"""``python -m experiments.generate --run RUN``: text that a language model writes."""
+"""``python -m experiments.generate --run RUN``: text or images that a network makes."""
 
 from experiments.tools.generate import main
 

@@ -74,6 +74,12 @@ from cnn_jax.layers.roi import (
     roi_align,
     roi_pool,
 )
+from cnn_jax.layers.spectral_norm import (
+    SingularVectors,
+    SpectralNorm,
+    iterate_power,
+    spectral_norm,
+)
 from cnn_jax.layers.transposed_convolution import ConvTranspose, conv_transpose2d
 from cnn_jax.layers.unpooling import bed_of_nails, max_unpool
 from cnn_jax.layers.whitening import whitening_kernel
@@ -91,7 +97,9 @@ __all__ = [
     "LSTMState",
     "LayerNorm",
     "Linear",
+    "SingularVectors",
     "SpatialDropout",
+    "SpectralNorm",
     "activation",
     "adaptive_avg_pool",
     "avg_pool",
@@ -117,6 +125,7 @@ __all__ = [
     "grid_anchors",
     "group_norm",
     "gru_cell",
+    "iterate_power",
     "l2_normalize",
     "layer_norm",
     "leaky_relu",
@@ -150,6 +159,7 @@ __all__ = [
     "soft_non_maximum_suppression",
     "softplus",
     "spatial_dropout",
+    "spectral_norm",
     "subsample",
     "tanh",
     "whitening_kernel",

@@ -235,6 +235,7 @@ class BatchNorm(nn.Module):
             `pmap` and `jax.shard_map`, () is this device alone; an axis of `vmap` has to be named.
         dtype: dtype of the output; None promotes input and parameters.
         use_scale: whether there is a parameter `scale`; without it the scale is 1.
+        use_bias: whether there is a parameter `bias`; without it the bias is 0.
         scale_init: initializer of the scale.
         activation: an elementwise function of the result. Given here instead of called on it, less
             is kept for the gradient, see `normalize_batch`.
@@ -249,6 +250,7 @@ class BatchNorm(nn.Module):
     axis_name: AxisName | None = None
     dtype: Dtype | None = None
     use_scale: bool = True
+    use_bias: bool = True
     scale_init: Initializer = nn.initializers.ones_init()
     activation: Activation | None = None
 
@@ -267,12 +269,13 @@ class BatchNorm(nn.Module):
         check_axes("*batch channels", x=x)
         x = as_float(x)
         channels = x.shape[-1]
-        bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
-        scale = jnp.ones_like(bias)
-        if self.use_scale:
-            scale = self.param("scale", self.scale_init, (channels,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
+        scale, bias = jnp.ones_like(running_mean.value), jnp.zeros_like(running_mean.value)
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
+        if self.use_scale:
+            scale = self.param("scale", self.scale_init, (channels,))
         dtype = self.dtype or jnp.result_type(x, scale)
         scale, bias = (array.astype(wide(x, scale)) for array in (scale, bias))
         if not train or self.frozen or self.is_initializing():

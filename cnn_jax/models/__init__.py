@@ -4,9 +4,11 @@ from cnn_jax.models.airbench import Airbench
 from cnn_jax.models.alexnet import AlexNet
 from cnn_jax.models.autoencoder import Autoencoder, EncoderClassifier
 from cnn_jax.models.conv_autoencoder import ConvAutoencoder
+from cnn_jax.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from cnn_jax.models.deeplab import DeepLab
 from cnn_jax.models.densenet import DenseNet
 from cnn_jax.models.fcn import FCN
+from cnn_jax.models.gan import GAN
 from cnn_jax.models.googlenet import GoogLeNet
 from cnn_jax.models.inception import InceptionV3
 from cnn_jax.models.language import LanguageModel
@@ -24,6 +26,7 @@ from cnn_jax.models.resnet import ResNet, cifar_resnet
 from cnn_jax.models.retinanet import RetinaNet
 from cnn_jax.models.segnet import SegNet
 from cnn_jax.models.simple_cnn import SimpleCNN
+from cnn_jax.models.sngan import SNGANDiscriminator, SNGANGenerator
 from cnn_jax.models.ssd import SSD
 from cnn_jax.models.text_classifier import TextClassifier
 from cnn_jax.models.tiles import predict_tiles
@@ -33,6 +36,7 @@ from cnn_jax.models.wide_resnet import WideResNet
 
 __all__ = [
     "FCN",
+    "GAN",
     "MLP",
     "RCNN",
     "SSD",
@@ -41,6 +45,8 @@ __all__ = [
     "AlexNet",
     "Autoencoder",
     "ConvAutoencoder",
+    "DCGANDiscriminator",
+    "DCGANGenerator",
     "DeepLab",
     "DenseNet",
     "EncoderClassifier",
@@ -51,6 +57,8 @@ __all__ = [
     "Localizer",
     "ResNet",
     "RetinaNet",
+    "SNGANDiscriminator",
+    "SNGANGenerator",
     "SegNet",
     "SimpleCNN",
     "TextClassifier",

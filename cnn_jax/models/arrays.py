@@ -7,6 +7,8 @@ from jaxtyping import Array, Float, Int
 Images = Float[Array | np.ndarray, "batch height width channels"]
 Feature = Float[Array, "batch out_height out_width features"]
 Logits = Float[Array, "batch classes"]
+Latents = Float[Array | np.ndarray, "batch latent"]
+Labels = Int[Array | np.ndarray, " batch"]
 Tokens = Int[Array | np.ndarray, "batch time"]
 PixelLogits = Float[Array, "batch height width classes"]
 

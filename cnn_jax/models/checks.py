@@ -61,6 +61,16 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
         raise ConfigError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
+def check_labels(labels: Array | np.ndarray | None, num_classes: int) -> None:
+    """Raise ConfigError unless there are labels exactly where a model is conditional on classes."""
+    if (labels is None) == bool(num_classes):
+        got = "no labels" if labels is None else "labels"
+        raise ConfigError(
+            f"got {got} with num_classes={num_classes}: a class-conditional model needs labels, "
+            "and others take none"
+        )
+
+
 def check_anchor_sizes(sizes: Sequence[float], levels: int) -> None:
     """Raise ConfigError unless there is an anchor size for each level, whose anchors have an area.
 

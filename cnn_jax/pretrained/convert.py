@@ -34,7 +34,7 @@ Layout = Literal["torchvision", "pytorch_resnet_cifar10"]
 def from_torch(
     model: str | nn.Module,
     state_dict: Mapping[str, Any] | str | os.PathLike,
-    image_shape: tuple[int, int, int] | None = None,
+    image_shape: tuple[int, ...] | None = None,
     *,
     averaged: bool | None = None,
     prefix: str = "",
@@ -71,7 +71,7 @@ def from_torch(
             `aux_logits=False`, and the last layer if it has `num_classes=0`.
         image_shape: height, width and channels of the images that the model is made for; only
             models without global pooling depend on the size. The default is `example_shape` of
-            the name, and (224, 224, 3) for a module.
+            the name, and (224, 224, 3) for a module. For a generator, the size of its latents.
         averaged: which weights to take of a checkpoint that contains both: their moving average,
             or those of the last step. None takes the average and warns.
         prefix: take only the names that begin with it, such as "encoder_q.", and remove it.

@@ -1,5 +1,12 @@
 """What a model is trained for: losses, output layers, targets, metrics."""
 
+from cnn_jax.tasks.adversarial import Adversarial
+from cnn_jax.tasks.adversarial_losses import (
+    discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+    real_gradient_penalty,
+)
 from cnn_jax.tasks.classification import Classification, TextClassification
 from cnn_jax.tasks.detection import Detection
 from cnn_jax.tasks.detection_metrics import Detections, Truths, coco_scores, voc_scores
@@ -41,6 +48,12 @@ from cnn_jax.tasks.reconstruction import Reconstruction
 from cnn_jax.tasks.region_detection import RegionDetection
 from cnn_jax.tasks.regions import border_weights, dice_loss
 from cnn_jax.tasks.regression import Regression
+from cnn_jax.tasks.sample_scores import (
+    frechet_distance,
+    inception_score,
+    matrix_square_root,
+    precision_recall,
+)
 from cnn_jax.tasks.segmentation import Segmentation
 from cnn_jax.tasks.segmentation_metrics import (
     class_overlaps,
@@ -51,6 +64,7 @@ from cnn_jax.tasks.segmentation_metrics import (
 from cnn_jax.tasks.word2vec import Word2Vec
 
 __all__ = [
+    "Adversarial",
     "Classification",
     "Detection",
     "Detections",
@@ -78,19 +92,27 @@ __all__ = [
     "confusion_counts",
     "decision",
     "dice_loss",
+    "discriminator_loss",
+    "frechet_distance",
+    "generator_loss",
+    "gradient_penalty",
     "hinge_loss",
     "huber_loss",
     "identity",
     "image_scores",
+    "inception_score",
     "label_weights",
     "logistic_loss",
     "mask_overlaps",
+    "matrix_square_root",
     "median_frequency_weights",
     "multiclass_hinge_loss",
     "one_hot_squared_error",
     "one_versus_rest_logistic_loss",
     "paste_masks",
     "pixel_counts",
+    "precision_recall",
+    "real_gradient_penalty",
     "rmse",
     "segmentation_scores",
     "sigmoid",

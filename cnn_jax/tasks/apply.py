@@ -14,10 +14,10 @@ Spec = Mapping[str, jax.ShapeDtypeStruct]
 """Shape and dtype of each entry of an example, without the batch axis."""
 
 
-def check_loss(loss: str, known: Iterable[str]) -> None:
-    """Raise ConfigError for a loss that the task does not know."""
+def check_loss(loss: str, known: Iterable[str], name: str = "loss") -> None:
+    """Raise ConfigError for a loss, or another part of one, that the task does not know."""
     if loss not in known:
-        raise ConfigError(f"loss must be one of {', '.join(map(repr, known))}, got {loss!r}")
+        raise ConfigError(f"{name} must be one of {', '.join(map(repr, known))}, got {loss!r}")
 
 
 def check_outputs(model: nn.Module, dataset: Any) -> None:
@@ -34,18 +34,22 @@ def init_model(
     model: nn.Module, key: Key[Array, ""], spec: Spec, name: str = "image"
 ) -> tuple[PyTree, PyTree]:
     """Fresh ``(params, model_state)`` for an entry of a spec: images, or tokens."""
-    dtype = spec[name].dtype
-    inputs = jnp.zeros((1, *spec[name].shape), dtype if dtype == jnp.int32 else None)
+    dtype = jnp.int32 if spec[name].dtype == jnp.int32 else None
+    variables = init_variables(model, key, jnp.zeros((1, *spec[name].shape), dtype))
+    params = variables.pop("params")
+    return params, variables
+
+
+def init_variables(model: nn.Module, key: Key[Array, ""], *inputs: Array | None) -> dict[str, Any]:
+    """Fresh variables of a model for some inputs."""
     # On CPUs LLVM would spend most of the compilation on optimizing random numbers that are drawn
     # once. Unoptimized they differ by rounding (6e-8 in a ResNet), so no CPU optimizes them. Inside
     # of another transformation, where inputs are traced, its own options hold.
     options = None
-    if jax.default_backend() == "cpu" and not isinstance(inputs, jax.core.Tracer):
+    if jax.default_backend() == "cpu" and not isinstance(inputs[0], jax.core.Tracer):
         options = {"xla_backend_optimization_level": 0}
     init = jax.jit(model.init, static_argnames="train", compiler_options=options)
-    variables = init(key, inputs, train=False)
-    params = variables.pop("params")
-    return params, variables
+    return dict(init(key, *inputs, train=False))
 
 
 def apply_model(

@@ -1,5 +1,6 @@
 """State, program, parallelism, optimizers, the loop, checkpoints, logs."""
 
+from cnn_jax.training.adversarial import AdversarialTask, adversarial
 from cnn_jax.training.airbench_muon import airbench_muon, orthogonalize
 from cnn_jax.training.checkpoint import Checkpoints
 from cnn_jax.training.control import Control, ControlConfig, adapt, init_control
@@ -54,6 +55,7 @@ from cnn_jax.training.tensorboard import tensorboard_writer
 from cnn_jax.training.train import make_plan, prepare_run, train
 
 __all__ = [
+    "AdversarialTask",
     "Batch",
     "CheckedTask",
     "CheckpointMismatch",
@@ -89,6 +91,7 @@ __all__ = [
     "TrainingDiverged",
     "Variables",
     "adapt",
+    "adversarial",
     "airbench_muon",
     "check_durations",
     "compute_dtype",

@@ -149,7 +149,8 @@ class Experiment:
     figures: Mapping[str, Callable[["Result"], Any]] = field(default_factory=dict)
     """Figures by file name, drawn from the result at the end."""
     pictures: Mapping[str, Callable[[TrainState], Any]] = field(default_factory=dict)
-    """Figures by file name, drawn from the state at every evaluation and numbered by its step."""
+    """Figures by file name, drawn from the state at every evaluation and numbered by its step; at
+    the end those of each name become an animation, NAME.gif."""
 
 
 @dataclass(frozen=True)

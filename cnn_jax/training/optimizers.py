@@ -11,6 +11,7 @@ from jaxtyping import Array, PyTree
 
 from cnn_jax.errors import ConfigError, check_range
 from cnn_jax.training.duration import check_durations
+from cnn_jax.training.plan import Plan
 
 Schedule = Callable[[Any], Any]
 
@@ -25,6 +26,8 @@ class OptimizerConfig:
     """Peak learning rate."""
     momentum: float = 0.9
     """Momentum of sgd and muon; beta_1 of the other rules."""
+    beta2: float = 0.999
+    """beta_2 of adam, adamw and lamb, the decay of the squared gradients' average."""
     nesterov: bool = True
     """Use Nesterov momentum in sgd and muon."""
     schedule: Literal["constant", "step", "cosine", "linear", "poly", "one_cycle"] = "constant"
@@ -54,9 +57,26 @@ class OptimizerConfig:
         check_range(self, 0, learning_rate=self.learning_rate, l2=self.l2)
         check_range(self, 0, weight_decay=self.weight_decay, clip_norm=self.clip_norm)
         check_range(self, 0, 1, warmup_factor=self.warmup_factor, decay_factor=self.decay_factor)
-        check_range(self, 0, 1, momentum=self.momentum)
+        check_range(self, 0, 1, momentum=self.momentum, beta2=self.beta2)
         check_durations(self, warmup=self.warmup, milestones=self.milestones)
         check_range(self, 0, poly_power=self.poly_power, body_rate=self.body_rate)
+
+
+def make_updates(
+    config: OptimizerConfig | optax.GradientTransformation, plan: Plan, updates: int = 1
+) -> tuple[optax.GradientTransformation, Schedule | None, Callable[[PyTree], Array] | None]:
+    """The update rule, its learning rate by step where it is known, and a term of the loss.
+
+    Args:
+        config: as the experiment has it; a rule of optax counts its updates itself.
+        plan: of the run.
+        updates: how many there are in a step, all with the step's rate.
+    """
+    if not isinstance(config, OptimizerConfig):
+        return config, None, None
+    schedule = make_schedule(config, plan.total, plan.steps)
+    rule = make_optimizer(config, lambda count: schedule(count // updates))
+    return rule, schedule, l2_penalty(config)
 
 
 def make_schedule(
@@ -115,15 +135,16 @@ def _shape(
 def make_optimizer(config: OptimizerConfig, schedule: Schedule) -> optax.GradientTransformation:
     """The update rule. The L2 term is part of the loss instead: see `l2_penalty`."""
     mask = None if config.decay_all else decay_mask
-    momentum, decay = config.momentum, config.weight_decay
+    decay, momentum = config.weight_decay, config.momentum
+    betas = {"b1": momentum, "b2": config.beta2}
     if config.name == "sgd":
         rule = optax.sgd(schedule, momentum=momentum or None, nesterov=config.nesterov)
     elif config.name == "adam":
-        rule = optax.adam(schedule, b1=momentum)
+        rule = optax.adam(schedule, **betas)
     elif config.name == "adamw":
-        rule = optax.adamw(schedule, b1=momentum, weight_decay=decay, mask=mask)
+        rule = optax.adamw(schedule, **betas, weight_decay=decay, mask=mask)
     elif config.name == "lamb":
-        rule = optax.lamb(schedule, b1=momentum, weight_decay=decay, mask=mask)
+        rule = optax.lamb(schedule, **betas, weight_decay=decay, mask=mask)
     else:
         rule = optax.contrib.muon(
             schedule,

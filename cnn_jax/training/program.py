@@ -68,6 +68,7 @@ class Program:
         higher_is_better: its direction.
         adapt: ``adapt(control, metrics, config)`` gives the state's ``control`` after an
             evaluation; None follows ``best_metric``.
+        remark: what the user should know of the metrics of a row; "" is nothing.
         counted: what the sum ``examples`` counts, for people who read the rate.
     """
 
@@ -82,6 +83,7 @@ class Program:
     measure: Callable[[PyTree], Metrics] | None = None
     init_carry: Callable[[int], PyTree] = lambda batch_size: None
     adapt: Callable[[Any, Metrics, ControlConfig], Any] | None = None
+    remark: Callable[[Metrics], str] = lambda metrics: ""
     counted: str = "examples"
 
 

@@ -37,6 +37,7 @@ class RunLog:
         training_metrics: the metrics of the sums of a training row.
         writer: also gets every row, as ``writer(step, {tag: value})`` (TensorBoard).
         notes: lines to begin with.
+        remark: see `Program`; told where it begins.
     """
 
     def __init__(
@@ -52,8 +53,9 @@ class RunLog:
         stopped: bool = False,
         writer: Callable[[int, dict[str, float]], None] | None = None,
         notes: Sequence[str] = (),
+        remark: Callable[[Metrics], str] = lambda metrics: "",
     ) -> None:
-        self._notes = notes
+        self._notes, self._remark, self._remarked = notes, remark, False
         self._file, self._console, self._title = metrics_file, console, title
         self._first, self._finished = first, first is not None and (stopped or first >= plan.total)
         self._plan, self._training_metrics, self._writer = plan, training_metrics, writer
@@ -114,7 +116,12 @@ class RunLog:
 
     def train(self, step: int, sums: Sums) -> None:
         """Write a training row: means over the steps since the last one."""
-        self._write(step, "train", self._training_metrics(sums))
+        metrics = self._training_metrics(sums)
+        self._write(step, "train", metrics)
+        text = self._remark(metrics)
+        if text and not self._remarked:
+            self._say(f"note: at step {step:,} {text}")
+        self._remarked = bool(text)
 
     def validation(self, step: int, metrics: Metrics) -> None:
         """Write a validation row, and a line for people."""

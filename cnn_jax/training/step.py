@@ -100,10 +100,8 @@ def make_train_step(
         trained = optax.apply_updates(trained, updates)
         ema = state.ema
         if ema is not None:
-            # Early averages forget the random start quickly, as TensorFlow's EMA does.
-            decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
             average = split_params(ema, trainable)[0]
-            ema = join_params(optax.incremental_update(trained, average, 1.0 - decay), held)
+            ema = join_params(moving_average(average, trained, ema_decay, state.step), held)
         state = state.replace(
             step=state.step + 1,
             params=join_params(trained, held),
@@ -115,6 +113,21 @@ def make_train_step(
         return state, step_sums(grads=grads, batch=batch, per_step=per_step, **sums)
 
     return train_step
+
+
+def moving_average(average: PyTree, params: PyTree, decay: float, step: Array) -> PyTree:
+    """The average of parameters after a step.
+
+    Early averages forget the random start quickly, as TensorFlow's do.
+
+    Args:
+        average: before the step.
+        params: after it.
+        decay: of the average, in the long run.
+        step: number of steps before it.
+    """
+    now = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return optax.incremental_update(params, average, 1.0 - now)
 
 
 def with_carry(model_state: dict[str, Any], carry: PyTree) -> dict[str, Any]:
@@ -136,14 +149,21 @@ def layer_norms(grads: PyTree) -> dict[str, Array]:
     return {name: optax.tree.norm(leaves) for name, leaves in layers.items()}
 
 
-def _accumulated(micro_step: Callable, model_state: PyTree, batch: Batch, count: int) -> Any:
-    """Run the micro-batches one after another and add up what they give."""
+def cut_batch(batch: Batch, count: int) -> Batch:
+    """A batch in equal parts, [parts, examples, ...].
+
+    Part i takes examples i, i + count, …, so that each is spread over all devices.
+    """
 
     def cut(array: Array) -> Array:
-        # Micro-batch i takes examples i, i + count, …, so that each is spread over all devices.
         return array.reshape(array.shape[0] // count, count, *array.shape[1:]).swapaxes(0, 1)
 
-    micros = jax.tree.map(cut, batch)
+    return jax.tree.map(cut, batch)
+
+
+def _accumulated(micro_step: Callable, model_state: PyTree, batch: Batch, count: int) -> Any:
+    """Run the micro-batches one after another and add up what they give."""
+    micros = cut_batch(batch, count)
 
     def body(carry: Any, item: Any) -> Any:
         model_state, totals = carry

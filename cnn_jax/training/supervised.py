@@ -5,18 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Key, PyTree
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.training.experiment import CheckedTask, Experiment, MeasuredTask, RecurrentTask
-from cnn_jax.training.optimizers import (
-    OptimizerConfig,
-    Schedule,
-    l2_penalty,
-    make_optimizer,
-    make_schedule,
-)
+from cnn_jax.training.optimizers import make_updates
 from cnn_jax.training.plan import Plan
 from cnn_jax.training.preprocess import make_preprocess
 from cnn_jax.training.program import Batch, Evaluated, Program, Sums, Variables
@@ -38,7 +31,7 @@ def supervised(experiment: Experiment, plan: Plan) -> Program:
         _check_recurrent(experiment)
     if isinstance(task, CheckedTask):
         task.check(dataset)
-    optimizer, schedule, penalty = _updates(experiment.optimizer, plan)
+    optimizer, schedule, penalty = make_updates(experiment.optimizer, plan)
     preprocess = make_preprocess(dataset)
     gradient_step = make_train_step(
         task.loss_fn,
@@ -102,16 +95,6 @@ def supervised(experiment: Experiment, plan: Plan) -> Program:
         measure=task.measure if isinstance(task, MeasuredTask) else None,
         init_carry=init_carry,
     )
-
-
-def _updates(
-    config: OptimizerConfig | optax.GradientTransformation, plan: Plan
-) -> tuple[optax.GradientTransformation, Schedule | None, Callable[[PyTree], Array] | None]:
-    """The update rule, its learning rate by step where it is known, and a term of the loss."""
-    if not isinstance(config, OptimizerConfig):
-        return config, None, None
-    schedule = make_schedule(config, plan.total, plan.steps)
-    return make_optimizer(config, schedule), schedule, l2_penalty(config)
 
 
 def _check_recurrent(experiment: Experiment) -> None:

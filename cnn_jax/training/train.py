@@ -99,6 +99,7 @@ def train(
             training_metrics=partial(training_metrics, program),
             writer=writer,
             notes=[*saved.notes, *metrics_file.notes],
+            remark=program.remark,
         )
 
         def decide(state: TrainState, metrics: Metrics) -> TrainState:

@@ -7,6 +7,7 @@ freed. Every function takes a `title`, which should name the data set and the sp
 from cnn_jax.extras import extra
 
 with extra("figures", "cnn_jax.visual"):
+    from cnn_jax.visual.animation import save_animation
     from cnn_jax.visual.bars import grouped_bars
     from cnn_jax.visual.boxes import BoxedImage, box_grid
     from cnn_jax.visual.class_scores import class_scores
@@ -35,6 +36,7 @@ with extra("figures", "cnn_jax.visual"):
     from cnn_jax.visual.predictions import Prediction, prediction_sheet
     from cnn_jax.visual.reconstructions import reconstructions
     from cnn_jax.visual.runs import accuracies_of_runs
+    from cnn_jax.visual.samples import class_histogram, sample_sheet
     from cnn_jax.visual.save import save_figure
     from cnn_jax.visual.segmentations import (
         SegmentedImage,
@@ -62,6 +64,7 @@ __all__ = [
     "box_grid",
     "change_over_shift",
     "class_colours",
+    "class_histogram",
     "class_scores",
     "code_scatter",
     "compared_curves",
@@ -91,6 +94,8 @@ __all__ = [
     "picture_sheet",
     "prediction_sheet",
     "reconstructions",
+    "sample_sheet",
+    "save_animation",
     "save_figure",
     "segmentation_rows",
     "signed_image",

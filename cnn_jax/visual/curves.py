@@ -25,6 +25,8 @@ _Curve = tuple[np.ndarray, np.ndarray]
 
 PANELS = {
     "loss": "loss",
+    "discriminator_loss": "discriminator's loss",
+    "feature_fid": "feature FID",
     "accuracy": "accuracy (%)",
     "mean_iou": "mean IoU (%)",
     "learning_rate": "learning rate",

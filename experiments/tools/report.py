@@ -1,6 +1,6 @@
 """What a run shows at its end: its figures and its final table."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cnn_jax.training import Result, is_primary
-from cnn_jax.visual import NothingToDraw, save_figure
+from cnn_jax.visual import NothingToDraw, save_animation, save_figure
 from experiments.tools.messages import say
 
 Compare = Callable[[Mapping[str, Result]], Mapping[str, Any]]
@@ -28,6 +28,23 @@ def draw_figures(result: Result, folder: Path, console: Console, *, heading: str
             continue
         if is_primary():
             save_figure(figure, folder / f"{name}.png", heading=heading)
+
+
+def animate_pictures(names: Iterable[str], folder: Path) -> None:
+    """Write an animation of the pictures of each name that were drawn during a training.
+
+    Args:
+        names: of `Experiment.pictures`.
+        folder: holds the pictures, each named with its step, and gets the animations.
+    """
+    for name in names:
+        pictures = sorted(folder.glob(f"{name}-[0-9]*.png"), key=_step)
+        if is_primary() and len(pictures) > 1:
+            save_animation(pictures, folder / f"{name}.gif")
+
+
+def _step(picture: Path) -> int:
+    return int(picture.stem.rpartition("-")[2])
 
 
 def draw_comparison(

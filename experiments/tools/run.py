@@ -50,7 +50,14 @@ from experiments.tools.failed_writes import tell_once
 from experiments.tools.figures import figure_heading
 from experiments.tools.messages import printable, say, user_errors
 from experiments.tools.rate_sweep import only_experiment, run_sweep
-from experiments.tools.report import Compare, draw_comparison, draw_figures, final_table, note
+from experiments.tools.report import (
+    Compare,
+    animate_pictures,
+    draw_comparison,
+    draw_figures,
+    final_table,
+    note,
+)
 from experiments.tools.same_run import as_stored
 
 Config = TypeVar("Config")
@@ -291,6 +298,7 @@ def _run_one(
         earlier=earlier,
     )
     draw_figures(result, directory / "figures", console, heading=heading)
+    animate_pictures(experiment.pictures, directory / "figures")
     if is_primary():
         run_directory.write_summary(directory, {"title": title, "seed": seed, **result.summary})
     return result

@@ -65,6 +65,9 @@ def test_an_experiment_leaves_its_files(start, tmp_path, name, mode):
     if name == "autoencoder":
         # A picture of the state at the evaluation, numbered by its step.
         assert (directory / "code-8" / "figures" / "reconstructions-000012.png").is_file()
+    if name == "dcgan":
+        figures = directory / "gan" / "figures"
+        assert (figures / "samples-000006.png").is_file() and (figures / "samples.gif").is_file()
     compared = {p.stem for p in (directory / "figures").glob("*.png")}
     assert bool(compared) == (len(runs) > 1 or "curves" in compared)
 

@@ -54,6 +54,7 @@ COMPUTED = {
     "LayerNorm": module(layers.LayerNorm()),
     "Linear": module(layers.Linear(2)),
     "SpatialDropout": module(layers.SpatialDropout(0.3), train=True),
+    "SpectralNorm": module(layers.SpectralNorm(layers.Linear(2)), train=False),
     "adaptive_avg_pool": lambda x: layers.adaptive_avg_pool(x, (1, 3)),
     "avg_pool": lambda x: layers.avg_pool(x, WINDOW),
     "batch_norm": lambda x: layers.batch_norm(x, *per_channel(x), *per_channel(x)),
@@ -118,10 +119,12 @@ OF_SEQUENCES = {
     "GRU", "LSTM", "LSTMState", "RNN", "gru_cell", "lstm_cell", "recur", "rnn_cell",
 }  # fmt: skip
 """See test_recurrent."""
+OF_KERNELS = {"SingularVectors", "iterate_power", "spectral_norm"}
+"""See test_spectral_norm."""
 NOT_OF_ARRAYS = {"Activation", "activation", "list_activations"}
 ELEMENTWISE = {"Dropout", "dropout", *layers.list_activations()}
 LAST_AXIS = {
-    "BatchNorm", "LayerNorm", "Linear", "batch_norm", "l2_normalize", "layer_norm",
+    "BatchNorm", "LayerNorm", "Linear", "SpectralNorm", "batch_norm", "l2_normalize", "layer_norm",
     "local_response_normalization", "normalize_batch",
 }  # fmt: skip
 BATCH_AND_CHANNELS = {"GroupNorm", "group_norm"}
@@ -143,7 +146,7 @@ def images(dtype):
 
 
 def test_no_operator_is_left_out():
-    named = [*COMPUTED, *MOVED, *OF_BOXES, *OF_SEQUENCES, *NOT_OF_ARRAYS]
+    named = [*COMPUTED, *MOVED, *OF_BOXES, *OF_SEQUENCES, *OF_KERNELS, *NOT_OF_ARRAYS]
     assert sorted(named) == sorted(layers.__all__)
 
 

@@ -12,12 +12,14 @@ import pytest
 from cnn_jax.errors import ConfigError
 from cnn_jax.training import (
     OptimizerConfig,
+    Plan,
     decay_mask,
     l2_penalty,
     make_optimizer,
     make_schedule,
     to_steps,
 )
+from cnn_jax.training.optimizers import make_updates
 from tests.tolerance import assert_close
 
 NAMES = ["sgd", "adam", "adamw", "lamb", "muon"]
@@ -292,3 +294,25 @@ def test_a_rate_of_the_body_needs_a_body() -> None:
     rule = make_optimizer(config, make_schedule(config, 5, steps))
     with pytest.raises(ConfigError, match="this model has kernel, bias; set it to 1"):
         rule.init(start())
+
+
+def test_several_updates_of_a_step_have_its_rate():
+    config = OptimizerConfig(learning_rate=1.0, momentum=0.0, schedule="linear")
+    rule, schedule, _ = make_updates(config, Plan(4, 1, 1, 1), updates=2)
+    state, rates = rule.init(jnp.ones(())), []
+    for _ in range(8):
+        update, state = rule.update(jnp.ones(()), state)
+        rates.append(-float(update))
+    assert rates == [1, 1, 0.75, 0.75, 0.5, 0.5, 0.25, 0.25]
+    assert [float(schedule(step)) for step in range(4)] == [1, 0.75, 0.5, 0.25]
+
+
+def test_beta2_reaches_the_rules():
+    """After one step of Adam its average of squares is (1 - beta_2) g²."""
+    for name in ("adam", "adamw", "lamb"):
+        config = OptimizerConfig(name=name, beta2=0.75)
+        rule = make_optimizer(config, optax.constant_schedule(0.1))
+        params = {"kernel": jnp.ones((2, 2))}
+        _, state = rule.update({"kernel": 2 * jnp.ones((2, 2))}, rule.init(params), params)
+        squares = optax.tree.get(state, "nu")["kernel"]
+        np.testing.assert_allclose(squares, 1.0)

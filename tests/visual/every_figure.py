@@ -76,6 +76,12 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         },
         title=_TITLE,
     ),
+    "class_histogram": lambda: visual.class_histogram(
+        _NAMES,
+        {"samples": [0.5, 0.3, 0.001, 0.0, 0.199], "validation images": [0.2] * 5},
+        title=_TITLE,
+        least=0.03,
+    ),
     "class_scores": lambda: visual.class_scores(
         _NAMES,
         {"IoU": [0.9, 0.5, 0.0, np.nan, 1.0], "Dice": [0.95, 0.67, 0.0, np.nan, 1.0]},
@@ -203,6 +209,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "reconstructions": lambda: visual.reconstructions(
         _DIGITS, {"PCA": _DIGITS / 2, "autoencoder": _DIGITS}, list("01234567"), title=_TITLE
     ),
+    "sample_sheet": lambda: visual.sample_sheet(_DIGITS.repeat(12, axis=0), title=_TITLE),
     "text_sheet": lambda: visual.text_sheet(
         "KING HENRY:\nAnd $5 more", "\tof \x1b[31m wine,\n" + 30 * "and a long line ", title=_TITLE
     ),

@@ -11,8 +11,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-Task = Literal["classification", "segmentation", "reconstruction", "instances"]
+Task = Literal["classification", "segmentation", "reconstruction", "instances", "adversarial"]
+AGAINST_TORCH: tuple[Task, ...] = ("instances", "adversarial")
+"""Work that only PyTorch's side does too, and whose random samples differ."""
 
+ADVERSARIAL_MOMENTUM = 0.5
+"""Adam's beta_1 of both networks of a GAN."""
 BATCHES = 4
 """Batches in the data set, which lies on the device."""
 OBJECTS = 8
@@ -147,6 +151,23 @@ CASES = {
             task="instances",
             learning_rate=1e-6,
             attributes={"norm": "frozen"},
+            tolerance=0.1,
+        ),
+        Case(
+            "dcgan",
+            "DCGAN, one update of the discriminator and one of the generator, images of 64 x 64",
+            (64, 64, 3),
+            10,
+            batch_size=64,
+            gpu_batch_size=512,
+            task="adversarial",
+            optimizer="adam",
+            # With the paper's 2e-4 the first losses depend on the noise, which differs.
+            learning_rate=1e-6,
+            # A generator's images are in [-1, 1].
+            mean=0.5,
+            std=0.5,
+            attributes={"latent": 100, "width": 64},
             tolerance=0.1,
         ),
     )

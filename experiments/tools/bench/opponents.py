@@ -8,7 +8,7 @@ from typing import Any, Literal
 import jax
 
 from cnn_jax.layers.cpu import onednn
-from experiments.tools.bench.cases import CASES, Case
+from experiments.tools.bench.cases import AGAINST_TORCH, CASES, Case
 from experiments.tools.bench.options import Precision
 from experiments.tools.bench.processes import Side
 
@@ -48,7 +48,7 @@ def make_sides(
         precision: dtype of the computation.
         opponents: who takes part; `torch_compile` only on a GPU, and `xla`, which is ours without
             oneDNN, only on a CPU. A detector has neither `torch_compile`, whose programs are for
-            fixed numbers of boxes, nor `flax`.
+            fixed numbers of boxes, nor `flax`, and a GAN has no `flax`.
         directory: an empty directory for the files that the sides share.
         ours: further arguments of our side.
     """
@@ -63,11 +63,11 @@ def make_sides(
     found = [Side(OURS, f"{PACKAGE}.ours:{work}", common | ours)]
     if "torch" in opponents:
         found.append(Side("PyTorch", f"{PACKAGE}.pytorch:{work}", torch, needed=False))
-    detector = case.task == "instances"
-    if "torch_compile" in opponents and platform() == "gpu" and not detector:
+    fixed = case.task != "instances"
+    if "torch_compile" in opponents and platform() == "gpu" and fixed:
         compiled = torch | {"compiled": True}
         found.append(Side("PyTorch, compiled", f"{PACKAGE}.pytorch:{work}", compiled, needed=False))
-    if "flax" in opponents and not detector:
+    if "flax" in opponents and case.task not in AGAINST_TORCH:
         found.append(Side("plain Flax", f"{PACKAGE}.plain_flax:{work}", common))
     if "xla" in opponents and platform() == "cpu":
         alone = {onednn.SWITCH: "0"}

@@ -1,6 +1,7 @@
 """Our sides: training steps as the loop runs them, the step alone, a forward pass."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -11,9 +12,10 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_jax.data import ArraySplit, Dataset, epoch_order, random_crop, random_flip
-from cnn_jax.models import create_model
+from cnn_jax.models import GAN, DCGANDiscriminator, DCGANGenerator, create_model
 from cnn_jax.pretrained import to_torch
 from cnn_jax.tasks import (
+    Adversarial,
     Classification,
     Reconstruction,
     RegionDetection,
@@ -28,12 +30,19 @@ from cnn_jax.training import (
     TrainingConfig,
     TrainState,
     Variables,
+    adversarial,
     compute_dtype,
     keep_freed_memory,
     make_parallel,
     prepare_run,
 )
-from experiments.tools.bench.cases import Case, noise, order_file, weights_file
+from experiments.tools.bench.cases import (
+    ADVERSARIAL_MOMENTUM,
+    Case,
+    noise,
+    order_file,
+    weights_file,
+)
 from experiments.tools.bench.side import RunSteps
 from experiments.tools.compilation_cache import keep_compiled_programs
 
@@ -74,20 +83,34 @@ def make_experiment(
         augment=(random_crop(padding=4), random_flip()) if augmented else (),
     )
     attributes = dict(work.attributes) | {"dtype": compute_dtype(precision)}
-    if work.task != "reconstruction":
+    optimizer = OptimizerConfig(
+        name=work.optimizer, learning_rate=work.learning_rate, l2=work.l2, decay_all=True
+    )
+    program = None
+    if work.task == "adversarial":
+        optimizer = replace(optimizer, momentum=ADVERSARIAL_MOMENTUM)
+        program = adversarial(optimizer)
+        task: Any = Adversarial(_gan(work.image_shape, **attributes))
+    elif work.task != "reconstruction":
         attributes["num_classes"] = work.num_classes
-        task: Any = TASKS[work.task](create_model(work.model, **attributes))
+        task = TASKS[work.task](create_model(work.model, **attributes))
     else:
         shape = dataset.image_shape
         task = Reconstruction(create_model(work.model, image_shape=shape, **attributes))
     return Experiment(
         dataset=dataset,
         task=task,
-        optimizer=OptimizerConfig(
-            name=work.optimizer, learning_rate=work.learning_rate, l2=work.l2, decay_all=True
-        ),
+        optimizer=optimizer,
+        program=program,
         training=TrainingConfig(batch_size=batch_size, precision=precision),
         trainable=_not_frozen if work.task == "instances" else None,
+    )
+
+
+def _gan(image_shape: tuple[int, int, int], *, latent: int, width: int, dtype: Any) -> GAN:
+    return GAN(
+        DCGANGenerator(image_shape, latent, width, dtype=dtype),
+        DCGANDiscriminator(image_shape, width, dtype=dtype),
     )
 
 

@@ -5,7 +5,7 @@ cuDNN searches for its fastest algorithms. Nothing here imports JAX.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 
 from experiments.tools.bench import torch_detection
-from experiments.tools.bench.cases import Case, noise, order_file, weights_file
+from experiments.tools.bench.cases import (
+    ADVERSARIAL_MOMENTUM,
+    Case,
+    noise,
+    order_file,
+    weights_file,
+)
 from experiments.tools.bench.side import Missing, RunSteps
 
 
@@ -55,7 +61,7 @@ class LoadedCase:
         _load(model, load_file(weights_file(Path(directory), "torch")))
         # Dense networks may be channels-last too: only convolutions depend on the layout.
         self.model = model.to(self.device, memory_format=torch.channels_last)
-        self.applied = torch.compile(self.model) if compiled else self.model
+        self.applied = self._compiled() if compiled else self.model
         arrays = noise(self.case, batch_size)
         self.images = torch.from_numpy(arrays.pop("image")).to(self.device)
         if self.case.task == "instances":
@@ -66,18 +72,40 @@ class LoadedCase:
         order = np.load(order_file(Path(directory)))
         self.order = torch.from_numpy(order.astype(np.int64)).to(self.device)
 
+    def _compiled(self) -> Any:
+        import torch
+
+        if self.case.task != "adversarial":
+            return torch.compile(self.model)
+        from experiments.tools.bench import torch_adversarial
+
+        return torch_adversarial.compiled(self.model)
+
+    def batch(self, places: Any) -> Any:
+        """The normalized images at the given places, channels-last."""
+        import torch
+
+        # This only changes strides.
+        images = self.images[places].permute(0, 3, 1, 2)
+        return (images.to(torch.float32) / 255 - self.case.mean) / self.case.std
+
     def loss(self, places: Any) -> Any:
-        """Mean loss of the examples at the given places; of a detector in evaluation its score."""
+        """Mean loss of the examples at the given places; of a detector in evaluation its score, of
+        a GAN the generator's.
+        """
         import torch
         from torch.nn.functional import cross_entropy
 
-        # This only changes strides: the result is channels-last.
-        images = self.images[places].permute(0, 3, 1, 2)
-        images = (images.to(torch.float32) / 255 - self.case.mean) / self.case.std
+        images = self.batch(places)
         if self.case.task == "instances":
             targets = [self.targets[place] for place in places.tolist()]
             with self.autocast():
                 return torch_detection.loss_or_score(self.applied, images, targets)
+        if self.case.task == "adversarial":
+            from experiments.tools.bench import torch_adversarial
+
+            with self.autocast():
+                return torch_adversarial.evaluated(self.applied, images)
         with self.autocast():
             outputs = self.applied(images)
         if self.case.task != "reconstruction":
@@ -132,6 +160,8 @@ def training(**arguments: Any) -> RunSteps:
     loaded = LoadedCase(**arguments)
     import torch
 
+    if loaded.case.task == "adversarial":
+        return _stepping(loaded, _adversarial_step(loaded))
     case, model = loaded.case, loaded.model
     trained = [value for value in model.parameters() if value.requires_grad]
     optimizer: torch.optim.Optimizer
@@ -141,6 +171,30 @@ def training(**arguments: Any) -> RunSteps:
         )
     else:
         optimizer = torch.optim.Adam(trained, case.learning_rate)
+
+    def step(places: Any) -> Any:
+        loss = loaded.loss(places)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return _stepping(loaded, step)
+
+
+def _adversarial_step(loaded: LoadedCase) -> Callable[[Any], Any]:
+    from experiments.tools.bench.torch_adversarial import training_step
+
+    step = training_step(
+        loaded.applied, loaded.case.learning_rate, ADVERSARIAL_MOMENTUM, loaded.autocast
+    )
+    return lambda places: step(loaded.batch(places))
+
+
+def _stepping(loaded: LoadedCase, step: Callable[[Any], Any]) -> RunSteps:
+    """Steps over the data set in its order, and their mean loss."""
+    import torch
+
     size, done = loaded.batch_size, 0
     batches = len(loaded.order) // size
 
@@ -149,11 +203,7 @@ def training(**arguments: Any) -> RunSteps:
         losses = []
         for _ in range(n):
             start = done % batches * size
-            loss = loaded.loss(loaded.order[start : start + size])
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.detach())
+            losses.append(step(loaded.order[start : start + size]))
             done += 1
         mean = float(torch.stack(losses).mean())
         if loaded.device == "cuda":

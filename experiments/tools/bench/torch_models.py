@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from experiments.tools.bench.torch_adversarial import dcgan
 from experiments.tools.bench.torch_detection import mask_rcnn
 from experiments.tools.bench.torch_segmentation import FCN8s, UNet
 
@@ -208,5 +209,6 @@ MODELS: dict[str, Callable[[int], nn.Module]] = {
     "unet": UNet,
     "fcn8s": FCN8s,
     "maskrcnn_resnet50_fpn": mask_rcnn,
+    "dcgan": dcgan,
 }
 """By the names of the cases; the argument is the number of classes."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from experiments.tools.bench.cases import CASES, Case
+from experiments.tools.bench.cases import AGAINST_TORCH, CASES, Case
 from experiments.tools.bench.comparison import Comparison, check_same_work, rates, timings
 from experiments.tools.bench.opponents import (
     DEFAULT,
@@ -38,6 +38,7 @@ Model = Literal[
     "unet",
     "fcn8s",
     "maskrcnn_resnet50_fpn",
+    "dcgan",
 ]
 FIRST_STEPS = 3
 TOLERANCES: dict[Precision, float] = {"float32": 1e-2, "bfloat16": 5e-2}
@@ -85,7 +86,7 @@ def compare(options: Options, work: Work, console: Console) -> Iterable[Comparis
         values = rates(answers, options.steps * batch_size)
         notes = [losses]
         # That of a detector depends on the numbers of boxes, which differ in training.
-        if case.task != "instances":
+        if case.task not in AGAINST_TORCH:
             notes.append(utilization(case, work, options.precision, values[OURS]))
         notes += lines(kernels) if kernels else []
         details = {"answers": answers, "trace": kernels}
