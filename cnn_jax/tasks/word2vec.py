@@ -110,7 +110,7 @@ class Word2Vec:
     negatives: int = 5
     threshold: float = 1e-3
     block: int = 32
-    drawn: int = 16
+    drawn: int = 32
 
     metrics: ClassVar[tuple[str, ...]] = ("loss",)
     best_metric: ClassVar[str] = "loss"
