@@ -84,8 +84,8 @@ def open_tfds(
     """
     tfds = import_tfds(name)
     try:
-        _check_files(path)
-        _check_features(path)
+        check_files(path)
+        check_features(path)
         base = name.partition(":")[0]
         if target == "label" or target == "mask":
             return _open(tfds, base, path, image_size, resize, target)
@@ -105,7 +105,7 @@ def open_tfds(
         raise broken(path, error) from error
 
 
-def _check_files(path: Path) -> None:
+def check_files(path: Path) -> None:
     """Raises ValueError if dataset_info.json claims more than the directory's files can hold.
 
     TFDS and NumPy would take hours or all memory for it. A pipe or a device would never end.
@@ -123,7 +123,7 @@ def _check_files(path: Path) -> None:
             )
 
 
-def _check_features(path: Path) -> None:
+def check_features(path: Path) -> None:
     """Raises DataError if features.json names foreign classes, whose modules TFDS would import."""
     for name in _class_names(json.loads((path / "features.json").read_text("utf-8"))):
         if not name.startswith(OWN_FEATURES):

@@ -29,6 +29,7 @@ from cnn_jax.models.segnet import SegNet
 from cnn_jax.models.simple_cnn import SimpleCNN
 from cnn_jax.models.sngan import SNGANDiscriminator, SNGANGenerator
 from cnn_jax.models.ssd import SSD
+from cnn_jax.models.text_classifier import TextClassifier
 from cnn_jax.models.tiles import predict_tiles
 from cnn_jax.models.transformation import TransformationNetwork
 from cnn_jax.models.unet import UNet
@@ -63,6 +64,7 @@ __all__ = [
     "SNGANGenerator",
     "SegNet",
     "SimpleCNN",
+    "TextClassifier",
     "TransformationNetwork",
     "UNet",
     "WideResNet",

@@ -7,7 +7,7 @@ from cnn_jax.tasks.adversarial_losses import (
     gradient_penalty,
     real_gradient_penalty,
 )
-from cnn_jax.tasks.classification import Classification
+from cnn_jax.tasks.classification import Classification, TextClassification
 from cnn_jax.tasks.detection import Detection
 from cnn_jax.tasks.detection_metrics import Detections, Truths, coco_scores, voc_scores
 from cnn_jax.tasks.labels import (
@@ -62,6 +62,7 @@ from cnn_jax.tasks.segmentation_metrics import (
     segmentation_scores,
 )
 from cnn_jax.tasks.style import AnyStyle, FastStyle
+from cnn_jax.tasks.word2vec import Word2Vec
 
 __all__ = [
     "Adversarial",
@@ -77,7 +78,9 @@ __all__ = [
     "RegionDetection",
     "Regression",
     "Segmentation",
+    "TextClassification",
     "Truths",
+    "Word2Vec",
     "absolute_error",
     "accuracy",
     "balanced_class_weights",

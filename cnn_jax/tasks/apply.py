@@ -30,9 +30,12 @@ def check_outputs(model: nn.Module, dataset: Any) -> None:
         )
 
 
-def init_model(model: nn.Module, key: Key[Array, ""], spec: Spec) -> tuple[PyTree, PyTree]:
-    """Fresh ``(params, model_state)`` for the images of a spec."""
-    variables = init_variables(model, key, jnp.zeros((1, *spec["image"].shape)))
+def init_model(
+    model: nn.Module, key: Key[Array, ""], spec: Spec, name: str = "image"
+) -> tuple[PyTree, PyTree]:
+    """Fresh ``(params, model_state)`` for an entry of a spec: images, or tokens."""
+    dtype = jnp.int32 if spec[name].dtype == jnp.int32 else None
+    variables = init_variables(model, key, jnp.zeros((1, *spec[name].shape), dtype))
     params = variables.pop("params")
     return params, variables
 

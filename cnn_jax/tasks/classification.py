@@ -84,6 +84,8 @@ class Classification:
     ignore_index: int | None = None
     auxiliary_weight: float = 0.3
 
+    inputs: ClassVar[str] = "image"
+    """The entry of an example that the model reads."""
     metrics: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
     best_metric: ClassVar[str] = "accuracy"
     higher_is_better: ClassVar[bool] = True
@@ -116,16 +118,16 @@ class Classification:
 
     def check(self, dataset: Any) -> None:
         """Raise ConfigError if the data set has no labels, or more classes than the model."""
-        if "label" not in dataset.spec:
+        if missing := {self.inputs, "label"} - set(dataset.spec):
             raise ConfigError(
-                f"classification needs a label of every image: {dataset.title} has "
-                f"{', '.join(dataset.spec)}"
+                f"classification needs a label of every {self.inputs}: {dataset.title} has "
+                f"{', '.join(dataset.spec)}, and no {', '.join(sorted(missing))}"
             )
         check_outputs(self.model, dataset)
 
     def init(self, key: Key[Array, ""], spec: Spec) -> tuple[PyTree, PyTree]:
         """Fresh ``(params, model_state)`` for examples of a spec."""
-        return init_model(self.model, key, spec)
+        return init_model(self.model, key, spec, self.inputs)
 
     def loss_fn(
         self,
@@ -136,8 +138,8 @@ class Classification:
         train: bool,
     ) -> tuple[Array, tuple[PyTree, dict[str, Array]]]:
         """Weighted sum of the loss, the new model state, and sums for the metrics."""
-        images = batch["image"]
-        outputs, model_state = apply_model(self.model, params, model_state, images, key, train)
+        inputs = batch[self.inputs]
+        outputs, model_state = apply_model(self.model, params, model_state, inputs, key, train)
         outputs, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
         labels, ignored = batch["label"], self.ignore_index
         loss_of = self._loss(train)
@@ -168,7 +170,7 @@ class Classification:
         self, params: PyTree, model_state: PyTree, batch: dict[str, Array]
     ) -> Float[Array, "batch *space classes"]:
         """Outputs for a batch, before any output layer."""
-        return predict_model(self.model, params, model_state, batch["image"])
+        return predict_model(self.model, params, model_state, batch[self.inputs])
 
     @staticmethod
     def summarize(sums: dict[str, Any]) -> dict[str, float]:
@@ -177,3 +179,17 @@ class Classification:
             "loss": mean(sums["loss"], sums["weight"]),
             "accuracy": mean(sums["correct"], sums["labels"]),
         }
+
+
+@dataclass(frozen=True)
+class TextClassification(Classification):
+    """`Classification` of texts, ``batch["tokens"]`` [batch, time], such as by a
+    `models.TextClassifier`.
+
+    Attributes:
+        words: the word of each token, so that a run can read other texts.
+    """
+
+    words: tuple[str, ...] = ()
+
+    inputs: ClassVar[str] = "tokens"

@@ -69,6 +69,7 @@ class Program:
         adapt: ``adapt(control, metrics, config)`` gives the state's ``control`` after an
             evaluation; None follows ``best_metric``.
         remark: what the user should know of the metrics of a row; "" is nothing.
+        counted: what the sum ``examples`` counts, for people who read the rate.
     """
 
     init: Callable[[Key[Array, ""], Callable[[Variables], Variables]], TrainState]
@@ -83,6 +84,7 @@ class Program:
     init_carry: Callable[[int], PyTree] = lambda batch_size: None
     adapt: Callable[[Any, Metrics, ControlConfig], Any] | None = None
     remark: Callable[[Metrics], str] = lambda metrics: ""
+    counted: str = "examples"
 
 
 def step_sums(

@@ -32,6 +32,7 @@ class RunLog:
         title: experiment and data set, shown above the bar.
         plan: length of the run and of an epoch.
         first: step that the run goes on from; None: it starts anew.
+        counted: what rates count.
         stopped: whether it had stopped early there.
         training_metrics: the metrics of the sums of a training row.
         writer: also gets every row, as ``writer(step, {tag: value})`` (TensorBoard).
@@ -48,6 +49,7 @@ class RunLog:
         plan: Plan,
         first: int | None,
         training_metrics: Callable[[Sums], Metrics],
+        counted: str = "examples",
         stopped: bool = False,
         writer: Callable[[int, dict[str, float]], None] | None = None,
         notes: Sequence[str] = (),
@@ -57,7 +59,7 @@ class RunLog:
         self._file, self._console, self._title = metrics_file, console, title
         self._first, self._finished = first, first is not None and (stopped or first >= plan.total)
         self._plan, self._training_metrics, self._writer = plan, training_metrics, writer
-        self._rate, self._loss, self._chunks = "", "", 0
+        self._counted, self._rate, self._loss, self._chunks = counted, "", "", 0
         self._bar = None
         if console is not None and console.is_terminal and not self._finished:
             self._bar = _TitledProgress(
@@ -95,7 +97,7 @@ class RunLog:
 
     def chunk(self, step: int, sums: Sums, examples_per_second: float) -> None:
         """Move the bar."""
-        self._rate = f"{examples_per_second:,.0f} examples/s"
+        self._rate = f"{examples_per_second:,.0f} {self._counted}/s"
         self._loss = f"loss {float(sums['loss']) / max(float(sums['weight']), 1e-30):.3f}"
         self._chunks += 1
         if self._console is not None and self._chunks == 4:
@@ -130,7 +132,10 @@ class RunLog:
         parts = [f"step {step:>{len(total)}}/{total}"]
         # There is none before the first step.
         parts += [f"train {self._loss}"] if self._loss else []
-        self._say("  ".join([*parts, f"validation {'  '.join(shown)}"]))
+        parts += [f"validation {'  '.join(shown)}"]
+        # Where there is a bar, it shows the rate.
+        parts += [self._rate] if self._rate and self._bar is None else []
+        self._say("  ".join(parts))
 
     def _write(self, step: int, split: str, metrics: Metrics) -> None:
         epoch = round(step / self._plan.steps_per_epoch, 4)

@@ -94,6 +94,7 @@ def train(
             title=title or experiment.dataset.title,
             plan=plan,
             first=saved.first,
+            counted=program.counted,
             stopped=bool(saved.state.control.stopped),
             training_metrics=partial(training_metrics, program),
             writer=writer,

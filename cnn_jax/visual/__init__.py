@@ -48,6 +48,7 @@ with extra("figures", "cnn_jax.visual"):
     from cnn_jax.visual.style import NothingToDraw
     from cnn_jax.visual.style_transfer import picture_rows, transfer_sheet
     from cnn_jax.visual.translations import change_over_shift
+    from cnn_jax.visual.words import nearest_sheet, word_map
 
 __all__ = [
     "BoxedImage",
@@ -87,6 +88,7 @@ __all__ = [
     "learning_curve",
     "learning_rate_curves",
     "loss_curves",
+    "nearest_sheet",
     "overlaid",
     "painted",
     "panel_sheet",
@@ -103,5 +105,6 @@ __all__ = [
     "text_sheet",
     "training_curves",
     "transfer_sheet",
+    "word_map",
     "worst_mistakes",
 ]

@@ -18,6 +18,8 @@ Config = TypeVar("Config")
 
 READING = {"skip_unreadable": False, "workers": 0}
 """Fields of `DataConfig` that change no example, and their defaults."""
+DRAWING = ("words", "analogy", "plane", "mapped")
+"""Fields of word2vec's configuration that change only what is drawn of the result."""
 
 
 class RunDirectoryError(UserError):
@@ -66,9 +68,12 @@ def _refused_today(path: Path, error: BaseException) -> RunDirectoryError:
 
 
 def decisive(config: Any) -> Any:
-    """A plain configuration without what may change when a run goes on: how its data are read."""
+    """A plain configuration without what may change when a run goes on: how its data are read, and
+    what is drawn of it.
+    """
     if not isinstance(config, dict) or not isinstance(config.get("data"), dict):
         return config
+    config = {name: value for name, value in config.items() if name not in DRAWING}
     data = config["data"]
     free = {name: value for name, value in READING.items() if name in data}
     return config | {"data": data | free}

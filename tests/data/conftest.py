@@ -75,3 +75,38 @@ def claim_fewer_classes(folder: Path, claimed: int) -> None:
     file.write_text(json.dumps(text))
     names = folder / "label.labels.txt"
     names.write_text("\n".join(names.read_text().split("\n")[:claimed]) + "\n")
+
+
+def write_tfds_texts(
+    directory: Path,
+    name: str,
+    splits: dict[str, Sequence[tuple[str, int]]],
+    class_names: Sequence[str],
+) -> None:
+    """Writes a TFDS data set of texts with classes."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+    features = {
+        "text": tfds.features.Text(),
+        "label": tfds.features.ClassLabel(names=list(class_names)),
+    }
+
+    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            return tfds.core.DatasetInfo(
+                builder=self, features=tfds.features.FeaturesDict(features)
+            )
+
+        def _split_generators(self, manager):
+            return {split: self._generate_examples(split) for split in splits}
+
+        def _generate_examples(self, split):
+            for number, (text, label) in enumerate(splits[split]):
+                yield number, {"text": text, "label": label}
+
+    Builder.name = name
+    Builder(data_dir=directory).download_and_prepare(
+        file_format="array_record",
+        download_config=tfds.download.DownloadConfig(try_download_gcs=False),
+    )

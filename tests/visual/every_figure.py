@@ -199,6 +199,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         ],
         title=_TITLE,
     ),
+    "nearest_sheet": lambda: visual.nearest_sheet(
+        {name: [("exception", 0.91), ("a_longer_phrase", 0.8)] for name in _NAMES}, title=_TITLE
+    ),
     "picture_rows": lambda: visual.picture_rows(
         [{"IMG_20231105_123456.jpg, a long name": _PHOTO, "b": _PHOTO[:, :40]}, {"c": _PHOTO}],
         title=_TITLE,
@@ -223,6 +226,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         title=_TITLE,
     ),
     "training_curves": lambda: visual.training_curves(_rows(0.9), title=_TITLE),
+    "word_map": lambda: visual.word_map(
+        _RANDOM.standard_normal((200, 2)), [f"word{n}$" for n in range(200)], title=_TITLE
+    ),
     "segmentation_rows": lambda: visual.segmentation_rows(
         [_SEGMENTED, _SEGMENTED], _NAMES, title=_TITLE
     ),

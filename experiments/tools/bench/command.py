@@ -29,12 +29,14 @@ from experiments.tools.bench import (
     inference,
     input,
     loop,
+    lstm,
     max_pool,
     memory,
     startup,
     style,
     sweep,
     train_step,
+    words,
 )
 from experiments.tools.bench.comparison import Comparison, show
 from experiments.tools.console import standard_console
@@ -54,6 +56,8 @@ SUITES: dict[str, ModuleType] = {
     "style": style,
     "convolution": convolution,
     "max_pool": max_pool,
+    "lstm": lstm,
+    "words": words,
 }
 COMMANDS = SUITES | {"gpu": gpu}
 

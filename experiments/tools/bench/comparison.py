@@ -13,7 +13,7 @@ from cnn_jax.errors import UserError
 from experiments.tools.bench.processes import Process
 
 Measurement = TypeVar("Measurement")
-Unit = Literal["images/s", "iterations/s", "s", "MiB"]
+Unit = Literal["images/s", "iterations/s", "words/s", "characters/s", "s", "MiB"]
 
 
 class DifferentWork(UserError):
