@@ -25,6 +25,7 @@ from cnn_jax.tasks.word_scores import analogy_scores, similarity_score
 from cnn_jax.training import TrainingConfig, make_parallel, prepare_run
 from experiments import word2vec
 from experiments.tools.bench.comparison import Comparison, in_turn
+from experiments.tools.bench.options import Rounds
 from experiments.tools.bench.ours import set_up
 from experiments.tools.bench.processes import Side, started
 from experiments.tools.bench.side import Missing, RunSteps
@@ -34,15 +35,15 @@ LAST_RATE = 1e-4
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Rounds):
     """word2vec: ours and gensim's."""
 
     text: str = "python"
     """Text file, plain or .gz, or "python": Python's documentation."""
     tests: tuple[str, ...] = ()
     """Files that the vectors are tested on: analogies, or pairs of words with judgements."""
-    epochs: int = 5
-    """Rounds, each of one epoch."""
+    rounds: int = 5
+    """Measurements of each side, in turn, each of an epoch: the length of the training."""
     seeds: tuple[int, ...] = (0,)
     """A comparison for each."""
     size: int = 100
@@ -57,11 +58,10 @@ class Options:
     """At the beginning; it falls linearly."""
     least_count: int = 5
     """Times that a word must occur."""
-    output: str = ""
-    """JSON file for all measurements, with hardware and versions."""
 
     def __post_init__(self) -> None:
-        check_range(self, 1, epochs=self.epochs, size=self.size, window=self.window)
+        super().__post_init__()
+        check_range(self, 1, size=self.size, window=self.window)
 
 
 def measure(options: Options, console: Console) -> Iterable[Comparison]:
@@ -73,7 +73,7 @@ def measure(options: Options, console: Console) -> Iterable[Comparison]:
         arguments = {
             "text": text,
             "tests": tests,
-            "epochs": options.epochs,
+            "epochs": options.rounds,
             "seed": seed,
             "size": options.size,
             "window": options.window,
@@ -91,7 +91,7 @@ def measure(options: Options, console: Console) -> Iterable[Comparison]:
                 lambda process=process: process.ask({"measure": "run", "steps": 1})
                 for process in processes
             ]
-            rows = in_turn(asked, options.epochs)
+            rows = in_turn(asked, options.rounds)
             scores = {
                 process.name: process.ask({"measure": "run", "steps": 0})["numbers"]
                 for process in processes
@@ -107,7 +107,7 @@ def measure(options: Options, console: Console) -> Iterable[Comparison]:
             if tests
         ]
         title = f"word2vec, {options.objective}, {Path(options.text).name}, {words:,} words an "
-        title += f"epoch, {options.epochs} epochs, seed {seed}"
+        title += f"epoch, {options.rounds} epochs, seed {seed}"
         details = {"answers": answers, "scores": scores}
         yield Comparison(title, "words/s", values, tuple(notes), details)
 
