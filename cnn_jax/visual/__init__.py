@@ -29,6 +29,7 @@ with extra("figures", "cnn_jax.visual"):
     from cnn_jax.visual.over_size import (
         accuracy_over_batch_size,
         accuracy_over_distance,
+        efficiency_over_devices,
         error_over_size,
         learning_curve,
     )
@@ -71,6 +72,7 @@ __all__ = [
     "compared_curves",
     "confusion_matrix",
     "drawn_objects",
+    "efficiency_over_devices",
     "error_curves",
     "error_over_size",
     "example_rows",

@@ -101,6 +101,24 @@ def accuracy_over_distance(
     )
 
 
+def efficiency_over_devices(
+    counts: Sequence[int], efficiencies: Mapping[str, Sequence[float]], *, title: str
+) -> Figure:
+    """Efficiency of weak scaling over the number of devices, one line for each name.
+
+    Args:
+        counts: numbers of devices.
+        efficiencies: by name, a fraction for each number.
+        title: names what is trained.
+
+    Raises:
+        ValueError: there is no number, or a different number of efficiencies than of numbers.
+    """
+    return _percent_over_powers_of_two(
+        counts, efficiencies, xlabel="chips", ylabel="efficiency (%)", title=title
+    )
+
+
 def error_over_size(
     sizes: Sequence[int],
     errors: Mapping[str, Sequence[float]],

@@ -70,7 +70,12 @@ def test_a_flag_that_cannot_be_used(error, flags, parts):
 
 
 @pytest.mark.parametrize(
-    ("place", "part"), [(0, "--data.name"), (1, "give all of them CNN_JAX_ONEDNN=0")]
+    ("place", "part"),
+    [
+        (0, "--data.name"),
+        (1, "install the same on all of their machines"),
+        (2, "give all of them CNN_JAX_ONEDNN=0"),
+    ],
 )
 def test_processes_of_a_job_that_are_not_alike(place, part, error, monkeypatch):
     def gathered(mine: np.ndarray) -> np.ndarray:

@@ -101,6 +101,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         _RANDOM.integers(0, 2000, (5, 5)) * (1 + 9 * np.eye(5, dtype=int)), _NAMES, title=_TITLE
     ),
     "error_curves": lambda: visual.error_curves(_RUNS, title=_TITLE),
+    "efficiency_over_devices": lambda: visual.efficiency_over_devices(
+        [1, 8, 1024], {"TPU v5e": [1, 0.99, 0.8], "H100": [1, 0.9, 0.4]}, title=_TITLE
+    ),
     "error_over_size": lambda: visual.error_over_size(
         [2, 4, 8, 16],
         {"wave": [0.1, 0.02, 0.01, 0.002], "ripples": [0.3, 0.2, 0.1, 0.01]},
