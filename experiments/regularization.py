@@ -1,4 +1,4 @@
-"""A network that overfits, regularized by each method of the lecture, one at a time and together.
+"""A network that overfits, regularized by each method of the lecture, alone and together.
 
 Lecture: "Training: simplify the architecture, L2, early stopping, DropOut, BatchNorm, dataset
 augmentation, pretraining"; "BatchNorm needs a sufficient batch size". Pretraining follows Gidaris,

@@ -5,9 +5,11 @@ import importlib
 import json
 import signal
 import sys
+import typing
 from pathlib import Path
 
 import pytest
+import tyro
 
 from cnn_jax.data import DataConfig, load_dataset
 from cnn_jax.models import create_model
@@ -218,12 +220,14 @@ def test_the_list_names_every_experiment_with_its_claim(capsys, monkeypatch):
 
 def flags(config: type, prefix: str = "") -> list[str]:
     """The command-line flags of a dataclass, as tyro names them."""
-    names = []
+    names, hints = [], typing.get_type_hints(config, include_extras=True)
     for field in dataclasses.fields(config):
         if field.default_factory is not dataclasses.MISSING and dataclasses.is_dataclass(
             value := field.default_factory()
         ):
-            names += flags(type(value), f"{prefix}{field.name}.")
+            marks = getattr(hints[field.name], "__metadata__", ())
+            omitted = tyro.conf.OmitArgPrefixes in marks
+            names += flags(type(value), prefix if omitted else f"{prefix}{field.name}.")
         else:
             names.append(f"--{prefix}{field.name}".replace("_", "-"))
     return names
