@@ -144,7 +144,7 @@ def step_of(cost: StepCost, chip: Chip, count: int, *, images: int, utilization:
 def compiled_cost(config: Config) -> StepCost:
     """What a step needs, from its program for eight chips."""
     shape = (DEVICES * config.batch, config.size, config.size, 3)
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         # No memory is taken for the images, which are never read.
         "image": np.broadcast_to(np.uint8(0), shape),
         "label": np.zeros(shape[0], np.int32),

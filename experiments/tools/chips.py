@@ -5,6 +5,7 @@ and the user guides of DGX H100 and H200; Goyal et al. 2017, section 4, for the 
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from cnn_jax.training.step_cost import Collective
 
 HOP = 5e-6
 """Seconds until a message has arrived at another chip, an assumption."""
+MESSAGE = 30 * 2**20
+"""Bytes up to which exchanges are made together, XLA's default for all-reduces on GPUs."""
 ROUNDS = {"all-reduce": 2, "all-gather": 1, "reduce-scatter": 1}
 """How often each byte travels: an all-reduce is a reduce-scatter and an all-gather."""
 
@@ -53,19 +56,23 @@ def exchange_seconds(collectives: Iterable[Collective], chip: Chip, count: int) 
     """How long the exchanges of a step take on some chips, without anything beside them.
 
     Rings over the fast network, and then over the slow one, where each chip of a machine has its
-    part of the array: every byte travels (n - 1) / n times, and twice in an all-reduce.
+    part of the array: every byte travels (n - 1) / n times, and twice in an all-reduce. Small
+    exchanges of a kind are made together.
 
     Raises:
         ValueError: an exchange of another kind.
     """
     near = min(count, chip.fast_chips)
     far = -(-count // near)
-    seconds = 0.0
+    sizes: Counter[str] = Counter()
     for one in collectives:
-        if one.kind not in ROUNDS:
-            raise ValueError(f"no time is known for {one.kind}; there are {', '.join(ROUNDS)}")
-        inside = (near - 1) / near * one.bytes / chip.fast
-        across = (far - 1) / far * one.bytes / near / chip.slow
-        hops = (math.ceil(math.log2(count)) if count > 1 else 0) * HOP
-        seconds += ROUNDS[one.kind] * (inside + across + hops)
+        sizes[one.kind] += one.bytes
+    seconds = 0.0
+    for kind, size in sizes.items():
+        if kind not in ROUNDS:
+            raise ValueError(f"no time is known for {kind}; there are {', '.join(ROUNDS)}")
+        inside = (near - 1) / near * size / chip.fast
+        across = (far - 1) / far * size / near / chip.slow
+        hops = math.ceil(size / MESSAGE) * math.ceil(math.log2(count)) * HOP
+        seconds += ROUNDS[kind] * (inside + across + hops)
     return seconds
