@@ -44,6 +44,7 @@ from cnn_jax.training import (
     TrainingConfig,
     Variables,
     adversarial,
+    check_durations,
     compute_dtype,
 )
 from experiments.tools.figures import classification_figures
@@ -106,6 +107,7 @@ class Config:
         check_range(self, 1, latent=self.latent, width=self.width)
         check_range(self, 1, discriminator_steps=self.discriminator_steps)
         check_range(self, 0, penalty_weight=self.penalty_weight)
+        check_durations(self, classifier_duration=self.classifier_duration)
 
 
 DCGAN = Config()

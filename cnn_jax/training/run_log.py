@@ -133,8 +133,6 @@ class RunLog:
         # There is none before the first step.
         parts += [f"train {self._loss}"] if self._loss else []
         parts += [f"validation {'  '.join(shown)}"]
-        # Where there is a bar, it shows the rate.
-        parts += [self._rate] if self._rate and self._bar is None else []
         self._say("  ".join(parts))
 
     def _write(self, step: int, split: str, metrics: Metrics) -> None:

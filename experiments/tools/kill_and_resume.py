@@ -84,6 +84,10 @@ KINDS = {
         "finetune --init run --from-run SOURCE --head-duration 20steps --data.name digits"
     ),
     "processes": Kind(MLP, processes=2),
+    "adversarial": Kind(
+        "dcgan --data.name digits --width 4 --latent 8 --classifier-duration 20steps"
+    ),
+    "words": Kind("word2vec --size 8 --mapped 30 --data.stretch 32"),
 }
 """The first stream is decoded by a thread, the second one by a process of its own."""
 

@@ -242,6 +242,7 @@ def test_other_axes_are_answered_by_those_there_must_be(name, shape):
     axes, got = r"must have the axes \[.*\], got shape", re.escape(str(shape))
     parameters = jnp.ones(3), jnp.ones(3)
     special = {
+        "adaptive_instance_norm": lambda x: layers.adaptive_instance_norm(x, jnp.ones((1, 2, 3))),
         "batch_norm": lambda x: layers.batch_norm(x, *parameters, *parameters),
         "layer_norm": lambda x: layers.layer_norm(x, *parameters),
         "normalize_batch": lambda x: layers.normalize_batch(x, *parameters),

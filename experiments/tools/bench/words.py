@@ -61,7 +61,9 @@ class Options(Rounds):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self, 1, size=self.size, window=self.window)
+        check_range(self, 0, seeds=self.seeds, learning_rate=self.learning_rate)
+        check_range(self, 1, size=self.size, window=self.window, negatives=self.negatives)
+        check_range(self, 1, least_count=self.least_count)
 
 
 def measure(options: Options, console: Console) -> Iterable[Comparison]:
