@@ -28,17 +28,29 @@ METRICS = ("loss", "content", "style", "variation")
 Images = Float[Array, "batch height width 3"]
 
 
-def check_pictures(dataset: Any) -> None:
-    """Raise ConfigError unless the examples have RGB images."""
-    if "image" not in dataset.spec or dataset.image_shape[-1:] != (3,):
-        raise ConfigError(
-            f"style transfer needs RGB images: {dataset.title} has {', '.join(dataset.spec)}"
-            + (f" of shape {dataset.image_shape}" if "image" in dataset.spec else "")
-        )
+class StyleTask:
+    """What the tasks of style transfer share: their metrics, and RGB images."""
+
+    metrics: ClassVar[tuple[str, ...]] = METRICS
+    best_metric: ClassVar[str] = "loss"
+    higher_is_better: ClassVar[bool] = False
+
+    def check(self, dataset: Any) -> None:
+        """Raise ConfigError unless the data set has RGB images."""
+        if "image" not in dataset.spec or dataset.image_shape[-1:] != (3,):
+            raise ConfigError(
+                f"style transfer needs RGB images: {dataset.title} has {', '.join(dataset.spec)}"
+                + (f" of shape {dataset.image_shape}" if "image" in dataset.spec else "")
+            )
+
+    @staticmethod
+    def summarize(sums: dict[str, Any]) -> dict[str, float]:
+        """The mean weighted losses of an image, from added-up sums."""
+        return {name: mean(sums[name], sums["weight"]) for name in METRICS}
 
 
 @dataclass(frozen=True)
-class FastStyle:
+class FastStyle(StyleTask):
     """Train a network to give ``batch["image"]`` one style (Johnson et al. 2016).
 
     The images and those that the network gives have pixels from 0 to 255. The losses are relative
@@ -66,19 +78,6 @@ class FastStyle:
     content_weight: float = 1.0
     style_weight: float = 10.0
     variation_weight: float = 1.0
-
-    metrics: ClassVar[tuple[str, ...]] = METRICS
-    best_metric: ClassVar[str] = "loss"
-    higher_is_better: ClassVar[bool] = False
-
-    def check(self, dataset: Any) -> None:
-        """Raise ConfigError unless the data set has RGB images."""
-        check_pictures(dataset)
-
-    @staticmethod
-    def summarize(sums: dict[str, Any]) -> dict[str, float]:
-        """The mean weighted losses of an image, from added-up sums."""
-        return {name: mean(sums[name], sums["weight"]) for name in METRICS}
 
     def init(self, key: Key[Array, ""], spec: Spec) -> tuple[PyTree, PyTree]:
         """Fresh ``(params, model_state)`` for examples of a spec."""
@@ -129,7 +128,7 @@ class FastStyle:
 
 
 @dataclass(frozen=True)
-class AnyStyle:
+class AnyStyle(StyleTask):
     """Train the decoder of a `models.AdaIN` for any style (Huang and Belongie 2017).
 
     The images have pixels from 0 to 1. Each is given a style of the constants ``styles``, uint8
@@ -152,19 +151,6 @@ class AnyStyle:
     styles: int = 1
     style_weight: float = 10.0
     variation_weight: float = 0.0
-
-    metrics: ClassVar[tuple[str, ...]] = METRICS
-    best_metric: ClassVar[str] = "loss"
-    higher_is_better: ClassVar[bool] = False
-
-    def check(self, dataset: Any) -> None:
-        """Raise ConfigError unless the data set has RGB images."""
-        check_pictures(dataset)
-
-    @staticmethod
-    def summarize(sums: dict[str, Any]) -> dict[str, float]:
-        """The mean weighted losses of an image, from added-up sums."""
-        return {name: mean(sums[name], sums["weight"]) for name in METRICS}
 
     @staticmethod
     def trainable(path: str) -> bool:

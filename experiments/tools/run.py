@@ -1,7 +1,6 @@
 """From an experiment file to a finished run: command line, training, table, figures."""
 
 import os
-import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,12 +8,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from zlib import crc32
 
 import jax
-import numpy as np
 import tyro
-from jax.experimental import multihost_utils
 from rich.console import Console
 from rich.markup import escape
 
@@ -41,12 +37,12 @@ from cnn_jax.training.lock import locked
 from cnn_jax.training.signals import INTERRUPTED, stop_signals
 from cnn_jax.visual import save_figure
 from experiments.tools import lengthen, run_directory
+from experiments.tools.agreement import check_agreement
 from experiments.tools.command_line import RunOptions, parse
 from experiments.tools.compilation_cache import keep_compiled_programs
 from experiments.tools.console import standard_console
 from experiments.tools.describe_run import describe_networks
 from experiments.tools.dry_run import dry_run
-from experiments.tools.environment import environment
 from experiments.tools.failed_writes import tell_once
 from experiments.tools.figures import figure_heading
 from experiments.tools.messages import printable, say, user_errors
@@ -162,7 +158,7 @@ def _run(
     name = options.name or run_directory.default_name(identity)
     directory = Path(options.resume or Path(options.workdir, experiment, name))
     check_path(directory)
-    _check_agreement(identity | {"networks": networks})
+    check_agreement(identity | {"networks": networks})
     parallel = make_parallel(options.parallel)
     notes: list[str] = []
     with ExitStack() as stack:
@@ -227,37 +223,6 @@ def _run_all(
             earlier=results,
         )
     return results
-
-
-def _check_agreement(identity: dict[str, Any]) -> None:
-    """Raise ConfigError where processes of a job would train or compile different things."""
-    installed = environment()["versions"]
-    versions = ", ".join(f"{name} {version}" for name, version in installed.items())
-    numbers = [
-        int(run_directory.default_name(identity), 16),
-        crc32(versions.encode()),
-        onednn.load(),
-    ]
-    mine = np.array(numbers, np.uint32)
-    gathered = multihost_utils.process_allgather(mine).reshape(-1, mine.size)
-    same_run, same_versions, same_convolutions = np.all(gathered == mine, axis=0)
-    if not same_run:
-        raise ConfigError(
-            "the processes of this job differ in configuration or data (this one has "
-            f"{identity['data']['title']}): give all of them the same command, and name the "
-            "data with --data.name"
-        )
-    if not same_versions:
-        raise ConfigError(
-            f"the processes of this job have different versions (this one {versions}, on "
-            f"{socket.gethostname()}): install the same on all of their machines"
-        )
-    if not same_convolutions:
-        raise ConfigError(
-            "the processes of this job would run different programs (this one computes "
-            f"{onednn.status()}): install the same extras and a C++ compiler on all of their "
-            f"machines, or give all of them {onednn.SWITCH}=0"
-        )
 
 
 def _run_one(
