@@ -92,13 +92,13 @@ class Supervisor:
 
     def _once(self) -> list[int]:
         """Start all processes and wait for them; their statuses, the first to fail first."""
-        address = f"127.0.0.1:{_free_port()}"
+        address = f"127.0.0.1:{free_port()}"
         count = self._options.processes
         self._processes = []
-        for environment in [_environment(self._options, address, i) for i in range(count)]:
+        for variables in [environment(self._options, address, i) for i in range(count)]:
             process = subprocess.Popen(
                 [sys.executable, *self._words],
-                env=environment,
+                env=variables,
                 # The signals of a terminal come by the launcher, once.
                 start_new_session=True,
                 preexec_fn=_end_with_parent,
@@ -172,8 +172,9 @@ def _end_with_parent() -> None:
 _LIBC = ctypes.CDLL(None)
 
 
-def _environment(options: Launch, address: str, index: int) -> dict[str, str]:
-    environment = {
+def environment(options: Launch, address: str, index: int) -> dict[str, str]:
+    """The environment of one process of a job, by which it finds the others and its devices."""
+    variables = {
         **{name: value for name, value in os.environ.items() if name != SWITCH},
         ADDRESS: address,
         COUNT: str(options.processes),
@@ -182,7 +183,7 @@ def _environment(options: Launch, address: str, index: int) -> dict[str, str]:
     if options.platform == "cpu":
         flags = os.environ.get("XLA_FLAGS", "")
         count = f"--xla_force_host_platform_device_count={options.devices}"
-        return environment | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"{flags} {count}".strip()}
+        return variables | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"{flags} {count}".strip()}
     first = index * options.devices
     there = os.environ.get("CUDA_VISIBLE_DEVICES")
     seen = there.split(",") if there else [str(i) for i in range(first + options.devices)]
@@ -192,10 +193,11 @@ def _environment(options: Launch, address: str, index: int) -> dict[str, str]:
             f"{options.processes} processes of {options.devices} GPUs need more than the "
             f"{len(seen)} of CUDA_VISIBLE_DEVICES"
         )
-    return environment | {"CUDA_VISIBLE_DEVICES": ",".join(mine)}
+    return variables | {"CUDA_VISIBLE_DEVICES": ",".join(mine)}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that is free now."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         return int(server.getsockname()[1])
