@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Key, PyTree
 
 from cnn_jax.errors import ConfigError
@@ -142,15 +143,31 @@ class RegionDetection(DetectorTask):
         more = jax.vmap(region_losses)(found["class_logits"], found["box_deltas"], regions, boxes)
         losses, counts = losses | more[0], counts | more[1]
         if self.masks:
-            # Positives come first.
-            positives = jax.tree.map(lambda a: a[:, : self.regions // 4], regions)
-            mask = positives["label"] > 0
-            logits = apply("segment", levels, positives["boxes"], mask=mask)
-            more = jax.vmap(mask_losses)(logits, positives, batch["instances"])
+
+            def of_first(number: int) -> Any:
+                # Positives come first.
+                first = jax.tree.map(lambda a: a[:, :number], regions)
+                logits = apply("segment", levels, first["boxes"], mask=first["label"] > 0)
+                return jax.vmap(mask_losses)(logits, first, batch["instances"])
+
+            positives = jnp.max(jnp.sum(regions["label"] > 0, axis=1))
+            numbers = self._mask_regions(state)
+            more = lax.switch(
+                jnp.searchsorted(jnp.asarray(numbers), positives),
+                [partial(of_first, number) for number in numbers],
+            )
             losses, counts = losses | more[0], counts | more[1]
         sums = sums_of_means(batch["weight"], losses, counts)
         loss = jnp.stack([sums[name] for name in self.parts]).sum()
         return loss, (state, sums)
+
+    def _mask_regions(self, model_state: PyTree) -> list[int]:
+        """The numbers of regions that a step can compute the masks of: the least that it needs."""
+        most = self.regions // 4
+        if "mask" in model_state.get("batch_stats", {}):
+            # BatchNorm sums over devices, all of which must compute the same.
+            return [most]
+        return sorted({max(1, most // 4), max(1, most // 2), most})
 
     def predict(
         self, params: PyTree, model_state: PyTree, batch: dict[str, Array]

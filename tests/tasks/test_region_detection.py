@@ -1,5 +1,6 @@
 """Losses, detections and metrics of R-CNNs by hand; whole networks are in `tests/pretrained`."""
 
+import functools
 from typing import ClassVar
 
 import jax
@@ -103,6 +104,34 @@ def test_everything_has_a_fixed_shape(background):
     assert shapes == {
         "boxes": (2, 5, 4), "scores": (2, 5), "box_labels": (2, 5), "masks": (2, 5, 28, 28)
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("labels", [[[1, -1, -1], [2, -1, -1]], [[1, 2, 3], [3, -1, -1]]])
+def test_the_fewest_masks_that_suffice_have_the_loss_of_all(labels, monkeypatch):
+    model = RCNN(SMALL, masks=True, num_classes=4, proposals_train=5, norm="frozen")
+    task = RegionDetection(model, anchors=8, regions=32)
+    rng = np.random.default_rng(0)
+    corners, images = rng.uniform(0, 12, (2, 3, 2)), rng.standard_normal((2, 24, 24, 3))
+
+    def losses(numbers):
+        params, state = task.init(jax.random.key(0), {"image": ShapeDtypeStruct((24, 24, 3), "f8")})
+        assert task._mask_regions(state) == numbers
+        batch = {
+            "image": jnp.asarray(images),
+            "boxes": jnp.asarray(np.concatenate([corners, corners + 6], axis=-1)),
+            "box_labels": jnp.asarray(labels),
+            "instances": jnp.ones((2, 24, 24), jnp.int32),
+            "weight": jnp.ones(2),
+        }
+        loss = functools.partial(
+            task.loss_fn, model_state=state, batch=batch, key=jax.random.key(1), train=True
+        )
+        return jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+
+    with jax.enable_x64(True):
+        fewest = losses([2, 4, 8])
+        monkeypatch.setattr(RegionDetection, "_mask_regions", lambda self, state: [8])
+        assert_close(fewest, losses([8]))
 
 
 def test_average_precision_of_boxes_and_masks():
