@@ -6,7 +6,8 @@ two biases, as in `torch.nn.RNN`, `LSTM` and `GRU`, so that their weights can be
 is float32 or wider.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -35,6 +36,8 @@ from cnn_jax.layers.recurrent_cells import (
 )
 
 Cell = Literal["tanh", "relu", "lstm", "gru"]
+Norm = tuple[Array, Array] | None
+"""Scale and bias of a layer normalization; None is none."""
 GATES: dict[Cell, int] = {"tanh": 1, "relu": 1, "lstm": 4, "gru": 3}
 
 
@@ -64,40 +67,54 @@ class Recurrence(nn.Module):
         input_kernel = self.param("input_kernel", init, (x.shape[-1], width))
         hidden_kernel = self.param("hidden_kernel", init, (self.features, width))
         biases = [self.param(f"{name}_bias", init, (width,)) for name in ("input", "hidden")]
-        zeros = nn.initializers.zeros_init()
-        seen = self.param("peepholes", zeros, (3, self.features)) if self.peepholes else None
         x = self._vary(x, train)
         x, input_kernel, hidden_kernel, *biases = promote_dtype(
             x, input_kernel, hidden_kernel, *biases, dtype=self.dtype
         )
         dtype = wide(x)
         input_bias, hidden_bias = (bias.astype(dtype) for bias in biases)
-        normed = {name: self._norm(name) for name in ("input", "hidden", "cell")}
-        inputs = normed["input"](jnp.matmul(x, input_kernel, preferred_element_type=dtype))
-        inputs = add_per_channel(inputs, input_bias)
+        norms = {name: self._norm(name) for name in ("input", "hidden", "cell")}
+        # Time first, as the loop needs it.
+        inputs = jnp.matmul(x.swapaxes(0, 1), input_kernel, preferred_element_type=dtype)
+        inputs = add_per_channel(_normalized(inputs, norms["input"]), input_bias).swapaxes(0, 1)
+        if self.cell != "gru":
+            # Outside of the loop, where its gradient is one sum.
+            inputs, hidden_bias = add_per_channel(inputs, hidden_bias), None
         if state is None:
             state = self._zeros(x, dtype)
         state = jax.tree.map(lambda of: varying_like(of.astype(dtype), x), state)
-        # Drawn once, so that a feature is dropped in all steps of a sequence.
-        mask = self._vary(jnp.ones((len(x), 1, self.features), dtype), train)[:, 0]
+        constants = {
+            "bias": hidden_bias,
+            "peepholes": self._peepholes(),
+            # Drawn once, so that a feature is dropped in all steps of a sequence.
+            "mask": self._vary(jnp.ones((len(x), 1, self.features), dtype), train)[:, 0],
+            **norms,
+        }
 
-        def step(state: Any, inputs: Array) -> tuple[Any, Array]:
+        def read(constants: Any, state: Any) -> Array:
             output = state.hidden if self.cell == "lstm" else state
-            product = jnp.matmul(
-                (output * mask).astype(x.dtype), hidden_kernel, preferred_element_type=dtype
-            )
-            hidden = add_per_channel(normed["hidden"](product), hidden_bias)
+            return (output * constants["mask"]).astype(x.dtype)
+
+        def step(constants: Any, state: Any, inputs: Array, product: Array) -> tuple[Any, Array]:
+            hidden = _normalized(product, constants["hidden"])
             if self.cell == "lstm":
-                state = lstm_cell(inputs, hidden, state.cell, seen, normed["cell"])
+                normalize = partial(_normalized, norm=constants["cell"])
+                state = lstm_cell(inputs, hidden, state.cell, constants["peepholes"], normalize)
                 return state, state.hidden
             if self.cell == "gru":
-                state = gru_cell(inputs, hidden, state)
+                state = gru_cell(inputs, add_per_channel(hidden, constants["bias"]), state)
             else:
                 state = rnn_cell(inputs, hidden, jnp.tanh if self.cell == "tanh" else relu)
             return state, state
 
-        state, outputs = recur(step, state, inputs, lengths, reverse=self.reverse)
+        state, outputs = recur(
+            read, hidden_kernel, step, constants, state, inputs, lengths, reverse=self.reverse
+        )
         return state, outputs.astype(x.dtype)
+
+    def _peepholes(self) -> Array | None:
+        zeros = nn.initializers.zeros_init()
+        return self.param("peepholes", zeros, (3, self.features)) if self.peepholes else None
 
     def _zeros(self, x: Array, dtype: Any) -> Any:
         zeros = jnp.zeros((len(x), self.features), dtype)
@@ -110,13 +127,17 @@ class Recurrence(nn.Module):
         kept = jnp.ones((len(x), 1, x.shape[-1]), as_float(x).dtype)
         return x * dropout(self.make_rng("dropout"), kept, self.variational_dropout, train=True)
 
-    def _norm(self, name: Literal["input", "hidden", "cell"]) -> Callable[[Array], Array]:
+    def _norm(self, name: Literal["input", "hidden", "cell"]) -> Norm:
         if not self.layer_norm or (name == "cell" and self.cell != "lstm"):
-            return lambda x: x
+            return None
         width = self.features if name == "cell" else GATES[self.cell] * self.features
         scale = self.param(f"{name}_norm_scale", nn.initializers.ones_init(), (width,))
         bias = self.param(f"{name}_norm_bias", nn.initializers.zeros_init(), (width,))
-        return lambda x: layer_norm(x, scale, bias).astype(x.dtype)
+        return scale, bias
+
+
+def _normalized(x: Array, norm: Norm) -> Array:
+    return x if norm is None else layer_norm(x, *norm).astype(x.dtype)
 
 
 class _Recurrent(nn.Module):

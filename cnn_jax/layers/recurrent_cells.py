@@ -8,12 +8,15 @@ et al. 2014, with the reset gate after the product, as PyTorch and cuDNN have it
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Shaped
+
+from cnn_jax.layers.mesh_axes import varying_like
 
 SEQUENCES = "batch time channels"
 Sequences = Shaped[Array, SEQUENCES]
@@ -57,13 +60,18 @@ def lstm_cell(
             Schmidhuber 2000).
         normalize: applied to the cell before the output's tanh.
     """
-    i, f, g, o = jnp.split(inputs + hidden, 4, axis=-1)
+    gates = inputs + hidden
     if peepholes is not None:
-        i, f = i + peepholes[:1] * cell, f + peepholes[1:2] * cell
-    cell = jax.nn.sigmoid(f) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)
+        of_input, of_forget, of_output = peepholes[:, None]
+        zeros = jnp.zeros_like(cell)
+        gates = gates + jnp.concatenate([of_input * cell, of_forget * cell, zeros, zeros], axis=-1)
+    # XLA's CPU backend vectorizes a function of the whole array, but not those of four parts.
+    i, f, _, o = jnp.split(jax.nn.sigmoid(gates), 4, axis=-1)
+    _, _, g, before = jnp.split(gates, 4, axis=-1)
+    cell = f * cell + i * jnp.tanh(g)
     if peepholes is not None:
-        o = o + peepholes[2:] * cell
-    return LSTMState(jax.nn.sigmoid(o) * jnp.tanh(normalize(cell)), cell)
+        o = jax.nn.sigmoid(before + of_output * cell)
+    return LSTMState(o * jnp.tanh(normalize(cell)), cell)
 
 
 def gru_cell(
@@ -84,7 +92,10 @@ def gru_cell(
 
 
 def recur(
-    step: Callable[[State, Array], tuple[State, Array]],
+    read: Callable[[Any, State], OfStep],
+    kernel: Float[Array, "features gates"],
+    step: Callable[[Any, State, Array, Array], tuple[State, Array]],
+    constants: Any,
     state: State,
     inputs: Sequences,
     lengths: Int[Array, " batch"] | None = None,
@@ -93,8 +104,15 @@ def recur(
 ) -> tuple[State, Float[Array, "batch time features"]]:
     """Apply a step along the time of a batch of sequences.
 
+    Each step has a product of the state and the kernel. The gradient of the kernel is one product
+    over all steps, after the loop; the derivative of a loop would add up a product in each of them.
+
     Args:
-        step: (state, inputs of a time [batch, channels]) to (next state, output).
+        read: (constants, state) to what is multiplied by the kernel, [batch, features].
+        kernel: of the products.
+        step: (constants, state, inputs of a time [batch, channels], product [batch, gates]) to
+            (next state, output).
+        constants: arrays that every step needs.
         state: before the first step; arrays [batch, …].
         inputs: sequences.
         lengths: of each sequence. Beyond it the state stays as it is, and outputs are 0, as with
@@ -104,19 +122,61 @@ def recur(
     Returns:
         The state after the last step, and the outputs in the order of the inputs.
     """
-    time = jnp.arange(inputs.shape[1])
+    loop = partial(_loop, read, step, reverse)
+    state, outputs = _apply(loop, kernel, (constants, state, inputs.swapaxes(0, 1)), lengths)
+    return state, outputs.swapaxes(0, 1)
 
-    def masked(state: State, at: tuple[Array, Array]) -> tuple[State, Array]:
-        x, now = at
-        new, output = step(state, x)
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _apply(loop: Callable[..., Any], kernel: Array, arguments: Any, lengths: Array | None) -> Any:
+    result, _ = loop(kernel, arguments, lengths)
+    return result
+
+
+@_apply.defjvp
+def _(loop: Callable[..., Any], primals: Any, tangents: Any) -> Any:
+    (kernel, arguments, lengths), (kernel_dot, arguments_dot, _) = primals, tangents
+    *_, inputs = arguments
+    shape = (*inputs.shape[:2], kernel.shape[1])
+    zeros = varying_like(jnp.zeros(shape, inputs.dtype), inputs)
+    (result, operands), derivative = jax.linearize(
+        lambda arguments, added: loop(kernel, arguments, lengths, added), arguments, zeros
+    )
+    # What a change of the kernel adds to the products of all steps.
+    added_dot = jnp.matmul(operands, kernel_dot, preferred_element_type=inputs.dtype)
+    result_dot, _ = derivative(arguments_dot, added_dot)
+    return result, result_dot
+
+
+def _loop(
+    read: Callable[[Any, Any], Array],
+    step: Callable[..., Any],
+    reverse: bool,
+    kernel: Array,
+    arguments: Any,
+    lengths: Array | None,
+    added: Array | None = None,
+) -> Any:
+    """The last state and the outputs, and what was multiplied by the kernel, time first."""
+    constants, state, inputs = arguments
+
+    def masked(state: Any, at: tuple[Array, Array, Array | None]) -> Any:
+        x, now, added = at
+        operand = read(constants, state)
+        product = jnp.matmul(operand, kernel, preferred_element_type=x.dtype)
+        if added is not None:
+            product = product + added
+        new, output = jax.checkpoint(step, prevent_cse=False)(constants, state, x, product)
         if lengths is None:
-            return new, output
+            return new, (output, operand)
         there = now < lengths
 
         def keep(new: Array, old: Array) -> Array:
             return jnp.where(there.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
-        return jax.tree.map(keep, new, state), keep(output, jnp.zeros_like(output))
+        output = keep(output, jnp.zeros_like(output))
+        return jax.tree.map(keep, new, state), (output, operand)
 
-    state, outputs = lax.scan(masked, state, (inputs.swapaxes(0, 1), time), reverse=reverse)
-    return state, outputs.swapaxes(0, 1)
+    xs = inputs, jnp.arange(len(inputs)), added
+    state, (outputs, operands) = lax.scan(masked, state, xs, reverse=reverse)
+    return (state, outputs), operands

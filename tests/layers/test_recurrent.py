@@ -211,6 +211,20 @@ def test_gradients_equal_finite_differences():
             check_grads(outputs, (variables, x), order=1, modes=["fwd", "rev"], eps=1e-5)
 
 
+def test_second_derivatives_equal_finite_differences():
+    """The kernel's derivative is our own: it must have derivatives too."""
+    with jax.enable_x64(True):
+        ours = layers.LSTM(2)
+        variables, x = drawn(ours), sequences(3)
+
+        @jax.jit
+        def along(t):
+            moved = jax.tree.map(lambda leaf: leaf + t * jnp.cos(leaf), variables)
+            return jnp.sum(jnp.sin(ours.apply(moved, x, train=False)[0]))
+
+        check_grads(along, (0.3,), order=2, modes=["fwd", "rev"], eps=1e-4)
+
+
 @pytest.mark.parametrize("kind", MAKE)
 def test_half_precision_keeps_the_state_in_float32(kind):
     ours = MAKE[kind](FEATURES, dtype=jnp.bfloat16)
