@@ -162,13 +162,14 @@ CASES = {
             gpu_batch_size=512,
             task="adversarial",
             optimizer="adam",
-            # With the paper's 2e-4 the first losses depend on the noise, which differs.
+            # With the paper's 2e-4 the first losses depend even more on the noise.
             learning_rate=1e-6,
             # A generator's images are in [-1, 1].
             mean=0.5,
             std=0.5,
             attributes={"latent": 100, "width": 64},
-            tolerance=0.1,
+            # Each side draws its own noise.
+            tolerance=0.25,
         ),
     )
 }
