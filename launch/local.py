@@ -35,6 +35,9 @@ WRONG = 2
 """Exit status of a process whose command line or data are wrong: it would be again."""
 LONGEST_WAIT = 60.0
 """Largest number of seconds until a job is started again."""
+THREADS = ("OMP_NUM_THREADS", "NPROC")
+"""Environment variables for the number of threads, of oneDNN and of XLA's CPU backend. Processes
+with threads for all processors each would wait for one another."""
 DEATH_SIGNAL = 1
 """Linux's option of prctl for the signal that a process gets when its parent has died."""
 
@@ -183,7 +186,8 @@ def environment(options: Launch, address: str, index: int) -> dict[str, str]:
     if options.platform == "cpu":
         flags = os.environ.get("XLA_FLAGS", "")
         count = f"--xla_force_host_platform_device_count={options.devices}"
-        return variables | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"{flags} {count}".strip()}
+        variables |= {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"{flags} {count}".strip()}
+        return dict.fromkeys(THREADS, str(_share(options.processes))) | variables
     first = index * options.devices
     there = os.environ.get("CUDA_VISIBLE_DEVICES")
     seen = there.split(",") if there else [str(i) for i in range(first + options.devices)]
@@ -194,6 +198,14 @@ def environment(options: Launch, address: str, index: int) -> dict[str, str]:
             f"{len(seen)} of CUDA_VISIBLE_DEVICES"
         )
     return variables | {"CUDA_VISIBLE_DEVICES": ",".join(mine)}
+
+
+def _share(processes: int) -> int:
+    """The processors of this machine for each process."""
+    there = os.cpu_count() or 1
+    if sys.platform == "linux":
+        there = len(os.sched_getaffinity(0))
+    return max(1, there // processes)
 
 
 def free_port() -> int:

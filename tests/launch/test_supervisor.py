@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cnn_jax.errors import ConfigError
-from launch.local import Launch, launch
+from launch.local import Launch, environment, launch
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,6 +47,17 @@ def test_a_job_whose_process_dies_starts_again(tmp_path, capfd):
     assert (
         "a process ended by SIGKILL; the job starts again in 0 s (2 of 2)" in capfd.readouterr().err
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's list of processors")
+def test_processes_share_the_processors(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(9)))
+    monkeypatch.delenv("NPROC", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    of_two = environment(Launch(processes=2), "here:1", 1)
+    # What the user has set stays.
+    assert (of_two["NPROC"], of_two["OMP_NUM_THREADS"]) == ("4", "5")
+    assert environment(Launch(processes=10), "here:1", 1)["NPROC"] == "1"
 
 
 def test_it_is_given_up_after_the_restarts(tmp_path, capfd):
