@@ -245,9 +245,7 @@ def _run(options: Options, console: Console) -> list[dict[str, Any]]:
     fewest = min(len(real), *map(len, compared.values()))
     if options.features == "public" and fewest < FEWEST_USUAL:
         note(
-            console,
-            f"FID grows with fewer images: {fewest:,} are compared, and published values are of "
-            "10,000 or 50,000",
+            console, f"FID grows with fewer images; published ones are of {FEWEST_USUAL:,} or more"
         )
     with progress_bar(console) as progress:
 
@@ -299,9 +297,9 @@ def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
         justify: Any = "left" if name == "images" else "right"
         shown.add_column(name.replace("_", " "), justify=justify, overflow="fold")
     for row in rows:
-        name, count, *values = row.items()
-        texts = [f"{count[1]:,}", *(number(*value) for value in values)]
-        shown.add_row(escape(printable(name[1])), *texts)
+        name, count, *_ = row.values()
+        values = [number(*item) for item in list(row.items())[2:]]
+        shown.add_row(escape(printable(name)), f"{count:,}", *values)
     return shown
 
 
