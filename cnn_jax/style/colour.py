@@ -54,7 +54,8 @@ def match_histograms(image: Image, to: Other) -> Image:
     A value becomes the one with the same share of values that are smaller or equal, interpolated
     linearly between the values that the other channel has, as `skimage.exposure.match_histograms`
     does. Unlike `match_colours` this gives distributions of any shape and stays in the range of
-    the other image, but does not give how its channels vary together.
+    the other image. How channels vary together is not matched, so that colours may be stronger
+    than in either image.
     """
     channels = [_ranked(image[..., i], to[..., i]) for i in range(image.shape[-1])]
     return np.stack(channels, axis=-1)
