@@ -85,7 +85,7 @@ def test_the_distance_of_another_classifier_has_another_name(run, tmp_path):
         assert row["feature_fid"] == pytest.approx(other["feature_fid"], rel=1e-3)
 
 
-def test_two_folders_of_images_of_any_size(tmp_path, monkeypatch):
+def test_two_folders_of_images_of_any_size(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(fid, "public_measure", lambda: cheap)
     generator = np.random.default_rng(0)
     for name, shift in (("made", 60), ("real", 0)):
@@ -100,6 +100,8 @@ def test_two_folders_of_images_of_any_size(tmp_path, monkeypatch):
     found = [cheap(fid.Files(sorted((tmp_path / n).iterdir()))) for n in ("real", "made")]
     assert row["fid"] == pytest.approx(fid.scores(*found)["fid"])
     assert row["fid"] > 60**2 / 2
+    (tmp_path / "empty").mkdir()
+    assert "the folder holds no images" in failure(capsys, folders[0], str(tmp_path / "empty"))
 
 
 @pytest.mark.parametrize("case", fidelity.SCORED)
