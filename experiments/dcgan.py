@@ -14,7 +14,8 @@ Fréchet distance from the validation images (feature_fid; not the published FID
 those of Inception v3), precision and recall, and the share of the rarest class, which shows mode
 collapse. figures/samples.gif shows the same latents over the training.
 
-`python -m experiments.generate --run runs/dcgan/…/gan` makes images.
+`python -m experiments.generate --run runs/dcgan/…/gan` makes images, and `python -m experiments.fid
+--run runs/dcgan/…/gan` measures them by the public Inception v3: the published FID.
 """
 
 from collections.abc import Mapping

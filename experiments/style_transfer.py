@@ -86,7 +86,9 @@ class Config:
     strokes."""
     colour: Colour = "style"
     """style: the colours are the style's; luminance: only the luminance is optimized, and the
-    colours stay the content's; match: the styles' colours are first made like the content's."""
+    colours stay the content's; match: the styles' colours are first made like the content's, in
+    mean and covariance; histogram: in the histogram of each channel, which may give stronger
+    colours than either has."""
     every: int = 0
     """Iterations between two pictures of the progress; 0: a tenth of them."""
     seed: int = 0

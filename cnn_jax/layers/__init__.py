@@ -71,7 +71,13 @@ from cnn_jax.layers.pooling import (
 )
 from cnn_jax.layers.recurrent import GRU, LSTM, RNN
 from cnn_jax.layers.recurrent_cells import LSTMState, gru_cell, lstm_cell, recur, rnn_cell
-from cnn_jax.layers.resizing import resize_bilinear, resize_nearest, resize_parts, subsample
+from cnn_jax.layers.resizing import (
+    resize_bilinear,
+    resize_from_corner,
+    resize_nearest,
+    resize_parts,
+    subsample,
+)
 from cnn_jax.layers.roi import (
     pyramid_levels,
     pyramid_roi_align,
@@ -155,6 +161,7 @@ __all__ = [
     "relu",
     "resize_bilinear",
     "resize_boxes",
+    "resize_from_corner",
     "resize_nearest",
     "resize_parts",
     "rnn_cell",

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, DTypeLike, Float, Shaped
 
 from cnn_jax.layers.arguments import IMAGES, Images, as_images, check_axes, wide
 from cnn_jax.layers.separable import map_axes
@@ -59,6 +59,29 @@ def resize_bilinear(
     height, width = target_size(x.shape[1:3], size)
     rows = weights(x.shape[1], height, align_corners)
     columns = weights(x.shape[2], width, align_corners)
+    return map_axes(x, rows, columns)
+
+
+def resize_from_corner(
+    x: Images, size: Size
+) -> Float[Array, "batch out_height out_width channels"]:
+    """Linear interpolation from the upper left, as TensorFlow 1's `resize_bilinear` by default.
+
+    Output pixel i lies at i * height / out_height of the image, so that the upper left pixel keeps
+    its place and the whole image is shifted (`align_corners=False`, `half_pixel_centers=False`). A
+    pixel that is not finite makes its whole image NaN.
+
+    Args:
+        x: images.
+        size: size of the output, one number or (height, width).
+
+    Raises:
+        ValueError: if the output or the image has no pixels.
+    """
+    x = as_images(x)
+    height, width = target_size(x.shape[1:3], size)
+    rows = _from_corner(x.shape[1], height, wide(x))
+    columns = _from_corner(x.shape[2], width, wide(x))
     return map_axes(x, rows, columns)
 
 
@@ -126,7 +149,16 @@ def _nearest(size: int, out: int, exact: bool) -> np.ndarray:
 def _linear(size: int, out: int, align_corners: bool) -> np.ndarray:
     """Matrix [out, size] that weighs the two pixels around each position."""
     scale, pixel = _scale(size, out, align_corners), np.arange(out)
-    positions = pixel * scale if align_corners else (pixel + 0.5) * scale - 0.5
+    return _between(pixel * scale if align_corners else (pixel + 0.5) * scale - 0.5, size)
+
+
+def _from_corner(size: int, out: int, dtype: DTypeLike) -> np.ndarray:
+    """`_linear` from the upper left; the scale is rounded to float32, as TensorFlow does."""
+    return _between(np.arange(out).astype(dtype) * (np.float32(size) / np.float32(out)), size)
+
+
+def _between(positions: np.ndarray, size: int) -> np.ndarray:
+    """Matrix [positions, size] that weighs the two pixels around each position."""
     positions = np.clip(positions, 0, size - 1)
     return np.maximum(1 - np.abs(positions[:, None] - np.arange(size)), 0)
 

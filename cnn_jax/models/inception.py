@@ -4,18 +4,30 @@ Source: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna 2016, "Rethinking the Inception
 Computer Vision", table 1. The network is torchvision's, with its weights. Two 3x3 kernels have the
 receptive field of a 5x5 kernel with 18/25 of its weights; a 1x7 and a 7x1 kernel that of a 7x7
 kernel with 14/49.
+
+`fid_inception_v3` is the network whose features and outputs the Fréchet Inception distance and the
+Inception Score compare: TensorFlow's of December 2015, as in pytorch-fid and torch-fidelity, with
+their weights. It differs in the branches with pooling and has 1,008 outputs.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.layers import Conv, Dropout, Linear, avg_pool, global_avg_pool, max_pool
+from cnn_jax.layers import (
+    Conv,
+    Dropout,
+    Linear,
+    avg_pool,
+    global_avg_pool,
+    max_pool,
+    resize_from_corner,
+)
 from cnn_jax.models import torch_names
 from cnn_jax.models.arrays import Feature, Images, Logits, at_least_float32
 from cnn_jax.models.checks import as_num_classes, check_choice, check_images
@@ -28,6 +40,10 @@ from cnn_jax.models.inception_blocks import (
     InceptionC,
     InceptionD,
     InceptionE,
+    Pool,
+    average_inside,
+    average_with_zeros,
+    maximum,
 )
 from cnn_jax.models.registry import register
 
@@ -46,6 +62,12 @@ BLOCKS: dict[str, tuple[Any, dict[str, int]]] = {
     "Mixed_7c": (InceptionE, {}),
 }
 STEM = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3")
+Pooling = Literal["torchvision", "tensorflow"]
+POOLS: dict[Pooling, tuple[Pool, Pool]] = {
+    "torchvision": (average_with_zeros, average_with_zeros),
+    "tensorflow": (average_inside, maximum),
+}
+"""In the branches with pooling: of all blocks but the last, and of the last one."""
 AUXILIARY_AT = "mixed_6e"
 SMALLEST = 75
 SMALLEST_WITH_AUXILIARY = 299
@@ -76,6 +98,7 @@ class InceptionBody(nn.Module):
     """Everything before the classifier; returns the maps `stem`, `mixed_5b` to `mixed_7c`."""
 
     transform_input: bool
+    pooling: Pooling
     conv_block: MakeConv
 
     @nn.compact
@@ -92,8 +115,11 @@ class InceptionBody(nn.Module):
         x = self.conv_block(192, 3, name="conv2d_4a_3x3")(x, train=train)
         features = {"stem": x}
         x = max_pool(x, 3, 2)
+        *_, last = BLOCKS
         for name, (make_block, channels) in BLOCKS.items():
-            block = make_block(**channels, conv_block=self.conv_block, name=name.lower())
+            pool = POOLS[self.pooling][name == last]
+            options = {"pool": pool} if "branch_pool" in make_block.convolutions else {}
+            block = make_block(**channels, **options, conv_block=self.conv_block, name=name.lower())
             x = features[name.lower()] = block(x, train=train)
         return features
 
@@ -111,6 +137,8 @@ class InceptionV3(nn.Module):
             (0.4 in TensorFlow-Slim). In evaluation it is not computed.
         transform_input: map images that are normalized by ImageNet's mean and standard deviation
             to the range [-1, 1], which torchvision's weights expect.
+        pooling: in the blocks' branches with pooling. "torchvision": averages, in which the zeros
+            around the map count. "tensorflow": they do not, and the last block has the maximum.
         dropout: dropout rate before the classifier (rng "dropout").
         norm: "frozen" normalizes with the running statistics, also in training.
         dtype: dtype of the convolutions, such as bfloat16; parameters, statistics and the
@@ -124,6 +152,7 @@ class InceptionV3(nn.Module):
     num_classes: int | None = 1000
     aux_logits: bool = False
     transform_input: bool = False
+    pooling: Pooling = "torchvision"
     dropout: float = 0.5
     norm: Norm = "batch"
     dtype: Dtype | None = None
@@ -135,6 +164,7 @@ class InceptionV3(nn.Module):
                 f"aux_logits={self.aux_logits} needs classes: set num_classes, or aux_logits=False"
             )
         check_choice("norm", self.norm, ("batch", "frozen"))
+        check_choice("pooling", self.pooling, get_args(Pooling))
         super().__post_init__()
 
     def setup(self) -> None:
@@ -143,7 +173,7 @@ class InceptionV3(nn.Module):
             conv=partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=normal_init),
             norm=make_norm(self.norm, eps=1e-3, dtype=self.dtype),
         )
-        self.body = InceptionBody(self.transform_input, conv_block)
+        self.body = InceptionBody(self.transform_input, self.pooling, conv_block)
         if self.aux_logits:
             self.aux = AuxiliaryHead(self.num_classes or 0, conv_block)
         self.drop = Dropout(self.dropout)
@@ -192,4 +222,27 @@ class InceptionV3(nn.Module):
         return names | classifier_names(self.num_classes, "fc", "head")
 
 
+def fid_input(
+    images: Float[Array, "batch height width 3"], size: int = 299
+) -> Float[Array, "batch side side 3"]:
+    """The input of `fid_inception_v3` for RGB images of any size.
+
+    They are stretched to a square as TensorFlow 1 does it (`resize_from_corner`) and mapped to
+    [-1, 1). Published figures are of exactly this input, as in torch-fidelity; pytorch-fid resizes
+    between the centres of pixels.
+
+    Args:
+        images: in [0, 255], as floats.
+        size: height and width of the result.
+    """
+    return (resize_from_corner(images, size) - 128) / 128
+
+
 register("inception_v3", InceptionV3, (299, 299, 3))
+register(
+    "fid_inception_v3",
+    InceptionV3,
+    (299, 299, 3),
+    defaults={"num_classes": 1008},
+    pooling="tensorflow",
+)

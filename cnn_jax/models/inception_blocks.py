@@ -2,8 +2,10 @@
 
 Source: Szegedy et al. 2016 (see `inception.py`), figures 5 to 7 and 10. `conv_block` makes a
 convolution with BatchNorm and ReLU. `convolutions` lists their names, which are torchvision's.
+`pool` is the pooling before the convolution `branch_pool`.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax.numpy as jnp
@@ -13,12 +15,19 @@ from jaxtyping import Array
 from cnn_jax.layers import avg_pool, max_pool
 from cnn_jax.models.conv_norm import MakeConv
 
+Pool = Callable[[Array], Array]
+# Of 3x3 pixels. At the border, the zeros of the padding count in the first one alone.
+average_with_zeros = partial(avg_pool, window=3, stride=1, padding=1)
+average_inside = partial(avg_pool, window=3, stride=1, padding=1, count_include_pad=False)
+maximum = partial(max_pool, window=3, stride=1, padding=1)
+
 
 class InceptionA(nn.Module, kw_only=True):
     """Figure 5 (35x35 pixels): a 5x5 branch as in GoogLeNet, and one with two 3x3 convolutions."""
 
     pool_features: int
     conv_block: MakeConv
+    pool: Pool = average_with_zeros
 
     convolutions = (
         "branch1x1",
@@ -38,7 +47,7 @@ class InceptionA(nn.Module, kw_only=True):
         three = self.conv_block(64, 1, name="branch3x3dbl_1")(x, train=train)
         three = self.conv_block(96, 3, padding=1, name="branch3x3dbl_2")(three, train=train)
         three = self.conv_block(96, 3, padding=1, name="branch3x3dbl_3")(three, train=train)
-        pool = self.conv_block(self.pool_features, 1, name="branch_pool")(_average(x), train=train)
+        pool = self.conv_block(self.pool_features, 1, name="branch_pool")(self.pool(x), train=train)
         return jnp.concatenate([one, five, three, pool], axis=-1)
 
 
@@ -63,6 +72,7 @@ class InceptionC(nn.Module, kw_only=True):
 
     width: int
     conv_block: MakeConv
+    pool: Pool = average_with_zeros
 
     convolutions = (
         "branch1x1",
@@ -84,7 +94,7 @@ class InceptionC(nn.Module, kw_only=True):
         double = row(self.width, name="branch7x7dbl_3")(double, train=train)
         double = column(self.width, name="branch7x7dbl_4")(double, train=train)
         double = row(192, name="branch7x7dbl_5")(double, train=train)
-        pool = self.conv_block(192, 1, name="branch_pool")(_average(x), train=train)
+        pool = self.conv_block(192, 1, name="branch_pool")(self.pool(x), train=train)
         return jnp.concatenate([one, seven, double, pool], axis=-1)
 
 
@@ -118,6 +128,7 @@ class InceptionE(nn.Module, kw_only=True):
     """Figure 7 (8x8 pixels): 1x3 and 3x1 convolutions in parallel."""
 
     conv_block: MakeConv
+    pool: Pool = average_with_zeros
 
     convolutions = (
         "branch1x1",
@@ -147,10 +158,5 @@ class InceptionE(nn.Module, kw_only=True):
             row(name="branch3x3dbl_3a")(double, train=train),
             column(name="branch3x3dbl_3b")(double, train=train),
         ]
-        pool = self.conv_block(192, 1, name="branch_pool")(_average(x), train=train)
+        pool = self.conv_block(192, 1, name="branch_pool")(self.pool(x), train=train)
         return jnp.concatenate([one, *threes, *doubles, pool], axis=-1)
-
-
-def _average(x: Array) -> Array:
-    """Means of 3x3 pixels; at the border the padding zeros are included."""
-    return avg_pool(x, 3, 1, 1)

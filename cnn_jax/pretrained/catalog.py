@@ -13,16 +13,19 @@ from cnn_jax.pretrained.whole_image import BySides
 from cnn_jax.voc import VOC_CLASSES
 
 TORCHVISION = "https://download.pytorch.org/models/"
+PYTORCH_FID = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
 
 
 @dataclass(frozen=True)
 class Weights:
     """Public weights of one model: of a classifier of ImageNet, for segmentation, or of a detector.
 
+    The classifier `fid_inception_v3` measures generated images; its accuracy is not published.
+
     Attributes:
         model: a name for `create_model`.
         name: torchvision's, such as "IMAGENET1K_V1".
-        file: torchvision's; its last part is the first eight digits of its sha256.
+        file: the published one; its last part is the first eight digits of its sha256.
         top1: accuracy on ImageNet's validation images in percent, as published by torchvision; for
             segmentation that of the pixels of COCO's validation images with VOC's labels. None for
             a detector.
@@ -35,6 +38,7 @@ class Weights:
         box_ap: for a detector, COCO's average precision of boxes on its validation images, in
             percent.
         mask_ap: for a detector of instances, that of their masks.
+        server: address of the folder that the file is published in.
     """
 
     model: str
@@ -46,11 +50,12 @@ class Weights:
     mean_iou: float | None = None
     box_ap: float | None = None
     mask_ap: float | None = None
+    server: str = TORCHVISION
 
     @property
     def url(self) -> str:
-        """Where torchvision's file is published."""
-        return TORCHVISION + self.file
+        """Where the file is published."""
+        return self.server + self.file
 
     @property
     def sha256(self) -> str:
@@ -60,7 +65,8 @@ class Weights:
     @property
     def hub(self) -> str | None:
         """The repository of timm on the Hugging Face hub with the same weights as safetensors."""
-        if self.model in ("alexnet", "googlenet", "inception_v3") or self.mean_iou or self.box_ap:
+        not_there = ("alexnet", "googlenet", "inception_v3", "fid_inception_v3")
+        if self.model in not_there or self.mean_iou or self.box_ap:
             return None
         tag = {"IMAGENET1K_V1": "tv_in1k", "IMAGENET1K_V2": "tv2_in1k"}[self.name]
         return f"timm/{self.model}.{tag}"
@@ -88,14 +94,25 @@ class Weights:
             return Preprocessing(resize=520, crop=0)
         if self.model == "inception_v3":
             return Preprocessing(resize=342, crop=299)
+        if self.model == "fid_inception_v3":
+            # The scale of `models.inception.fid_input`.
+            middle = (128 / 255,) * 3
+            return Preprocessing(resize=342, crop=299, mean=middle, std=middle)
         return Preprocessing(resize=232 if self.name == "IMAGENET1K_V2" else 256)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The classes, by label."""
+        """The classes, by label; empty if they are not published with the weights."""
+        if self.model == "fid_inception_v3":
+            return ()
         if self.box_ap:
             return COCO_CLASSES
         return VOC_CLASSES if self.mean_iou else imagenet_classes()
+
+    @property
+    def num_classes(self) -> int:
+        """Number of the model's outputs."""
+        return 1008 if self.model == "fid_inception_v3" else len(self.class_names)
 
 
 def list_weights(pattern: str = "*") -> list[Weights]:
@@ -128,7 +145,7 @@ def find_weights(model: str, name: str = "DEFAULT") -> Weights:
     )
 
 
-# From torchvision 0.28's own tables (`torchvision.models.get_model_weights`).
+# From torchvision 0.28's own tables (`torchvision.models.get_model_weights`), and pytorch-fid 0.3.
 WEIGHTS = [
     Weights("alexnet", "IMAGENET1K_V1", "alexnet-owt-7be5be79.pth", 56.522, 79.066, 61_100_840),
     Weights("vgg11", "IMAGENET1K_V1", "vgg11-8a719046.pth", 69.02, 88.628, 132_863_336),
@@ -147,6 +164,15 @@ WEIGHTS = [
         77.294,
         93.45,
         27_161_264,
+    ),
+    Weights(
+        "fid_inception_v3",
+        "INCEPTION_2015_12_05",
+        "pt_inception-2015-12-05-6726825d.pth",
+        None,
+        None,
+        23_850_960,
+        server=PYTORCH_FID,
     ),
     Weights("resnet18", "IMAGENET1K_V1", "resnet18-f37072fd.pth", 69.758, 89.078, 11_689_512),
     Weights("resnet34", "IMAGENET1K_V1", "resnet34-b627a593.pth", 73.314, 91.42, 21_797_672),

@@ -60,7 +60,8 @@ def from_torch(
       from Caffe or from MSRA's have it in the first 1x1 convolution and do not fit.
     - BatchNorm: eps is 1e-5 in ResNets (`norm_eps`) and VGG, 1e-3 in GoogLeNet and Inception v3.
     - GoogLeNet, Inception v3: torchvision's published weights need `transform_input=True`, or
-      images normalized by a mean and a standard deviation of 0.5.
+      images normalized by a mean and a standard deviation of 0.5. Weights that FID is measured with
+      are those of `fid_inception_v3`, whose pooling differs.
     - Preprocessing: weights converted from Caffe, such as VGG's, take BGR images in 0 to 255.
 
     Args:

@@ -1,4 +1,4 @@
-"""Files of public weights, from torchvision's server or the Hugging Face hub, verified."""
+"""Files of public weights, from their own servers or the Hugging Face hub, verified."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 from cnn_jax.download import DownloadError, PublishedFile, download, published_size, sha256
 from cnn_jax.errors import UserError
 from cnn_jax.extras import extra
-from cnn_jax.pretrained.catalog import TORCHVISION, Weights
+from cnn_jax.pretrained.catalog import Weights
 from cnn_jax.pretrained.preprocessing import Preprocessing
 
 
@@ -19,10 +19,10 @@ def weights_directory() -> Path:
     return user_cache / "cnn_jax" / "weights"
 
 
-def weights_file(weights: Weights, directory: Path, server: str = TORCHVISION) -> Path:
+def weights_file(weights: Weights, directory: Path) -> Path:
     """The file of public weights in a directory, downloaded if it is missing.
 
-    timm's safetensors on the hub are preferred, because they do not need torch. torchvision's file
+    timm's safetensors on the hub are preferred, because they do not need torch. The published file
     is used if it is already in the directory, or if the hub does not have the weights or cannot be
     reached.
 
@@ -37,12 +37,10 @@ def weights_file(weights: Weights, directory: Path, server: str = TORCHVISION) -
         except UserError as error:
             failures.append(str(error))
     if not by_hand.is_file() and not find_spec("torch"):
-        failures.append(
-            f"{server}{weights.file} can only be read with torch: pip install 'cnn-jax[torch]'"
-        )
+        failures.append(f"{weights.url} can only be read with torch: pip install 'cnn-jax[torch]'")
     else:
         try:
-            return torchvision_file(weights, directory, server)
+            return published_file(weights, directory)
         except UserError as error:
             failures.append(str(error))
     raise UserError(
@@ -53,8 +51,8 @@ def weights_file(weights: Weights, directory: Path, server: str = TORCHVISION) -
     )
 
 
-def torchvision_file(weights: Weights, directory: Path, server: str = TORCHVISION) -> Path:
-    """The file of torchvision in a directory, downloaded if it is missing and always verified.
+def published_file(weights: Weights, directory: Path) -> Path:
+    """The published file in a directory, downloaded if it is missing and always verified.
 
     Raises:
         DownloadError: the file cannot be reached, is incomplete (and kept, to be resumed) or has
@@ -69,8 +67,9 @@ def torchvision_file(weights: Weights, directory: Path, server: str = TORCHVISIO
             f"{path} is not the published file: its sha256 is {actual}, expected "
             f"{weights.sha256}…; move it away, and run the same command to download it"
         )
-    size = published_size(server + weights.file, seconds=10.0)
-    return download(PublishedFile(weights.file, size, weights.sha256, (server,)), directory)
+    size = published_size(weights.url, seconds=10.0)
+    published = PublishedFile(weights.file, size, weights.sha256, (weights.server,))
+    return download(published, directory)
 
 
 def hub_file(repository: str, filename: str, directory: Path) -> Path:

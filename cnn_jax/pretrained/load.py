@@ -65,7 +65,7 @@ def load(
         chosen = find_weights(name, weights)
         attributes = chosen.attributes | attributes
         preprocessing, class_names = chosen.preprocessing, chosen.class_names
-        there = len(class_names)
+        there = chosen.num_classes
         create_model(name, **attributes)  # raises before anything is downloaded
         file = weights_file(chosen, folder)
     model = create_model(name, num_classes=there, **attributes)

@@ -48,6 +48,28 @@ def match_colours(image: Image, to: Other) -> Image:
     return matched.reshape(image.shape)
 
 
+def match_histograms(image: Image, to: Other) -> Image:
+    """An image each of whose channels has the histogram of the other one's channel.
+
+    A value becomes the one with the same share of values that are smaller or equal, interpolated
+    linearly between the values that the other channel has, as `skimage.exposure.match_histograms`
+    does. Unlike `match_colours` this gives distributions of any shape and stays in the range of
+    the other image. How channels vary together is not matched, so that colours may be stronger
+    than in either image.
+    """
+    channels = [_ranked(image[..., i], to[..., i]) for i in range(image.shape[-1])]
+    return np.stack(channels, axis=-1)
+
+
+def _ranked(
+    channel: Float[np.ndarray, "height width"], to: Float[np.ndarray, "other_height other_width"]
+) -> Float[np.ndarray, "height width"]:
+    _, places, counts = np.unique(channel, return_inverse=True, return_counts=True)
+    values, others = np.unique(to, return_counts=True)
+    shares, of_others = np.cumsum(counts) / channel.size, np.cumsum(others) / to.size
+    return np.interp(shares, of_others, values)[places].reshape(channel.shape)
+
+
 def _covariance(colours: Float[np.ndarray, "pixels 3"]) -> Float[np.ndarray, "3 3"]:
     centred = colours - colours.mean(axis=0)
     return centred.T @ centred / len(colours) + LEAST_VARIANCE * np.eye(3)

@@ -55,7 +55,8 @@ def inception_score(
 
     Args:
         probabilities: of each image; rows sum to 1.
-        splits: number of parts, of images in turn.
+        splits: number of parts, of images in turn; part i ends before image (i + 1) n / splits,
+            rounded down, as in the authors' code.
 
     Raises:
         ConfigError: fewer images than parts.
@@ -63,8 +64,8 @@ def inception_score(
     probabilities = np.asarray(probabilities, np.float64)
     if not 1 <= splits <= len(probabilities):
         raise ConfigError(f"{len(probabilities)} images cannot be divided into {splits} parts")
-    scores = []
-    for part in np.array_split(probabilities, splits):
+    scores, ends = [], np.arange(1, splits) * len(probabilities) // splits
+    for part in np.split(probabilities, ends):
         ratio = np.maximum(part, 1e-300) / np.maximum(part.mean(axis=0), 1e-300)
         scores.append(np.exp(np.sum(part * np.log(ratio), axis=1).mean()))
     return float(np.mean(scores)), float(np.std(scores))

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt8
 
 from cnn_jax.data import Dataset, labels_of
 from cnn_jax.models import GAN
@@ -220,17 +220,21 @@ def _classify(task: Adversarial, constants: Any, images: Array) -> Any:
     return task.classify(constants, images)
 
 
-def _real(dataset: Dataset, split: str, most: int) -> Images:
-    """Images of a split in [0, 1], at most so many, evenly spaced."""
+def real_images(
+    dataset: Dataset, split: str, most: int
+) -> UInt8[np.ndarray, "n height width channels"]:
+    """Images of a split, at most so many, evenly spaced."""
     examples = dataset.splits[split]
     places = _places(len(examples), most)
     arrays = getattr(examples, "arrays", None)
-    images = (
-        np.asarray(arrays["image"])[places]
-        if arrays is not None
-        else np.stack([examples[int(place)]["image"] for place in places])
-    )
-    return images.astype(np.float32) / 255
+    if arrays is not None:
+        return np.asarray(arrays["image"])[places]
+    return np.stack([examples[int(place)]["image"] for place in places])
+
+
+def _real(dataset: Dataset, split: str, most: int) -> Images:
+    """`real_images` in [0, 1]."""
+    return real_images(dataset, split, most).astype(np.float32) / 255
 
 
 def _places(count: int, most: int) -> np.ndarray:

@@ -7,11 +7,17 @@ import jax
 import numpy as np
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.style import luminance, match_colours, match_luminance, with_luminance
+from cnn_jax.style import (
+    luminance,
+    match_colours,
+    match_histograms,
+    match_luminance,
+    with_luminance,
+)
 from experiments.tools.pictures import Picture, Pixels, as_pixels, resized
 from experiments.tools.style_network import StyleNetwork
 
-Colour = Literal["style", "luminance", "match"]
+Colour = Literal["style", "luminance", "match", "histogram"]
 
 
 def sizes(largest: int, scales: int) -> list[int]:
@@ -29,7 +35,8 @@ def prepared(
         styles: the style pictures.
         size: longer side of the content in pixels.
         style_size: longer side of the styles, relative to it.
-        colour: whether colours are the styles', left out, or matched to the content's before.
+        colour: whether colours are the styles', left out, or matched to the content's before, by
+            mean and covariance or by the histogram of each channel.
     """
     original = resized(content, size)
     pictures = [resized(style, max(1, round(size * style_size))) for style in styles]
@@ -38,6 +45,8 @@ def prepared(
         return original, gray, [match_luminance(luminance(one), gray) for one in pictures]
     if colour == "match":
         pictures = [np.clip(match_colours(one, original), 0, 1) for one in pictures]
+    if colour == "histogram":
+        pictures = [match_histograms(one, original) for one in pictures]
     return original, original, pictures
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from cnn_jax.style import luminance
 from experiments import style_transfer
 from experiments.tools.style_network import StyleNetworkConfig, load_style_network
+from experiments.tools.style_scales import prepared
 
 FAST = ("--network", "own", "--size", "32", "--scales", "1", "--iterations", "2")
 SHALLOW = (*FAST, "--style-layers", "conv1_1", "--content-layers", "conv1_1")
@@ -88,6 +89,18 @@ def test_several_styles_are_shared(capsys, tmp_path, pictures):
     alone, _ = run(capsys, tmp_path, content, style, *CHEAP, output="b")
     np.testing.assert_array_equal(pixels(one / "result.png"), pixels(alone / "result.png"))
     assert not np.array_equal(pixels(both / "result.png"), pixels(alone / "result.png"))
+
+
+@pytest.mark.parametrize("colour", ["match", "histogram"])
+def test_styles_get_the_colours_of_the_content(colour):
+    generator = np.random.default_rng(0)
+    content = generator.integers(60, 120, (20, 24, 3), dtype=np.uint8)
+    style = generator.integers(0, 255, (30, 18, 3), dtype=np.uint8)
+    original, seen, (changed,) = prepared(content, [style], size=24, style_size=1.0, colour=colour)
+    np.testing.assert_array_equal(seen, original)
+    for moment in (np.mean, np.std):
+        expected = moment(original, axis=(0, 1))
+        np.testing.assert_allclose(moment(changed, axis=(0, 1)), expected, rtol=0.01)
 
 
 def test_gray_pictures_transparency_and_orientation_are_read_as_elsewhere(capsys, tmp_path):

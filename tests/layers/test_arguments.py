@@ -87,6 +87,7 @@ COMPUTED = {
     ),
     "relu": layers.relu,
     "resize_bilinear": lambda x: layers.resize_bilinear(x, 7, antialias=True),
+    "resize_from_corner": lambda x: layers.resize_from_corner(x, 7),
     "resize_parts": lambda x: layers.resize_parts(x, jnp.full((len(x), 2), 4), 7),
     "roi_align": lambda x: layers.roi_align(x, BOX, 2, sampling_ratio=WINDOW),
     "roi_pool": lambda x: layers.roi_pool(x, BOX, 2),

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from cnn_jax.layers import resize_bilinear, resize_nearest, resize_parts, subsample
+from cnn_jax.layers import (
+    resize_bilinear,
+    resize_from_corner,
+    resize_nearest,
+    resize_parts,
+    subsample,
+)
 from tests.tolerance import assert_close
 
 BILINEAR = [
@@ -32,6 +38,28 @@ def test_bilinear_keeps_corners_of_pixels_or_their_centres():
     assert_close(resize_bilinear(x, (4, 1)), column(0, 1.5, 4.5, 6), rtol=1e-6)
     aligned = resize_bilinear(x, (4, 1), align_corners=True)
     assert_close(aligned, column(0, 2, 4, 6), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("image", "size"), [((5, 4), (7, 9)), ((9, 6), (4, 1)), ((1, 3), (2, 3))])
+def test_from_the_corner_is_tensorflow_s_loop(image, size):
+    """Its kernel (resize_bilinear_op.cc, scale as in image_resizer_state.h), pixel by pixel."""
+    x = np.random.default_rng(0).random((*image, 2))
+    expected = np.empty((*size, 2))
+    for place in np.ndindex(size):
+        corners = []
+        for pixel, old, new in zip(place, image, size, strict=True):
+            position = pixel * (np.float32(old) / np.float32(new))
+            low = min(int(position), old - 1)
+            corners.append((low, min(low + 1, old - 1), position - low))
+        (top, bottom, down), (left, right, across) = corners
+        above = x[top, left] + (x[top, right] - x[top, left]) * across
+        below = x[bottom, left] + (x[bottom, right] - x[bottom, left]) * across
+        expected[place] = above + (below - above) * down
+    with jax.enable_x64(True):
+        # Positions are computed in the image's dtype there, here in float64.
+        assert_close(resize_from_corner(jnp.asarray(x[None]), size)[0], expected, rtol=1e-6)
+    single = resize_from_corner(jnp.asarray(x[None], jnp.float32), size)
+    assert_close(single[0], expected, rtol=1e-6)
 
 
 def test_antialiasing_looks_at_every_pixel():
@@ -65,7 +93,10 @@ def test_subsampling_takes_the_first_of_each_block():
 
 
 RESIZINGS = [
-    *[functools.partial(resize, size=(4, 7)) for resize in (resize_nearest, *BILINEAR)],
+    *[
+        functools.partial(resize, size=(4, 7))
+        for resize in (resize_nearest, resize_from_corner, *BILINEAR)
+    ],
     functools.partial(subsample, factor=2),
 ]
 

@@ -7,7 +7,7 @@ from flax.traverse_util import flatten_dict
 
 from cnn_jax.layers import BatchNorm
 from cnn_jax.models import create_model
-from cnn_jax.models.inception_blocks import InceptionA
+from cnn_jax.models.inception_blocks import InceptionA, average_inside, average_with_zeros
 from cnn_jax.models.summary import feature_shapes
 from tests.tolerance import assert_close
 
@@ -23,6 +23,13 @@ def shapes(model, size=75, **arguments):
 def test_parameters(aux_logits):
     params = shapes(create_model("inception_v3", aux_logits=aux_logits))["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == PARAMETERS[aux_logits]
+
+
+def test_parameters_of_the_network_of_fid():
+    """1,008 outputs in place of 1,000."""
+    params = shapes(create_model("fid_inception_v3"))["params"]
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert count == PARAMETERS[False] + 8 * (2048 + 1)
 
 
 @pytest.mark.parametrize("aux_logits", [False, True])
@@ -46,8 +53,11 @@ def test_features_are_named_from_stem_to_last_block(size, sizes):
     ]
 
 
-def test_zeros_around_the_image_count_in_the_average_pools():
-    """Torchvision's average is over nine pixels at the border, too: of ones, 4/9 at a corner."""
+@pytest.mark.parametrize(("pool", "border"), [(average_with_zeros, 2 / 3), (average_inside, 1.0)])
+def test_zeros_around_the_image_count_in_the_average_pools(pool, border):
+    """Torchvision's average is over nine pixels at the border, too: of ones, 4/9 at a corner.
+    TensorFlow's is over those of the image.
+    """
     outputs = []
 
     class Conv(nn.Module):
@@ -62,9 +72,9 @@ def test_zeros_around_the_image_count_in_the_average_pools():
                 outputs.append(x)
             return jnp.zeros((*x.shape[:3], self.features))
 
-    InceptionA(pool_features=2, conv_block=Conv).apply({}, jnp.ones((1, 4, 4, 1)), train=False)
-    border, inside = 2 / 3, 1
-    row = np.array([border, inside, inside, border])
+    block = InceptionA(pool_features=2, conv_block=Conv, pool=pool)
+    block.apply({}, jnp.ones((1, 4, 4, 1)), train=False)
+    row = np.array([border, 1, 1, border])
     assert_close(outputs[0][0, :, :, 0], np.outer(row, row), rtol=1e-6)
 
 
@@ -133,6 +143,8 @@ def test_bfloat16_leaves_parameters_and_logits_in_float32(model):
 def test_norms_that_there_are_not_are_refused():
     with pytest.raises(ValueError, match="norm must be one of 'batch', 'frozen', got 'none'"):
         create_model("inception_v3", norm="none")
+    with pytest.raises(ValueError, match="pooling must be one of 'torchvision', 'tensorflow', got"):
+        create_model("inception_v3", pooling="max")
 
 
 @pytest.mark.parametrize(

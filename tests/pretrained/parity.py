@@ -20,8 +20,12 @@ def our_model(classifier):
 
 def drawn_weights(classifier):
     """A random state dict for both models; PyTorch's names are the seeds."""
-    model = our_model(classifier)
-    images = jnp.zeros((1, *example_shape(classifier.name)))
+    return drawn_state(our_model(classifier), example_shape(classifier.name))
+
+
+def drawn_state(model, image_shape):
+    """A random state dict for a model of ours that has `torch_names`."""
+    images = jnp.zeros((1, *image_shape))
     shapes = jax.eval_shape(model.init, jax.random.key(0), images)
     flat = flatten_dict(shapes, sep="/")
     return weights(

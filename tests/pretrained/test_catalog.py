@@ -1,5 +1,6 @@
 import re
 
+import numpy as np
 import pytest
 
 from cnn_jax.errors import ConfigError
@@ -11,10 +12,15 @@ from cnn_jax.pretrained import (
     imagenet_classes,
     list_weights,
 )
+from cnn_jax.pretrained.catalog import TORCHVISION
+
+
+def of_torchvision():
+    return [one for one in list_weights() if one.server == TORCHVISION]
 
 
 def test_every_entry_is_of_a_model_and_checkable():
-    there = list_weights()
+    there = of_torchvision()
     assert len({(one.model, one.name) for one in there}) == len(there)
     for one in there:
         assert one.model in list_models()
@@ -24,6 +30,20 @@ def test_every_entry_is_of_a_model_and_checkable():
         else:
             assert 50 < (one.mean_iou or 50.1) < one.top1 < (one.top5 or 100) <= 100
         assert one.url == f"https://download.pytorch.org/models/{one.file}"
+
+
+def test_the_network_of_fid_is_published_elsewhere():
+    (one,) = set(list_weights()) - set(of_torchvision())
+    assert one == find_weights("fid_inception_v3") and one.hub is one.top1 is one.top5 is None
+    # As pytorch-fid 0.3 has it in its inception.py.
+    assert one.url == (
+        "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+        "pt_inception-2015-12-05-6726825d.pth"
+    )
+    assert one.sha256 == "6726825d" and one.num_classes == 1008 and one.class_names == ()
+    middle = np.full((299, 299, 3), 128, np.uint8)
+    np.testing.assert_allclose(one.preprocessing(middle), 0, atol=1e-6)
+    np.testing.assert_allclose(one.preprocessing(middle - 128), -1, rtol=1e-6)
 
 
 def test_the_best_is_the_default():
@@ -92,7 +112,7 @@ def test_the_table_is_torchvisions():
         torchvision = import_torchvision()
     except ImportError as error:
         pytest.skip(f"torchvision cannot be imported (set CNN_JAX_TORCHVISION_CPU?): {error}")
-    for one in list_weights():
+    for one in of_torchvision():
         if one.box_ap:
             check_detector(torchvision, one)
             continue

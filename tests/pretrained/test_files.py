@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 import re
@@ -8,7 +9,7 @@ import pytest
 from cnn_jax.download import DownloadError
 from cnn_jax.errors import UserError
 from cnn_jax.pretrained import Preprocessing, Weights, files
-from cnn_jax.pretrained.files import hub_configuration, hub_file, torchvision_file, weights_file
+from cnn_jax.pretrained.files import hub_configuration, hub_file, published_file, weights_file
 
 CONTENT = bytes(range(256)) * 500
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -42,6 +43,11 @@ def hub(web_server, monkeypatch):
     return publish
 
 
+def at(weights, address):
+    """The weights, published at that address."""
+    return dataclasses.replace(weights, server=address)
+
+
 def closed_address():
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
@@ -50,40 +56,41 @@ def closed_address():
 
 def test_torchvisions_file_is_downloaded_once_and_checked(web_server, tmp_path):
     web_server.files[ALEXNET.file] = CONTENT
-    path = weights_file(ALEXNET, tmp_path / "weights", web_server.address)
+    path = weights_file(at(ALEXNET, web_server.address), tmp_path / "weights")
     assert path == tmp_path / "weights" / ALEXNET.file and path.read_bytes() == CONTENT
     questions = len(web_server.log)
-    assert weights_file(ALEXNET, tmp_path / "weights", web_server.address) == path
+    assert weights_file(at(ALEXNET, web_server.address), tmp_path / "weights") == path
     assert len(web_server.log) == questions
 
 
 def test_an_altered_file_is_refused(web_server, tmp_path):
     web_server.files[ALEXNET.file] = CONTENT[::-1]
     with pytest.raises(DownloadError, match="not the published file, and deleted: its sha256 is"):
-        torchvision_file(ALEXNET, tmp_path, web_server.address)
+        published_file(at(ALEXNET, web_server.address), tmp_path)
     assert list(tmp_path.iterdir()) == []
     # A file that was there may be the user's own.
     (tmp_path / ALEXNET.file).write_bytes(CONTENT[:-1])
     with pytest.raises(DownloadError, match=f"expected {DIGEST[:8]}…; move it away, and run the"):
-        torchvision_file(ALEXNET, tmp_path, web_server.address)
+        published_file(at(ALEXNET, web_server.address), tmp_path)
     assert (tmp_path / ALEXNET.file).read_bytes() == CONTENT[:-1]
 
 
 def test_without_network_there_is_a_way_out(tmp_path):
+    weights = at(ALEXNET, closed_address())
     with pytest.raises(UserError) as error:
-        weights_file(ALEXNET, tmp_path, closed_address())
+        weights_file(weights, tmp_path)
     message = str(error.value)
     assert "IMAGENET1K_V1 of alexnet cannot be downloaded" in message and "refused" in message
-    assert f"download {ALEXNET.url} elsewhere, put it into {tmp_path}, and run" in message
+    assert f"download {weights.url} elsewhere, put it into {tmp_path}, and run" in message
     (tmp_path / ALEXNET.file).write_bytes(CONTENT)
-    assert weights_file(ALEXNET, tmp_path, closed_address()) == tmp_path / ALEXNET.file
+    assert weights_file(weights, tmp_path) == tmp_path / ALEXNET.file
 
 
 def test_without_torch_its_file_is_not_downloaded(web_server, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "find_spec", lambda name: None)
     web_server.files[ALEXNET.file] = CONTENT
     with pytest.raises(UserError, match=r"can only be read with torch: .*cnn-jax\[torch\]"):
-        weights_file(ALEXNET, tmp_path, web_server.address)
+        weights_file(at(ALEXNET, web_server.address), tmp_path)
     assert web_server.log == []
 
 
@@ -95,12 +102,12 @@ def test_a_full_disk(web_server, tmp_path, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.open", full)
     with pytest.raises(UserError, match=f"cannot write to {tmp_path}: No space left on device"):
-        weights_file(ALEXNET, tmp_path, web_server.address)
+        weights_file(at(ALEXNET, web_server.address), tmp_path)
 
 
 def test_the_hub_comes_first(web_server, hub, tmp_path):
     hub("model.safetensors", CONTENT, DIGEST)
-    path = weights_file(RESNET, tmp_path, closed_address())
+    path = weights_file(at(RESNET, closed_address()), tmp_path)
     assert path.read_bytes() == CONTENT and path.is_relative_to(tmp_path / "hub")
     questions = len(web_server.log)
     assert hub_file(REPOSITORY, "model.safetensors", tmp_path) == path
@@ -109,10 +116,10 @@ def test_the_hub_comes_first(web_server, hub, tmp_path):
 
 def test_torchvision_helps_where_the_hub_does_not(web_server, hub, tmp_path):
     web_server.files[RESNET.file] = CONTENT
-    path = weights_file(RESNET, tmp_path, web_server.address)
+    path = weights_file(at(RESNET, web_server.address), tmp_path)
     assert path == tmp_path / RESNET.file
     with pytest.raises(UserError) as error:
-        weights_file(RESNET, tmp_path / "other", web_server.address + "nowhere/")
+        weights_file(at(RESNET, web_server.address + "nowhere/"), tmp_path / "other")
     assert "cannot download model.safetensors of timm/resnet18.tv_in1k: " in str(error.value)
     assert f"{RESNET.file} is out of reach: the server answers 404" in str(error.value)
 

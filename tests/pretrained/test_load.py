@@ -140,6 +140,15 @@ def test_a_network_for_segmentation(taken, tmp_path):
     assert len(loaded.class_names) == 21 and loaded.class_names[15] == "person"
 
 
+def test_the_network_of_fid(taken, tmp_path):
+    """Its 1,008 outputs are no classes that are known by name."""
+    loaded = load("fid_inception_v3", directory=tmp_path)
+    assert loaded.model == create_model("fid_inception_v3") and loaded.model.num_classes == 1008
+    file = "pt_inception-2015-12-05-6726825d.pth"
+    assert taken == [(loaded.model, file, (299, 299, 3))]
+    assert loaded.class_names == () and loaded.reinitialized == ()
+
+
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 def test_the_inceptions_take_images_in_their_own_scale(name, monkeypatch):
     class Stop(Exception):

@@ -1,8 +1,16 @@
 """Colours that stay: by luminance alone, and by matching."""
 
 import numpy as np
+import pytest
 
-from cnn_jax.style import luminance, match_colours, match_luminance, with_luminance
+from cnn_jax.style import (
+    luminance,
+    match_colours,
+    match_histograms,
+    match_luminance,
+    with_luminance,
+)
+from tests.references.weights import digest
 from tests.tolerance import assert_close
 
 YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
@@ -38,6 +46,49 @@ def test_matched_colours_have_mean_and_covariance_of_the_other():
     assert_close(matched.mean(axis=0), other.reshape(-1, 3).mean(axis=0))
     assert_close(np.cov(matched.T), np.cov(other.reshape(-1, 3).T), rtol=2e-3)
     assert_close(match_colours(other, other), other)
+
+
+# The values of scikit-image 0.26's `match_histograms` at the indices of a record.
+HISTOGRAMS = {
+    "any": [
+        *(0.288330757008, 0.158997215581, 0.0134162993736, 0.00785539800867),
+        *(0.449045178511, 0.435999708961, 0.27821301137, 0.438481625664),
+    ],
+    "bytes": [
+        *(0.300217864924, 0.186764705882, 0.11339869281, 0.111111111111),
+        *(0.449112978525, 0.437472766885, 0.281917211329, 0.441176470588),
+    ],
+}
+
+
+def pictures(values):
+    """Two pictures of any values, or of those of bytes, of which many are equal."""
+    both = draw(2, 40, 30), draw(0, 20, 50)
+    return [np.round(one * 255) / 255 if values == "bytes" else one for one in both]
+
+
+@pytest.mark.parametrize("values", HISTOGRAMS)
+def test_matched_histograms_are_those_of_scikit_image(values):
+    matched = match_histograms(*pictures(values))
+    assert_close(digest(matched)["values"], HISTOGRAMS[values])
+
+
+@pytest.mark.parametrize("values", HISTOGRAMS)
+def test_matched_histograms_equal_scikit_image_itself(values):
+    exposure = pytest.importorskip("skimage.exposure", reason="scikit-image is not installed")
+    image, other = pictures(values)
+    expected = exposure.match_histograms(image, other, channel_axis=-1)
+    assert_close(match_histograms(image, other), expected)
+
+
+def test_matched_histograms_have_the_values_of_the_other():
+    """Of as many pixels without equal ones: all of them, in the order of the image's own."""
+    image, other = draw(2, 10, 12), draw(0, 15, 8)
+    matched = match_histograms(image, other).reshape(-1, 3)
+    assert_close(np.sort(matched, axis=0), np.sort(other.reshape(-1, 3), axis=0))
+    order = np.argsort(image.reshape(-1, 3), axis=0)
+    np.testing.assert_array_equal(np.argsort(matched, axis=0), order)
+    assert_close(match_histograms(other, other), other)
 
 
 def test_one_colour_alone_is_no_division_by_zero():

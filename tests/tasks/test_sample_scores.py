@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from scipy import linalg
@@ -9,6 +11,8 @@ from cnn_jax.tasks import (
     precision_recall,
 )
 from cnn_jax.tasks.sample_scores import class_shares
+from tests.references.fidelity import SCORED, drawn_features
+from tests.references.records import HERE
 from tests.tolerance import assert_close
 
 RNG = np.random.default_rng(0)
@@ -84,6 +88,26 @@ def test_precision_and_recall_are_those_of_their_definition(monkeypatch):
     # All samples of one of two modes: every one is good, and half of the data are missing.
     modes = np.concatenate([real, real + 100])
     assert precision_recall(modes, real) == (1, 0.5)
+
+
+@pytest.mark.parametrize("case", SCORED)
+def test_scores_are_those_of_torch_fidelity(case):
+    """As `python -m tests.references.record_fid` recorded them."""
+    expected = json.loads((HERE / "sample_scores.json").read_text())[case]
+    real, fake, logits = drawn_features(*SCORED[case])
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    order = np.random.RandomState(2020).permutation(len(logits))
+    score, deviation = inception_score(probabilities[order])
+    precision, recall = precision_recall(real, fake)
+    actual = {
+        "fid": frechet_distance(real, fake),
+        "inception_score": score,
+        "inception_score_deviation": deviation,
+        "precision": precision,
+        "recall": recall,
+    }
+    # Its square roots of a singular product are less exact, and its shares are float32.
+    assert_close(actual, expected, rtol=1e-6)
 
 
 def test_shares_of_classes():
