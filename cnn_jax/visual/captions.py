@@ -40,7 +40,7 @@ class CaptionedImage:
 
 
 def caption_grid(images: Sequence[CaptionedImage], *, title: str, columns: int = 4) -> Figure:
-    """Images from left to right and top to bottom, with their captions below; wrong words in orange.
+    """Images from left to right and top to bottom, with captions below. Wrong words are orange.
 
     All cells have the shape of the first image. A caption and a reference have four lines at most.
 
