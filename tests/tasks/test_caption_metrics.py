@@ -71,8 +71,9 @@ def test_bleu_without_references():
 
 
 def test_a_caption_is_compared_with_the_reference_that_is_most_like_it():
-    caption = "a large red circle below a small blue circle".split()
-    references = [one.split() for one in REFERENCES[0][::-1]]
+    (caption,), (references,) = split(
+        ["a large red circle below a small blue circle"], [REFERENCES[0][::-1]]
+    )
     aligned = align(caption, references)
     assert aligned.reference == 1
     wrong = [word for word, right in zip(caption, aligned.right, strict=True) if not right]

@@ -10,7 +10,6 @@ import pytest
 
 from cnn_jax.data import ArraySplit, Dataset
 from cnn_jax.errors import ConfigError
-from cnn_jax.layers import beam_search
 from cnn_jax.models import Captioner
 from cnn_jax.tasks import Captioning
 from cnn_jax.tasks.captioning import references_of, words_of

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -37,7 +39,7 @@ def test_words_follow_each_other_from_left_to_right():
     figure = caption_grid([CaptionedImage(IMAGE, ["a", "green", "dot"], right)] * 2, title="")
     figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in figure.texts if text.get_text()]
-    for before, after in zip(boxes[:2], boxes[1:3], strict=True):
+    for before, after in itertools.pairwise(boxes[:3]):
         assert 0 < after.x0 - before.x1 < 10
     assert boxes[3].x0 > figure.axes[1].get_window_extent().x0 - 2
 
