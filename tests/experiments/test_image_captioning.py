@@ -1,0 +1,146 @@
+"""The experiment `image_captioning`, and captions of a user's own images."""
+
+import csv
+import json
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnn_jax import load_run
+from cnn_jax.data import DataConfig
+from cnn_jax.data.captions import join_words
+from cnn_jax.errors import ConfigError
+from cnn_jax.tasks.captioning import references_of
+from experiments import image_captioning
+from experiments.tools import caption
+from tests.experiments.small_run import make_run, save_run
+
+
+@pytest.fixture(scope="module")
+def study():
+    return image_captioning.build(replace(image_captioning.SMOKE, image="both"))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, study):
+    directory = tmp_path_factory.mktemp("runs") / "image_captioning" / "one"
+    save_run(directory, "image_captioning", image_captioning.SMOKE, study["seen"])
+    return directory
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Images of different sizes and a text."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        pixels = rng.integers(0, 256, (40 + number, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    (folder / "text.jpg").write_text("no image")
+    return folder
+
+
+def test_both_networks_have_the_same_data_and_words(study):
+    seen, withheld = study["seen"], study["withheld"]
+    assert seen.dataset is withheld.dataset and seen.task.words == seen.dataset.class_names
+    assert seen.task.model.encoder == "simple_cnn" and withheld.task.model.encoder is None
+    assert seen.task.length == 12
+    assert seen.task.metrics[-4:] == tuple(
+        f"right/{kind}" for kind in ("shape", "colour", "size", "relation")
+    )
+
+
+def outputs_of(study, caption_of):
+    """What stands for a trained network: captions of the test split."""
+
+    def outputs(split):
+        tokens = [caption_of(one["tokens"]) for one in examples(study, split)]
+        return {"tokens": np.stack(tokens)}
+
+    return outputs
+
+
+def examples(study, split):
+    found = study["seen"].dataset.splits[split]
+    return [found[index] for index in range(len(found))]
+
+
+def test_the_figure_marks_wrong_words(study):
+    dataset = study["seen"].dataset
+
+    def wrong_first_word(tokens):
+        return np.concatenate([[7], tokens[0, 2:]])
+
+    class Done:
+        experiment, held_out = study["seen"], "test"
+        outputs = staticmethod(outputs_of(study, wrong_first_word))
+
+    figure = image_captioning.figures()["captions"](Done)
+    texts = [text.get_text() for text in figure.texts]
+    assert sum(len(axes.get_images()) for axes in figure.axes) == image_captioning.SHOWN
+    assert texts.count(dataset.class_names[7]) >= image_captioning.SHOWN - 2
+    references = [references_of(one["tokens"]) for one in examples(study, "test")]
+    assert join_words(references[0][0], dataset.class_names).startswith(texts[-1][:1])
+
+
+def test_the_comparison_shows_losses_and_right_words(study):
+    class Done:
+        held_out = "test"
+        rows = [{"step": step, "split": "validation", "loss": 3 / step} for step in (1, 2)]  # noqa: RUF012
+
+        def __init__(self, one):
+            self.experiment, self.metrics = one, one.task.metrics
+            self.summary = {"test": dict.fromkeys(one.task.metrics, 0.5)}
+
+    found = image_captioning.compare({name: Done(one) for name, one in study.items()})
+    assert set(found) == {"losses", "right_words"}
+    labels = [text.get_text() for text in found["right_words"].axes[0].get_xticklabels()]
+    assert labels == ["exact", "shape", "colour", "size", "relation"]
+
+
+def test_captions_of_own_images(run, images, tmp_path, capsys):
+    out = tmp_path / "out"
+    caption.main(["--run", str(run), "--output", str(out), "--beam", "3", str(images)])
+    printed = capsys.readouterr().out
+    assert "3 images; see" in printed and "text.jpg: its content is not an image" in printed
+    with (out / "captions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert json.loads((out / "captions.json").read_text())["captions"][0]["text"] == rows[0]["text"]
+    network = load_run(run)
+    task = replace(network.task, beam=3)
+    params = network.variables["params"]
+    state = {name: value for name, value in network.variables.items() if name != "params"}
+    assert len(rows) == 3
+    for row in rows:
+        inputs = network.preprocessing(np.asarray(Image.open(row["path"])))[None]
+        expected = jax.jit(task.predict)(params, state, {"image": inputs})
+        assert row["text"] == join_words(expected["tokens"][0].tolist(), network.class_names)
+        assert float(row["log_probability"]) == pytest.approx(
+            float(expected["log_probability"][0]), rel=1e-4
+        )
+    with Image.open(out / "captions.png") as picture:
+        assert picture.size[0] > 500
+
+
+def test_other_runs_and_numbers_are_refused(run, images, tmp_path, capsys):
+    other = tmp_path / "resnet_cifar" / "one"
+    make_run(other, DataConfig(name="digits"))
+    for words, message in (
+        (["--run", str(other)], "got a run of the task Classification; name a run of image_capt"),
+        (["--run", str(run), "--beam", "-1"], "beam must be at least 0, got -1"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            caption.main([*words, str(images)])
+        assert stop.value.code == 2
+        assert message in " ".join(capsys.readouterr().out.split())
+
+
+def test_another_vocabulary_is_not_that_of_the_network(study):
+    task = study["seen"].task
+    other = replace(study["seen"].dataset, class_names=(*task.words, "dog"))
+    with pytest.raises(ConfigError, match=r"23 words, such as 'dog': take the captions"):
+        task.check(other)
