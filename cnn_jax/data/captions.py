@@ -8,18 +8,23 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
 from typing import Literal
 
 import jax
 import numpy as np
 from jaxtyping import Int32
 
+from cnn_jax.data.coco_captions import open_captioned_folder
 from cnn_jax.data.dataset import Dataset
 from cnn_jax.data.decode import LONGEST_SIDE
 from cnn_jax.data.errors import DataError
 from cnn_jax.data.examples import Examples, HostExample, Spec
+from cnn_jax.data.folders import FolderExamples
+from cnn_jax.data.load import MOST_WORKERS
 from cnn_jax.data.prepare import prepare
 from cnn_jax.data.scene_captions import open_captioned_shapes
+from cnn_jax.data.splits import ArraySplit
 from cnn_jax.data.text import PADDING, UNKNOWN, encode
 from cnn_jax.data.words import split_words
 from cnn_jax.errors import check_range
@@ -37,7 +42,8 @@ class CaptionsConfig:
     """Which images with captions, and how they are split and read."""
 
     name: str = "shapes"
-    """Name "shapes": scenes of one or two shapes, with five sentences about each."""
+    """Folder with COCO's captions, annotations/captions_train.json with train/; or "shapes": scenes
+    of one or two shapes, with five sentences about each."""
     train: str = ""
     """Training examples, such as "train[:90%]"; by default train without the others."""
     validation: str = ""
@@ -47,16 +53,22 @@ class CaptionsConfig:
     storage: Literal["auto", "device", "stream"] = "auto"
     """Decode once onto the device, or stream; "auto": stream from 1 GiB."""
     image_size: int = 0
-    """Height and width of scenes, by default 64."""
+    """Resize the shorter side to this and keep the centre square; 0 leaves images as they are.
+    Height and width of scenes, by default 64."""
     most_words: int = 0
     """Number of words that captions are padded to; 0: as many as the longest has."""
     least_count: int = 1
     """Times that a word must occur in the training captions; rarer ones are one unknown word."""
+    skip_unreadable: bool = False
+    """Leave out images of a folder that cannot be read, and name them."""
+    workers: int = 0
+    """Processes that decode a stream, in training and in evaluation; 0: the training process."""
 
     def __post_init__(self) -> None:
         check_range(self, 0, LONGEST_SIDE, image_size=self.image_size)
         check_range(self, 0, MOST_WORDS, most_words=self.most_words)
         check_range(self, 1, least_count=self.least_count)
+        check_range(self, 0, MOST_WORKERS, workers=self.workers)
 
 
 def load_captions(config: CaptionsConfig) -> Dataset:
@@ -66,30 +78,39 @@ def load_captions(config: CaptionsConfig) -> Dataset:
     first, and, where a caption has another word, `UNKNOWN`.
 
     Raises:
-        DataError: no such data set, a caption without words or with more than `most_words`.
+        DataError: no such data set, an image or a file that cannot be read, a caption without words
+            or with more than `most_words`.
     """
-    stored, captions = open_captioned_shapes(config.image_size)
+    if config.name == "shapes":
+        stored, captions = open_captioned_shapes(config.image_size)
+    else:
+        stored, captions = open_captioned_folder(
+            config.name, config.image_size, skip_unreadable=config.skip_unreadable
+        )
     names = _vocabulary(captions, config.least_count)
     everything = [*chain.from_iterable(captions.values())]
     longest = max(len(split_words(text)) for text in chain.from_iterable(everything))
-    splits = {
-        split: CaptionedExamples(
-            stored.splits[split],
-            caption_tokens(
-                of_split,
-                names,
-                most_captions=max(map(len, everything)),
-                most_words=config.most_words or longest,
-            ),
+    splits: dict[str, Examples] = {}
+    for split, images in stored.splits.items():
+        tokens = caption_tokens(
+            captions[split],
+            names,
+            most_captions=max(map(len, everything)),
+            most_words=config.most_words or longest,
         )
-        for split, of_split in captions.items()
-    }
+        match images:
+            case ArraySplit(arrays):
+                splits[split] = ArraySplit({**arrays, "tokens": tokens})
+            case FolderExamples():
+                splits[split] = CaptionedFiles(images, tokens)
     return prepare(
         replace(stored, splits=splits, class_names=names),
         train=config.train,
         validation=config.validation,
         test=config.test,
         storage=config.storage,
+        workers=config.workers,
+        skip_unreadable=config.skip_unreadable,
     )
 
 
@@ -150,10 +171,10 @@ def _vocabulary(captions: Mapping[str, Captions], least_count: int) -> tuple[str
 
 
 @dataclass(frozen=True)
-class CaptionedExamples:
-    """Images with the tokens of their captions."""
+class CaptionedFiles:
+    """Random access to image files with the tokens of their captions."""
 
-    images: Examples
+    images: FolderExamples
     tokens: Int32[np.ndarray, "examples captions length"]
 
     def __len__(self) -> int:
@@ -171,3 +192,16 @@ class CaptionedExamples:
 
     def __getitems__(self, indices: Sequence[int]) -> list[HostExample]:
         return [self[index] for index in indices]
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files of the images."""
+        return self.images.paths
+
+    def check(self, index: int) -> None:
+        """Raises UnreadableImage if the file of an example cannot be read."""
+        self.images.check(index)
+
+    def rows(self, places: Sequence[int]) -> "CaptionedFiles":
+        """The examples at `places`, in that order."""
+        return CaptionedFiles(self.images.rows(places), self.tokens[list(places)])
