@@ -104,7 +104,7 @@ def test_a_broken_split_is_an_error_if_it_is_used(tmp_path):
 def test_images_that_cannot_be_read_are_left_out_with_their_captions(tmp_path):
     write(tmp_path, "train")
     (tmp_path / "train" / "1.png").write_text("no image")
-    with pytest.raises(DataError, match="1.png cannot be read(?s:.*)leave them out with --data.skip-u"):
+    with pytest.raises(DataError, match="1.png cannot be read(?s:.*)out with --data.skip-unread"):
         load_captions(config(tmp_path, validation="none"))
     dataset = load_captions(config(tmp_path, validation="none", skip_unreadable=True))
     assert "1 files are left out" in dataset.notes[0]
