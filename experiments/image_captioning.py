@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from cnn_jax import pretrained
 from cnn_jax.data.captions import CaptionsConfig, join_words, load_captions
 from cnn_jax.data.scene_captions import KINDS
 from cnn_jax.errors import check_range
@@ -33,6 +34,7 @@ from cnn_jax.training import (
     OptimizerConfig,
     Result,
     TrainingConfig,
+    Variables,
     compute_dtype,
 )
 from cnn_jax.visual import (
@@ -42,6 +44,7 @@ from cnn_jax.visual import (
     loss_curves,
     training_curves,
 )
+from experiments.tools.public_encoder import with_encoder
 from experiments.tools.run import run
 
 SHOWN = 12
@@ -54,8 +57,11 @@ class Config:
 
     image: Literal["seen", "withheld", "both"] = "seen"
     """Train a network that sees the image, one from which it is withheld, or both."""
-    model: str = "cifar_resnet20"
+    encoder: str = "cifar_resnet20"
     """Any classifier with feature maps, from whose last map the vector of the image is computed."""
+    weights: str = ""
+    """Public weights that the encoder begins with, such as IMAGENET1K_V1; default: the usual ones;
+    by default none."""
     places: int = 4
     """Rows and columns that this map is pooled to; 1: its mean, as in the paper."""
     cell: Cell = "lstm"
@@ -98,7 +104,7 @@ class Config:
 
 SMOKE = replace(
     Config(),
-    model="simple_cnn",
+    encoder="simple_cnn",
     features=16,
     embedding=8,
     data=CaptionsConfig(
@@ -116,7 +122,7 @@ def build(config: Config) -> Experiment | dict[str, Experiment]:
     """A network that sees the image, one that does not, or both, on the same data."""
     dataset = load_captions(config.data)
     experiments: dict[str, Experiment] = {}
-    for name, encoder in (("seen", config.model), ("withheld", None)):
+    for name, encoder in (("seen", config.encoder), ("withheld", None)):
         if config.image not in ("both", name):
             continue
         model = Captioner(
@@ -144,9 +150,17 @@ def build(config: Config) -> Experiment | dict[str, Experiment]:
             optimizer=config.optimizer,
             training=config.training,
             control=config.control,
+            initialize=from_classifier(config) if encoder and config.weights else None,
             figures=figures(),
         )
     return experiments if config.image == "both" else experiments[config.image]
+
+
+def from_classifier(config: Config) -> Callable[[Variables, Mapping[str, Result]], Variables]:
+    """What replaces the fresh encoder by that of a classifier with public weights."""
+    weights = "" if config.weights == "default" else config.weights
+    source = pretrained.load(config.encoder, weights).variables
+    return lambda fresh, earlier: with_encoder(fresh, source)
 
 
 def figures() -> dict[str, Callable[[Result], Any]]:

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn_jax import load_run
+from cnn_jax import load_run, pretrained
 from cnn_jax.data import DataConfig
 from cnn_jax.data.captions import join_words
 from cnn_jax.errors import ConfigError
+from cnn_jax.models import create_model
+from cnn_jax.pretrained import Network, Preprocessing
 from cnn_jax.tasks.captioning import references_of
 from experiments import image_captioning
 from experiments.tools import caption
@@ -52,6 +54,24 @@ def test_both_networks_have_the_same_data_and_words(study):
     assert seen.task.metrics[-4:] == tuple(
         f"right/{kind}" for kind in ("shape", "colour", "size", "relation")
     )
+
+
+def test_the_encoder_begins_with_the_weights_of_a_classifier(monkeypatch):
+    model = create_model("simple_cnn", num_classes=5)
+    known = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 16, 16, 3), np.float32))
+    known = jax.tree.map(lambda one: np.full(one.shape, 0.5, one.dtype), known)
+    source = Network(model, known, Preprocessing(16, 16), (), "")
+    monkeypatch.setattr(pretrained, "load", lambda name, weights: source)
+    built = image_captioning.build(replace(image_captioning.SMOKE, image="both", weights="default"))
+    task, spec = built["seen"].task, built["seen"].dataset.spec
+    params, state = jax.eval_shape(lambda key: task.init(key, spec), jax.random.key(0))
+    fresh = {"params": params, **state}
+    changed = built["seen"].initialize(fresh, {})
+    assert jax.tree.map(np.shape, changed) == jax.tree.map(np.shape, fresh)
+    for name in ("params", "batch_stats"):
+        leaves = jax.tree.leaves(changed[name]["backbone"]["body"])
+        assert leaves and all(np.all(leaf == 0.5) for leaf in leaves)
+    assert built["withheld"].initialize is None
 
 
 def outputs_of(study, caption_of):
