@@ -12,6 +12,7 @@ from cnn_jax.errors import ConfigError
 from cnn_jax.tasks.metrics import mean
 
 Caption = Sequence[Hashable]
+Runs = Counter[tuple[Hashable, ...]]
 
 
 def bleu(
@@ -43,7 +44,7 @@ def bleu(
         length += own
         closest += min(map(len, of_image), key=lambda other: (abs(other - own), other))
         for n in range(1, most + 1):
-            allowed: Counter[Caption] = Counter()
+            allowed: Runs = Counter()
             for reference in of_image:
                 allowed |= _runs(reference, n)
             found[n - 1] += (_runs(caption, n) & allowed).total()
@@ -55,7 +56,7 @@ def bleu(
     return tuple((penalty * means).tolist())
 
 
-def _runs(caption: Caption, n: int) -> Counter[Caption]:
+def _runs(caption: Caption, n: int) -> Runs:
     return Counter(tuple(caption[start : start + n]) for start in range(len(caption) - n + 1))
 
 
