@@ -57,12 +57,12 @@ class Config:
 
     image: Literal["seen", "withheld", "both"] = "seen"
     """Train a network that sees the image, one from which it is withheld, or both."""
-    encoder: str = "cifar_resnet20"
+    encoder: str = "cifar_vgg9"
     """Any classifier with feature maps, from whose last map the vector of the image is computed."""
     weights: str = ""
     """Public weights that the encoder begins with, such as IMAGENET1K_V1; default: the usual ones;
     by default none."""
-    places: int = 4
+    places: int = 2
     """Rows and columns that this map is pooled to; 1: its mean, as in the paper."""
     cell: Cell = "lstm"
     """Recurrent network that writes: lstm, gru, and rnn, which is the tanh network."""
@@ -72,7 +72,7 @@ class Config:
     """Recurrent layers."""
     embedding: int = 64
     """Size of the vector of a word, and of the image."""
-    dropout: float = 0.2
+    dropout: float = 0.0
     """Dropout rate of the vectors, between the layers, and of the outputs."""
     beam: int = 1
     """Sentences that the search for the likeliest caption keeps; 1: always the likeliest word."""
@@ -91,7 +91,7 @@ class Config:
         )
     )
     training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(duration="10 epochs", batch_size=64)
+        default_factory=lambda: TrainingConfig(duration="8 epochs", batch_size=32)
     )
     control: ControlConfig = field(default_factory=ControlConfig)
 

@@ -5,7 +5,7 @@ to one length. Images with fewer captions than others have rows of padding.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -54,7 +54,7 @@ class CaptionsConfig:
     """Decode once onto the device, or stream; "auto": stream from 1 GiB."""
     image_size: int = 0
     """Resize the shorter side to this and keep the centre square; 0 leaves images as they are.
-    Height and width of scenes, by default 64."""
+    Height and width of scenes, by default 32."""
     most_words: int = 0
     """Number of words that captions are padded to; 0: as many as the longest has."""
     least_count: int = 1
@@ -153,7 +153,7 @@ def caption_tokens(
     return tokens
 
 
-def join_words(tokens: Sequence[int], names: Sequence[str]) -> str:
+def join_words(tokens: Iterable[int], names: Sequence[str]) -> str:
     """The caption of a row of tokens, without what is no word."""
     words = (names[token] for token in tokens if token != PADDING)
     return " ".join(word for word in words if word not in (BEGIN, END))

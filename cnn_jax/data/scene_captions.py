@@ -19,6 +19,7 @@ from cnn_jax.data.splits import ArraySplit
 MOST = 2
 """The largest number of shapes in a scene with captions."""
 SIZES = {"train": 8192, "validation": 256, "test": 512}
+DEFAULT_SIZE = 32
 SIZE_NAMES = ("small", "large")
 OPPOSITES = {"above": "below", "below": "above", "left of": "right of", "right of": "left of"}
 KINDS = (
@@ -34,12 +35,12 @@ def open_captioned_shapes(image_size: int = 0) -> tuple[Stored, dict[str, list[l
     """Scenes of one or two shapes, and of each split the captions of every scene.
 
     Args:
-        image_size: height and width in pixels, at least 16; 0 means 64.
+        image_size: height and width in pixels, at least 16; 0 means 32.
 
     Raises:
         DataError: a smaller image size.
     """
-    size = checked_size(image_size)
+    size = checked_size(image_size or DEFAULT_SIZE)
     splits: dict[str, ArraySplit] = {}
     captions: dict[str, list[list[str]]] = {}
     for number, (split, count) in enumerate(SIZES.items()):

@@ -9,7 +9,6 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from cnn_jax.errors import ConfigError
-from cnn_jax.layers.mesh_axes import varying_like
 
 NO_TOKEN = -1
 """Beyond the end of a sequence."""
@@ -57,13 +56,15 @@ def beam_search(
         if value < 1:
             raise ConfigError(f"{name} must be at least 1, got {value}")
     state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (beam, *leaf.shape)), state)
-    last = jnp.full(beam, begin)
+    last = jnp.full(beam, begin, jnp.int32)
     dtype = jax.eval_shape(step, last, state)[0].dtype
     # In the beginning there is one sequence, the empty one.
     total = jnp.where(jnp.arange(beam) == 0, 0, -jnp.inf).astype(dtype)
-    tokens = jnp.full((beam, length), NO_TOKEN)
+    tokens = jnp.full((beam, length), NO_TOKEN, jnp.int32)
     beginning = tokens, total, jnp.zeros(beam, jnp.int32), last
-    beginning = jax.tree.map(lambda leaf: varying_like(leaf, *jax.tree.leaves(state)), beginning)
+    # Mapped as the state is, by jax.vmap or over mesh axes, so that a loop can carry them.
+    zero = sum(jnp.any(leaf != leaf) & False for leaf in jax.tree.leaves(state))
+    beginning = jax.tree.map(lambda leaf: leaf + zero.astype(leaf.dtype), beginning)
 
     def advance(carry: Any, time: Array) -> tuple[Any, None]:
         (tokens, total, count, last), state = carry

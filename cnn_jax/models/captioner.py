@@ -6,6 +6,7 @@ Source: Vinyals et al. 2015 ("Show and Tell: a neural image caption generator"),
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Int
@@ -81,7 +82,7 @@ class Captioner(nn.Module):
     def __call__(
         self,
         images: Images,
-        tokens: Int[Array, "batch captions time"],
+        tokens: Int[Array | np.ndarray, "batch captions time"],
         *,
         train: bool = False,
     ) -> Float[Array, "batch captions time vocabulary"]:
@@ -105,7 +106,7 @@ class Captioner(nn.Module):
         return state
 
     def go_on(
-        self, tokens: Int[Array, " rows"], state: Any
+        self, tokens: Int[Array | np.ndarray, " rows"], state: Any
     ) -> tuple[Float[Array, "rows vocabulary"], Any]:
         """Logits of the words after the last one of each row, and the next state."""
         logits, state = self.language(tokens[:, None], state)

@@ -23,7 +23,7 @@ OPTIONS = {"begin": BEGIN, "end": END, "length": LENGTH}
 def step(tokens, state):
     """A recurrent network: what follows depends on all tokens before."""
     hidden, vectors, out = (jnp.asarray(array, state.dtype) for array in (HIDDEN, VECTORS, OUT))
-    state = jnp.tanh(state @ hidden + vectors[tokens])
+    state = jnp.tanh(state @ hidden + jax.nn.one_hot(tokens, WORDS, dtype=state.dtype) @ vectors)
     return jax.nn.log_softmax(2 * state @ out.T), state
 
 
@@ -63,7 +63,7 @@ def test_a_large_beam_finds_every_sequence_in_order(power):
             ranked = sorted(known, key=lambda one: -known[one] / len(one) ** power)
             rows, total = searched(jnp.asarray(state), beam=len(known) + 3, length_power=power)
             assert rows[: len(known)] == ranked
-            assert_close(total[: len(known)], [known[one] for one in ranked])
+            assert_close(total[: len(known)], np.array([known[one] for one in ranked]))
             # Together they are all that can happen, and nothing else is found.
             assert_close(np.exp(total).sum(), 1.0)
             assert np.isneginf(total[len(known) :]).all()
@@ -77,7 +77,7 @@ def test_a_beam_of_1_is_the_likeliest_token_each_time():
                 tokens += (int(np.argmax(after(tokens, state))),)
             rows, total = searched(jnp.asarray(state))
             assert rows == [tokens]
-            assert_close(total, [log_probability(tokens, state)])
+            assert_close(total, np.array([log_probability(tokens, state)]))
 
 
 def kept_by_hand(state, beam, power):
@@ -98,7 +98,7 @@ def test_the_best_of_all_continuations_are_kept(beam, power):
             rows, total = searched(jnp.asarray(state), beam=beam, length_power=power)
             expected = kept_by_hand(state, beam, power)
             assert rows == expected
-            assert_close(total, [log_probability(one, state) for one in expected])
+            assert_close(total, np.array([log_probability(one, state) for one in expected]))
 
 
 def test_a_larger_beam_finds_what_the_greedy_search_misses():

@@ -33,21 +33,22 @@ def theirs(torch, params, cell, places, targets):
         kernel = layer["kernel"].permute(3, 2, 0, 1)
         maps = functional.conv2d(maps, kernel, layer["bias"], padding=1)
         maps = functional.max_pool2d(maps.relu(), 2)
-    pooled = functional.adaptive_avg_pool2d(maps, places).permute(0, 2, 3, 1).flatten(1)
+    pooled = functional.adaptive_avg_pool2d(maps, places).flatten(1)
     first = pooled @ params["image"]["kernel"] + params["image"]["bias"]
     words = params["language"]["embedding"][torch.tensor(TOKENS).long()]
     x = torch.cat([first[:, None, None].expand(-1, TOKENS.shape[1], 1, -1), words], dim=2)
 
-    # Called as functions of our parameters, so that these get the gradients.
-    body = getattr(torch.nn, cell.upper())(7, 5, batch_first=True, dtype=torch.float64)
+    # The functions behind torch.nn.LSTM and GRU, so that our parameters get the gradients.
     layer = params["language"]["body"]["layer0"]
-    weights = {
-        "weight_ih_l0": layer["input_kernel"].T,
-        "weight_hh_l0": layer["hidden_kernel"].T,
-        "bias_ih_l0": layer["input_bias"],
-        "bias_hh_l0": layer["hidden_bias"],
-    }
-    outputs, _ = torch.func.functional_call(body, weights, (x.flatten(0, 1),))
+    weights = [
+        *(layer["input_kernel"].T, layer["hidden_kernel"].T),
+        *(layer["input_bias"], layer["hidden_bias"]),
+    ]
+    x = x.flatten(0, 1)
+    zeros = torch.zeros(1, len(x), 5, dtype=torch.float64)
+    state = (zeros, zeros) if cell == "lstm" else zeros
+    # One layer with biases, without dropout, in one direction, batch first.
+    outputs, *_ = getattr(torch, cell)(x, state, weights, True, 1, 0.0, True, False, True)
     head = params["language"]["head"]
     logits = outputs[:, 1:] @ head["kernel"] + head["bias"]
     loss = functional.cross_entropy(
