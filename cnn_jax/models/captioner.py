@@ -13,11 +13,14 @@ from jaxtyping import Array, Float, Int
 
 from cnn_jax.errors import ConfigError
 from cnn_jax.layers import Linear, adaptive_avg_pool, flatten
+from cnn_jax.layers.initializers import he_kernel_init
 from cnn_jax.models.arrays import Images, at_least_float32
 from cnn_jax.models.checks import check_choice
 from cnn_jax.models.conv_norm import Norm
 from cnn_jax.models.encoder import Encoder, make_encoder
 from cnn_jax.models.language import Cell, LanguageModel
+
+zeros = nn.initializers.zeros_init()
 
 
 class Captioner(nn.Module):
@@ -68,7 +71,8 @@ class Captioner(nn.Module):
     def setup(self) -> None:
         if self.encoder is not None:
             self.backbone = make_encoder(self.encoder, self.norm, self.dtype)
-            self.image = Linear(self.embedding)
+            # Of the size of the words' vectors; PyTorch's default would be a third of it.
+            self.image = Linear(self.embedding, kernel_init=he_kernel_init, bias_init=zeros)
         self.language = LanguageModel(
             self.vocabulary,
             cell=self.cell,
