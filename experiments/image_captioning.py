@@ -57,16 +57,16 @@ class Config:
 
     image: Literal["seen", "withheld", "both"] = "seen"
     """Train a network that sees the image, one from which it is withheld, or both."""
-    encoder: str = "cifar_vgg9"
+    encoder: str = "simple_cnn"
     """Any classifier with feature maps, from whose last map the vector of the image is computed."""
     weights: str = ""
     """Public weights that the encoder begins with, such as IMAGENET1K_V1; default: the usual ones;
     by default none."""
-    places: int = 2
+    places: int = 4
     """Rows and columns that this map is pooled to; 1: its mean, as in the paper."""
     cell: Cell = "lstm"
     """Recurrent network that writes: lstm, gru, and rnn, which is the tanh network."""
-    features: int = 128
+    features: int = 256
     """Size of the state of a recurrent layer."""
     layers: int = 1
     """Recurrent layers."""
@@ -94,7 +94,7 @@ class Config:
         )
     )
     training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(duration="8 epochs", batch_size=32)
+        default_factory=lambda: TrainingConfig(duration="16 epochs", batch_size=32)
     )
     control: ControlConfig = field(default_factory=ControlConfig)
 
@@ -107,7 +107,6 @@ class Config:
 
 SMOKE = replace(
     Config(),
-    encoder="simple_cnn",
     features=16,
     embedding=8,
     data=CaptionsConfig(

@@ -5,7 +5,7 @@ to one length. Images with fewer captions than others have rows of padding.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Literal
 
 import jax
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int, Int32
 
 from cnn_jax.data.coco_captions import open_captioned_folder
 from cnn_jax.data.dataset import Dataset
@@ -153,7 +153,7 @@ def caption_tokens(
     return tokens
 
 
-def join_words(tokens: Iterable[int], names: Sequence[str]) -> str:
+def join_words(tokens: Sequence[int] | Int[np.ndarray, " length"], names: Sequence[str]) -> str:
     """The caption of a row of tokens, without what is no word."""
     words = (names[token] for token in tokens if token != PADDING)
     return " ".join(word for word in words if word not in (BEGIN, END))

@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,7 +16,8 @@ from cnn_jax.data.captions import join_words
 from cnn_jax.errors import ConfigError
 from cnn_jax.models import create_model
 from cnn_jax.pretrained import Network, Preprocessing
-from cnn_jax.tasks.captioning import references_of
+from cnn_jax.visual.captions import WRONG
+from cnn_jax.visual.style import GRAY
 from experiments import image_captioning
 from experiments.tools import caption
 from tests.experiments.small_run import make_run, save_run
@@ -56,55 +58,65 @@ def test_both_networks_have_the_same_data_and_words(study):
     )
 
 
+def zeros_of(one):
+    """Variables of an experiment's network, all 0."""
+    spec = one.dataset.spec
+    params, state = jax.eval_shape(lambda key: one.task.init(key, spec), jax.random.key(0))
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), {"params": params, **state})
+
+
+@pytest.mark.parametrize(("cell", "gates"), [("lstm", 4), ("gru", 3), ("rnn", 1)])
+def test_the_gate_that_keeps_the_state_begins_open(cell, gates):
+    config = replace(image_captioning.SMOKE, image="withheld", cell=cell, remember=1.5)
+    one = image_captioning.build(config)
+    body = one.initialize(zeros_of(one), {})["params"]["language"]["body"]["layer0"]
+    expected = np.zeros((gates, config.features))
+    if cell != "rnn":
+        expected[1] = 1.5
+    np.testing.assert_array_equal(body["input_bias"], expected.ravel())
+    assert all(not np.any(leaf) for name, leaf in body.items() if name != "input_bias")
+
+
 def test_the_encoder_begins_with_the_weights_of_a_classifier(monkeypatch):
     model = create_model("simple_cnn", num_classes=5)
     known = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 16, 16, 3), np.float32))
     known = jax.tree.map(lambda one: np.full(one.shape, 0.5, one.dtype), known)
     source = Network(model, known, Preprocessing(16, 16), (), "")
     monkeypatch.setattr(pretrained, "load", lambda name, weights: source)
-    built = image_captioning.build(replace(image_captioning.SMOKE, image="both", weights="default"))
-    task, spec = built["seen"].task, built["seen"].dataset.spec
-    params, state = jax.eval_shape(lambda key: task.init(key, spec), jax.random.key(0))
-    fresh = {"params": params, **state}
-    changed = built["seen"].initialize(fresh, {})
+    config = replace(image_captioning.SMOKE, image="both", weights="default")
+    study = image_captioning.build(config)
+    fresh = zeros_of(study["seen"])
+    changed = study["seen"].initialize(fresh, {})
     assert jax.tree.map(np.shape, changed) == jax.tree.map(np.shape, fresh)
     for name in ("params", "batch_stats"):
         leaves = jax.tree.leaves(changed[name]["backbone"]["body"])
         assert leaves and all(np.all(leaf == 0.5) for leaf in leaves)
-    assert built["withheld"].initialize is None
-
-
-def outputs_of(study, caption_of):
-    """What stands for a trained network: captions of the test split."""
-
-    def outputs(split):
-        tokens = [caption_of(one["tokens"]) for one in examples(study, split)]
-        return {"tokens": np.stack(tokens)}
-
-    return outputs
-
-
-def examples(study, split):
-    found = study["seen"].dataset.splits[split]
-    return [found[index] for index in range(len(found))]
+    fresh = zeros_of(study["withheld"])
+    changed = study["withheld"].initialize(fresh, {})
+    assert jax.tree.structure(changed) == jax.tree.structure(fresh)
 
 
 def test_the_figure_marks_wrong_words(study):
-    dataset = study["seen"].dataset
-
-    def wrong_first_word(tokens):
-        return np.concatenate([[7], tokens[0, 2:]])
+    split, names = study["seen"].dataset.splits["test"], study["seen"].dataset.class_names
+    shown = [split[index]["tokens"] for index in range(len(split))]
 
     class Done:
         experiment, held_out = study["seen"], "test"
-        outputs = staticmethod(outputs_of(study, wrong_first_word))
+
+        @staticmethod
+        def outputs(name):
+            """The first caption of each image, after a word that does not begin any."""
+            begins = np.full((len(shown), 1), names.index("that"))
+            return {"tokens": np.concatenate([begins, np.stack(shown)[:, 0, 1:]], axis=1)}
 
     figure = image_captioning.figures()["captions"](Done)
-    texts = [text.get_text() for text in figure.texts]
     assert sum(len(axes.get_images()) for axes in figure.axes) == image_captioning.SHOWN
-    assert texts.count(dataset.class_names[7]) >= image_captioning.SHOWN - 2
-    references = [references_of(one["tokens"]) for one in examples(study, "test")]
-    assert join_words(references[0][0], dataset.class_names).startswith(texts[-1][:1])
+    texts = {color: [] for color in (WRONG, GRAY)}
+    for text in figure.texts:
+        texts.setdefault(text.get_color(), []).append(text.get_text())
+    assert texts[WRONG] == ["that"] * image_captioning.SHOWN
+    first = [join_words(tokens[0], names) for tokens in shown[: image_captioning.SHOWN]]
+    assert " ".join(texts[GRAY]) == " ".join(first)
 
 
 def test_the_comparison_shows_losses_and_right_words(study):
