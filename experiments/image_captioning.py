@@ -164,7 +164,8 @@ def beginning(
     """What changes fresh variables: a recurrent network that remembers, public weights.
 
     A gate that is half open forgets the image within a few words, and gradients vanish as fast
-    (Jozefowicz et al. 2015, section 2.2, who set the bias of an LSTM's forget gate to 1).
+    (Jozefowicz et al. 2015, "An Empirical Exploration of Recurrent Network Architectures", who add
+    1 to the bias of an LSTM's forget gate).
     """
     source: Variables = {}
     if encoder and config.weights:

@@ -63,7 +63,7 @@ def beam_search(
     tokens = jnp.full((beam, length), NO_TOKEN, jnp.int32)
     beginning = tokens, total, jnp.zeros(beam, jnp.int32), last
     # Mapped as the state is, by jax.vmap or over mesh axes, so that a loop can carry them.
-    zero = sum(jnp.any(leaf != leaf) & False for leaf in jax.tree.leaves(state))
+    zero = jnp.stack([jnp.any(leaf != leaf) for leaf in jax.tree.leaves(state)]).any() & False
     beginning = jax.tree.map(lambda leaf: leaf + zero.astype(leaf.dtype), beginning)
 
     def advance(carry: Any, time: Array) -> tuple[Any, None]:

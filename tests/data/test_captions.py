@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cnn_jax.data import ArraySplit, DataError
+from cnn_jax.data import ArraySplit, DataError, scene_captions
 from cnn_jax.data import captions as module
 from cnn_jax.data.captions import (
     BEGIN,
@@ -14,7 +14,6 @@ from cnn_jax.data.captions import (
     load_captions,
 )
 from cnn_jax.data.dataset import Stored
-from cnn_jax.data.scene_captions import MOST, scene_captions
 from cnn_jax.data.scenes import described_scene
 from cnn_jax.data.text import UNKNOWN
 
@@ -27,7 +26,8 @@ SMALL = {
 NAMES = (BEGIN, END, "a", "dog", "cat", "runs")
 
 
-def test_scenes_as_a_data_set():
+def test_scenes_as_a_data_set(monkeypatch):
+    monkeypatch.setattr(scene_captions, "SIZES", {"train": 80, "validation": 9, "test": 9})
     dataset = load_captions(CaptionsConfig(**SMALL))
     assert dataset.title == "scenes of shapes 16x16 with captions"
     assert dataset.class_names[:3] == (BEGIN, END, "a") and dataset.num_classes == 22
@@ -40,12 +40,12 @@ def test_scenes_as_a_data_set():
     assert dataset.spec["tokens"].shape == (5, 12 + 2)
     for number, (role, split) in enumerate(dataset.splits.items()):
         for index in (0, 3):
-            example, shapes = described_scene((number, index), 16, MOST)
+            example, shapes = described_scene((number, index), 16, scene_captions.MOST)
             stored = dataset.splits[role][index]
             assert set(stored) == {"image", "tokens"}
             np.testing.assert_array_equal(stored["image"], example["image"])
             texts = [join_words(row, dataset.class_names) for row in stored["tokens"]]
-            assert texts == scene_captions(shapes, 16)
+            assert texts == scene_captions.scene_captions(shapes, 16)
         assert split.spec == dataset.spec
     stream = load_captions(CaptionsConfig(**SMALL, storage="stream"))
     assert all(

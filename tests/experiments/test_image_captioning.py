@@ -66,7 +66,9 @@ def zeros_of(one):
 
 
 @pytest.mark.parametrize(("cell", "gates"), [("lstm", 4), ("gru", 3), ("rnn", 1)])
-def test_the_gate_that_keeps_the_state_begins_open(cell, gates):
+def test_the_gate_that_keeps_the_state_begins_open(cell, gates, study, monkeypatch):
+    # Scenes are drawn once for all tests.
+    monkeypatch.setattr(image_captioning, "load_captions", lambda data: study["seen"].dataset)
     config = replace(image_captioning.SMOKE, image="withheld", cell=cell, remember=1.5)
     one = image_captioning.build(config)
     body = one.initialize(zeros_of(one), {})["params"]["language"]["body"]["layer0"]
@@ -77,22 +79,23 @@ def test_the_gate_that_keeps_the_state_begins_open(cell, gates):
     assert all(not np.any(leaf) for name, leaf in body.items() if name != "input_bias")
 
 
-def test_the_encoder_begins_with_the_weights_of_a_classifier(monkeypatch):
+def test_the_encoder_begins_with_the_weights_of_a_classifier(study, monkeypatch):
+    monkeypatch.setattr(image_captioning, "load_captions", lambda data: study["seen"].dataset)
     model = create_model("simple_cnn", num_classes=5)
     known = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 16, 16, 3), np.float32))
     known = jax.tree.map(lambda one: np.full(one.shape, 0.5, one.dtype), known)
     source = Network(model, known, Preprocessing(16, 16), (), "")
     monkeypatch.setattr(pretrained, "load", lambda name, weights: source)
     config = replace(image_captioning.SMOKE, image="both", weights="default")
-    study = image_captioning.build(config)
-    fresh = zeros_of(study["seen"])
-    changed = study["seen"].initialize(fresh, {})
+    built = image_captioning.build(config)
+    fresh = zeros_of(built["seen"])
+    changed = built["seen"].initialize(fresh, {})
     assert jax.tree.map(np.shape, changed) == jax.tree.map(np.shape, fresh)
     for name in ("params", "batch_stats"):
         leaves = jax.tree.leaves(changed[name]["backbone"]["body"])
         assert leaves and all(np.all(leaf == 0.5) for leaf in leaves)
-    fresh = zeros_of(study["withheld"])
-    changed = study["withheld"].initialize(fresh, {})
+    fresh = zeros_of(built["withheld"])
+    changed = built["withheld"].initialize(fresh, {})
     assert jax.tree.structure(changed) == jax.tree.structure(fresh)
 
 
