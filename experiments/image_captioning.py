@@ -228,7 +228,8 @@ def _captions(result: Result) -> Any:
     images = []
     for index in range(min(SHOWN, len(written))):
         example = dataset.splits[split][index]
-        caption, references = words_of(written[index]), references_of(example["tokens"])
+        caption = words_of(written[index])
+        references = references_of(np.asarray(example["tokens"]))
         aligned = align(caption, references)
         images.append(
             CaptionedImage(
