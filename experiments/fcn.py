@@ -27,6 +27,7 @@ from cnn_jax.training import (
     Variables,
     compute_dtype,
 )
+from experiments.tools.public_encoder import with_encoder
 from experiments.tools.run import run
 from experiments.tools.segmentation_figures import segmentation_figures, study_figures
 from experiments.tools.segmenter import (
@@ -116,10 +117,7 @@ def from_classifier(config: Config) -> Callable[[Variables, Mapping[str, Result]
     source = pretrained.load(config.encoder, weights).variables
 
     def initialize(fresh: Variables, earlier: Mapping[str, Result]) -> Variables:
-        changed = {name: dict(tree) for name, tree in fresh.items()}
-        changed["params"]["backbone"] = {"body": source["params"]["body"]}
-        if "batch_stats" in source:
-            changed["batch_stats"]["backbone"] = {"body": source["batch_stats"]["body"]}
+        changed = with_encoder(fresh, source)
         if config.encoder.startswith("vgg") and config.hidden == (4096, 4096):
             # Its linear layers become convolutions (section 3.1).
             changed["params"]["head"] = fresh["params"]["head"] | from_vgg(source)["head"]

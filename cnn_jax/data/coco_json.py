@@ -6,6 +6,7 @@ Source: cocodataset.org, "Data format".
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Never
@@ -28,12 +29,29 @@ MOST_BYTES = 1 << 30
 """The largest annotation file that is read; COCO's own has 450 MB."""
 MOST_SHOWN = 60
 """Characters of a wrong value in a message."""
-_SPLIT = re.compile(rf"(?:instances_)?(?P<folder>(?P<split>{'|'.join(SPLIT_NAMES)})(?:\d{{4}})?)")
+_SPLIT = rf"(?P<folder>(?P<split>{'|'.join(SPLIT_NAMES)})(?:\d{{4}})?)"
 _BESIDE = "_annotations.coco.json"
 Categories = dict[int, str]
 
 
-def coco_files(root: Path) -> dict[str, tuple[Path, Sequence[Path]]]:
+@dataclass(frozen=True)
+class Listed:
+    """An image that a file lists.
+
+    Attributes:
+        where: the file and the image's id, for messages.
+        path: of the image.
+        entry: of the image.
+        annotations: of the image, each with where it stands, for messages.
+    """
+
+    where: str
+    path: Path
+    entry: Mapping[str, Any]
+    annotations: Sequence[tuple[str, dict[str, Any]]]
+
+
+def coco_files(root: Path, kind: str = "instances") -> dict[str, tuple[Path, Sequence[Path]]]:
     """The annotation file of each split, and the folders that may hold its images.
 
     These are `annotations/instances_train2017.json` or `annotations/train.json`, with the images in
@@ -41,12 +59,16 @@ def coco_files(root: Path) -> dict[str, tuple[Path, Sequence[Path]]]:
     images; and for a single file, as the split "train", `annotations.json` or
     `_annotations.coco.json`, with the images in `images/` or beside it.
 
+    Args:
+        root: the folder.
+        kind: what the names of files may begin with, "instances" or "captions".
+
     Raises:
         DataError: two files for one split.
     """
     found: dict[str, tuple[Path, Sequence[Path]]] = {}
     for path in sorted((root / "annotations").glob("*.json")):
-        if match := _SPLIT.fullmatch(path.stem):
+        if match := re.fullmatch(f"(?:{kind}_)?{_SPLIT}", path.stem):
             split, folder = match["split"], match["folder"]
             if split in found:
                 raise DataError(
@@ -96,15 +118,37 @@ def _read(
     path: Path, folders: Sequence[Path], known: Categories
 ) -> tuple[list[Annotated], Categories, list[str]]:
     """The images of a file, its categories, and a note on images that it does not list."""
-    content = _load(path)
+    content = load_json(path)
     categories = _categories(path, _entries(path, content, "categories"), known)
+    images, notes = listed_images(path, folders, content)
+    labels = {number: label for label, number in enumerate(sorted(categories))}
+    found = []
+    for one in images:
+        height, width = (value_of(one.where, one.entry, key, int) for key in ("height", "width"))
+        found.append(_annotated(one.path, (height, width), one.annotations, labels))
+    return found, categories, notes
+
+
+def listed_images(
+    path: Path, folders: Sequence[Path], content: dict[str, Any]
+) -> tuple[list[Listed], list[str]]:
+    """The images that a file lists, and a note on others in their folder.
+
+    Args:
+        path: of the file.
+        folders: the first one that holds the first image holds them all.
+        content: of the file.
+
+    Raises:
+        DataError: no images, an image that is missing or there twice, an annotation of none.
+    """
     images = _by_id(path, "images", _entries(path, content, "images"))
     if not images:
         raise DataError(f"{path} lists no images")
     of_image: dict[int, list[tuple[str, dict[str, Any]]]] = {number: [] for number in images}
     for number, one in enumerate(_entries(path, content, "annotations")):
         where = f"{path}: annotation {one.get('id', f'number {number}')!s:.{MOST_SHOWN}}"
-        image = _value(where, one, "image_id", int)
+        image = value_of(where, one, "image_id", int)
         if image not in of_image:
             raise DataError(f"{where} is of the image {image}, which the file does not list")
         of_image[image].append((where, one))
@@ -117,22 +161,21 @@ def _read(
             f"{path} lists {len(missing):,} images that are not there, add them or remove their"
             f" entries:\n  {some_of(missing)}"
         )
-    labels = {number: label for label, number in enumerate(sorted(categories))}
-    found = []
-    for number, name in files.items():
-        where = f"{path}: image {number}"
-        size = tuple(_value(where, images[number], key, int) for key in ("height", "width"))
-        found.append(_annotated(folder / name, (size[0], size[1]), of_image[number], labels))
-    listed = {folder / name for name in files.values()}
-    others = [str(one) for one in images_below(folder)[0] if one not in listed]
+    listed = [
+        Listed(f"{path}: image {number}", folder / name, images[number], of_image[number])
+        for number, name in files.items()
+    ]
+    known = {one.path for one in listed}
+    others = [str(one) for one in images_below(folder)[0] if one not in known]
     notes = []
     # Several splits may share a folder, whose other images are no surprise.
     if others and folder.name not in ("images", folders[-1].name):
         notes = [f"images that {path} does not list: {len(others):,}\n  {some_of(others)}"]
-    return found, categories, notes
+    return listed, notes
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_json(path: Path) -> dict[str, Any]:
+    """The object that a file holds; raises DataError if it does not."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES:,} bytes, which is the limit")
@@ -159,7 +202,7 @@ def _entries(path: Path, content: dict[str, Any], key: str) -> list[dict[str, An
 def _by_id(path: Path, key: str, entries: Sequence[dict[str, Any]]) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
     for place, one in enumerate(entries):
-        number = _value(f"{path}: {key}[{place}]", one, "id", int)
+        number = value_of(f"{path}: {key}[{place}]", one, "id", int)
         if number in found:
             raise DataError(f"{path}: {key}[{place}] has the id {number} of another one before")
         found[number] = one
@@ -168,7 +211,7 @@ def _by_id(path: Path, key: str, entries: Sequence[dict[str, Any]]) -> dict[int,
 
 def _categories(path: Path, entries: Sequence[dict[str, Any]], known: Categories) -> Categories:
     found = {
-        number: _value(f"{path}: category {number}", one, "name", str)
+        number: value_of(f"{path}: category {number}", one, "name", str)
         for number, one in _by_id(path, "categories", entries).items()
     }
     if not 1 <= len(found) <= MOST_CLASSES:
@@ -183,7 +226,7 @@ def _categories(path: Path, entries: Sequence[dict[str, Any]], known: Categories
 
 
 def _file_name(path: Path, number: int, image: dict[str, Any]) -> str:
-    name = _value(f"{path}: image {number}", image, "file_name", str)
+    name = value_of(f"{path}: image {number}", image, "file_name", str)
     parts = PurePosixPath(name).parts
     if not parts or parts[0] == "/" or ".." in parts or "\0" in name:
         raise DataError(
@@ -203,7 +246,7 @@ def _annotated(
     areas: list[float] = []
     outlines: list[Outline | None] = []
     for row, (where, one) in enumerate(annotations):
-        category = _value(where, one, "category_id", int)
+        category = value_of(where, one, "category_id", int)
         if category not in label_of:
             raise DataError(
                 f"{where} is of the category {category}, which the file does not list: add it to"
@@ -255,7 +298,7 @@ def _outline(where: str, segmentation: Any, size: tuple[int, int]) -> Outline | 
                 polygons.append(points.reshape(-1, 2))
                 check_polygon(polygons[-1], size)
             return polygons
-        counts = _value(where, segmentation, "counts", list | str)
+        counts = value_of(where, segmentation, "counts", list | str)
         lengths = decompressed(counts) if isinstance(counts, str) else counts
         if _numbers(where, "segmentation size", segmentation.get("size"), 2) != list(size):
             raise ValueError(f"its size is {_shown(segmentation.get('size'))}, of the image {size}")
@@ -274,7 +317,8 @@ def _numbers(where: str, key: str, values: Any, count: int | None = None) -> lis
     return values
 
 
-def _value(where: str, entry: Any, key: str, kind: Any) -> Any:
+def value_of(where: str, entry: Any, key: str, kind: Any) -> Any:
+    """The value of a key; raises DataError unless it is there and of a type."""
     value = entry.get(key) if isinstance(entry, dict) else None
     if not isinstance(value, kind) or isinstance(value, bool):
         expected = {int: "an integer", str: "a text"}.get(kind, "a list or a text")

@@ -24,6 +24,7 @@ from cnn_jax.layers.anchors import (
     grid_anchors,
 )
 from cnn_jax.layers.batch_norm import BatchNorm, batch_norm, normalize_batch
+from cnn_jax.layers.beam_search import beam_search
 from cnn_jax.layers.boxes import (
     box_areas,
     box_giou,
@@ -116,6 +117,7 @@ __all__ = [
     "adaptive_instance_norm",
     "avg_pool",
     "batch_norm",
+    "beam_search",
     "bed_of_nails",
     "box_areas",
     "box_giou",

@@ -4,6 +4,7 @@ from cnn_jax.models.adain import AdaIN
 from cnn_jax.models.airbench import Airbench
 from cnn_jax.models.alexnet import AlexNet
 from cnn_jax.models.autoencoder import Autoencoder, EncoderClassifier
+from cnn_jax.models.captioner import Captioner
 from cnn_jax.models.conv_autoencoder import ConvAutoencoder
 from cnn_jax.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from cnn_jax.models.deeplab import DeepLab
@@ -47,6 +48,7 @@ __all__ = [
     "Airbench",
     "AlexNet",
     "Autoencoder",
+    "Captioner",
     "ConvAutoencoder",
     "DCGANDiscriminator",
     "DCGANGenerator",

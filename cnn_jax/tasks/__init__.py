@@ -7,6 +7,8 @@ from cnn_jax.tasks.adversarial_losses import (
     gradient_penalty,
     real_gradient_penalty,
 )
+from cnn_jax.tasks.caption_metrics import bleu
+from cnn_jax.tasks.captioning import Captioning
 from cnn_jax.tasks.classification import Classification, TextClassification
 from cnn_jax.tasks.detection import Detection
 from cnn_jax.tasks.detection_metrics import Detections, Truths, coco_scores, voc_scores
@@ -67,6 +69,7 @@ from cnn_jax.tasks.word2vec import Word2Vec
 __all__ = [
     "Adversarial",
     "AnyStyle",
+    "Captioning",
     "Classification",
     "Detection",
     "Detections",
@@ -85,6 +88,7 @@ __all__ = [
     "accuracy",
     "balanced_class_weights",
     "binary_cross_entropy",
+    "bleu",
     "border_weights",
     "box_overlaps",
     "calibration_error",

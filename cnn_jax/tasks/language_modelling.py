@@ -20,6 +20,11 @@ LARGEST_EXPONENT = 700.0
 """Of a perplexity that float64 holds."""
 
 
+def perplexity(loss: float) -> float:
+    """The exponential of a mean loss in nats, cut off where float64 ends."""
+    return float(np.exp(min(loss, LARGEST_EXPONENT)))
+
+
 @dataclass(frozen=True)
 class LanguageModelling:
     """Train a model to give the next token of ``batch["tokens"]`` [batch, time + 1] a high
@@ -104,6 +109,6 @@ class LanguageModelling:
         loss = mean(sums["loss"], sums["weight"])
         return {
             "loss": loss,
-            "perplexity": float(np.exp(min(loss, LARGEST_EXPONENT))),
+            "perplexity": perplexity(loss),
             "bits_per_token": loss / math.log(2),
         }

@@ -10,6 +10,7 @@ with extra("figures", "cnn_jax.visual"):
     from cnn_jax.visual.animation import save_animation
     from cnn_jax.visual.bars import grouped_bars
     from cnn_jax.visual.boxes import BoxedImage, box_grid
+    from cnn_jax.visual.captions import CaptionedImage, caption_grid
     from cnn_jax.visual.class_scores import class_scores
     from cnn_jax.visual.codes import code_scatter
     from cnn_jax.visual.compared import accuracy_gaps, compared_curves
@@ -53,6 +54,7 @@ with extra("figures", "cnn_jax.visual"):
 
 __all__ = [
     "BoxedImage",
+    "CaptionedImage",
     "InstanceImage",
     "NothingToDraw",
     "Panel",
@@ -64,6 +66,7 @@ __all__ = [
     "accuracy_over_batch_size",
     "accuracy_over_distance",
     "box_grid",
+    "caption_grid",
     "change_over_shift",
     "class_colours",
     "class_histogram",

@@ -69,8 +69,7 @@ class Sheet:
             1 - (self._top + top) / self._height,
             text,
             ha="left",
-            color=INK,
-            **properties,
+            **{"color": INK} | properties,
         )
 
 

@@ -120,9 +120,9 @@ OF_BOXES = {
     "resize_boxes", "sample_balanced", "soft_non_maximum_suppression",
 }  # fmt: skip
 OF_SEQUENCES = {
-    "GRU", "LSTM", "LSTMState", "RNN", "gru_cell", "lstm_cell", "recur", "rnn_cell",
+    "GRU", "LSTM", "LSTMState", "RNN", "beam_search", "gru_cell", "lstm_cell", "recur", "rnn_cell",
 }  # fmt: skip
-"""See test_recurrent."""
+"""See test_recurrent and test_beam_search."""
 OF_STATISTICS = {"instance_statistics"}
 """In float32 whatever the input."""
 OF_KERNELS = {"SingularVectors", "iterate_power", "spectral_norm"}

@@ -269,7 +269,7 @@ def test_wrong_weights_are_named():
 NUMBERS = {"balanced_class_weights", "calibration_error", "class_scores", "rmse"}
 NUMBERS |= {"border_weights", "class_overlaps", "image_scores", "median_frequency_weights"}
 NUMBERS |= {"segmentation_scores", "coco_scores", "voc_scores", "box_overlaps", "mask_overlaps"}
-NUMBERS |= {"paste_masks"}
+NUMBERS |= {"bleu", "paste_masks"}
 OF_SAMPLES = {"class_shares", "frechet_distance", "inception_score", "matrix_square_root"}
 OF_SAMPLES |= {"precision_recall", "gradient_penalty", "real_gradient_penalty"}
 OF_SAMPLES |= {"discriminator_loss", "generator_loss"}

@@ -68,6 +68,18 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         {"fcn32s": [0.5, 0.6, 0.7, 0.8], "fcn8s": [0.6, 0.7, 0.8, 0.9]},
         title=_TITLE,
     ),
+    "caption_grid": lambda: visual.caption_grid(
+        [
+            visual.CaptionedImage(_PHOTO, words.split(), (True,) * 3 + (False,), reference)
+            for words, reference in (
+                ("a large n02084071 dog", "a cat of many words beside another one, on $5 and $6"),
+                ("it costs $5 today", "a"),
+                ("a " + "very" * 30 + " long word", ""),
+            )
+        ]
+        + [visual.CaptionedImage(_PHOTO[..., :1], ["word"] * 60)] * 2,
+        title=_TITLE,
+    ),
     "change_over_shift": lambda: visual.change_over_shift(
         [0, 1, 2, 4, 8],
         {
