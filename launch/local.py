@@ -36,8 +36,8 @@ WRONG = 2
 LONGEST_WAIT = 60.0
 """Largest number of seconds until a job is started again."""
 THREADS = ("OMP_NUM_THREADS", "NPROC")
-"""Environment variables for the number of threads, of oneDNN and of XLA's CPU backend. Processes
-with threads for all processors each would wait for one another."""
+"""Environment variables for the number of threads, of oneDNN and of XLA's CPU backend, of which
+each process has its share. It helps on a busy machine; see BENCHMARKS.md, Devices."""
 DEATH_SIGNAL = 1
 """Linux's option of prctl for the signal that a process gets when its parent has died."""
 

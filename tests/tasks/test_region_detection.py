@@ -134,6 +134,15 @@ def test_the_fewest_masks_that_suffice_have_the_loss_of_all(labels, monkeypatch)
         assert_close(fewest, losses([8]))
 
 
+def test_a_mask_head_with_batch_norm_computes_all_masks():
+    """On all devices alike: it sums over them."""
+    model = RCNN(SMALL, masks=True, version=2, num_classes=4)
+    task = RegionDetection(model, anchors=8, regions=32)
+    spec = {"image": ShapeDtypeStruct((24, 24, 3), "f4")}
+    _, state = jax.eval_shape(lambda key: task.init(key, spec), jax.random.key(0))
+    assert task._mask_regions(state) == [8]
+
+
 def test_average_precision_of_boxes_and_masks():
     """The box is right. A mask of four tenths of the object is wrong, one of nine is right."""
     box = [2.0, 2, 12, 12]
