@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from cnn_jax.data import DataConfig, load_dataset
-from cnn_jax.errors import check_range
 from cnn_jax.training import Experiment, TrainingConfig, compute_dtype
 from experiments.tools.detection_figures import detection_figures
 from experiments.tools.detectors import DETECTORS, DetectorConfig
@@ -33,12 +32,6 @@ class Config(DetectorConfig):
     model: Literal["retinanet", "faster_rcnn", "ssd300"] = "retinanet"
     """retinanet: all boxes at once; faster_rcnn: proposals, and then a look at each; ssd300: all
     boxes at once, without a pyramid."""
-    channels: int = 256
-    """Channels of an SSD's map after the encoder's; the paper has 1024."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range(self, 8, channels=self.channels)
 
 
 SMOKE = replace(
@@ -60,10 +53,9 @@ def build(config: Config) -> Experiment:
     augment = object_augment(config.least_area)
     dataset = load_dataset(config.data, default="bccd", augment=augment, target="boxes")
     dtype = compute_dtype(config.training.precision)
-    options = {"channels": config.channels} if config.model == "ssd300" else {}
     return Experiment(
         dataset=dataset,
-        task=DETECTORS[config.model](config, dataset, dtype, **options),
+        task=DETECTORS[config.model](config, dataset, dtype),
         optimizer=config.optimizer,
         training=config.training,
         control=config.control,

@@ -87,6 +87,13 @@ def check_anchor_sizes(sizes: Sequence[float], levels: int) -> None:
         )
 
 
+def check_channels(channels: int, groups: int) -> None:
+    """Raise ConfigError unless channels can be divided into groups."""
+    if channels < 1 or channels % groups:
+        multiple = f"a multiple of {groups}" if groups > 1 else "at least 1"
+        raise ConfigError(f"channels must be {multiple}, got {channels}")
+
+
 def check_classes(num_classes: int) -> None:
     """Raise ConfigError for a detector without classes."""
     if not num_classes:

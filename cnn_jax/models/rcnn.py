@@ -20,6 +20,7 @@ from cnn_jax.models.arrays import Feature, Images
 from cnn_jax.models.checks import (
     as_num_classes,
     check_anchor_sizes,
+    check_channels,
     check_choice,
     check_classes,
     check_images,
@@ -63,6 +64,8 @@ class RCNN(nn.Module):
             trained with statistics of the batch also where `norm` is "frozen".
         num_classes: number of classes, 0 the background.
         anchor_sizes: of each of five levels, in pixels.
+        channels: of the pyramid and of the convolutions in the heads, whose linear layers have four
+            times as many.
         canonical_size: the size of a region that belongs to the third level, in pixels. It is 224,
             that of the encoder's images, if the strides begin with 4.
         proposals: number of proposals in evaluation.
@@ -84,6 +87,7 @@ class RCNN(nn.Module):
     version: Version = 1
     num_classes: int = 91
     anchor_sizes: tuple[float, ...] = (32, 64, 128, 256, 512)
+    channels: int = 256
     canonical_size: float = 224
     proposals: int = 1000
     proposals_train: int = 2000
@@ -96,6 +100,7 @@ class RCNN(nn.Module):
         check_classes(self.num_classes)
         check_choice("norm", self.norm, ("batch", "frozen"))
         check_anchor_sizes(self.anchor_sizes, MAPS + 1)
+        check_channels(self.channels, 1)
         super().__post_init__()
 
     @nn.nowrap
@@ -103,7 +108,7 @@ class RCNN(nn.Module):
         return PyramidBackbone(
             self.encoder,
             MAPS,
-            256,
+            self.channels,
             "subsampled",
             self.norm,
             self.norm_eps,
@@ -114,10 +119,11 @@ class RCNN(nn.Module):
 
     def setup(self) -> None:
         self.backbone = self.make_backbone()
-        self.rpn = RPNHead(len(RATIOS), self.version, self.dtype)
-        self.box = BoxHead(self.num_classes, self.version, self.dtype)
+        options = self.channels, self.version, self.dtype
+        self.rpn = RPNHead(len(RATIOS), *options)
+        self.box = BoxHead(self.num_classes, *options)
         if self.masks:
-            self.mask = MaskHead(self.num_classes, self.version, self.dtype)
+            self.mask = MaskHead(self.num_classes, *options)
 
     def features(self, x: Images, *, train: bool = False) -> dict[str, Feature]:
         """The encoder's feature maps, in forward order."""

@@ -30,12 +30,15 @@ class RPNHead(nn.Module):
     """Whether the anchors of each place have an object, and their deltas (Ren et al., figure 3)."""
 
     anchors: int
+    channels: int
     version: Version
     dtype: Dtype | None
 
     def setup(self) -> None:
         conv = partial(Conv, kernel_init=normal, bias_init=zeros)
-        self.convs = [conv(256, 3, padding=1, dtype=self.dtype) for _ in range(self.version)]
+        self.convs = [
+            conv(self.channels, 3, padding=1, dtype=self.dtype) for _ in range(self.version)
+        ]
         self.logits = conv(self.anchors, 1)
         self.deltas = conv(4 * self.anchors, 1)
 
@@ -58,6 +61,7 @@ class RPNHead(nn.Module):
 class RegionConvs(nn.Module):
     """Four 3x3 convolutions with ReLU, and in version 2 with BatchNorm."""
 
+    channels: int
     version: Version
     dtype: Dtype | None
 
@@ -65,7 +69,7 @@ class RegionConvs(nn.Module):
     def __call__(self, x: Feature, *, train: bool, rows: Rows) -> Feature:
         conv = partial(
             Conv,
-            256,
+            self.channels,
             3,
             padding=1,
             use_bias=self.version == 1,
@@ -100,16 +104,19 @@ class BoxHead(nn.Module):
     """
 
     num_classes: int
+    channels: int
     version: Version
     dtype: Dtype | None
 
     @nn.compact
     def __call__(self, x: Feature, *, train: bool, rows: Rows) -> tuple[Array, Array]:
         if self.version == 2:
-            x = RegionConvs(self.version, self.dtype, name="convs")(x, train=train, rows=rows)
-        x = relu(Linear(1024, dtype=self.dtype, name="fc6")(flatten(x)))
+            convs = RegionConvs(self.channels, self.version, self.dtype, name="convs")
+            x = convs(x, train=train, rows=rows)
+        hidden = 4 * self.channels
+        x = relu(Linear(hidden, dtype=self.dtype, name="fc6")(flatten(x)))
         if self.version == 1:
-            x = relu(Linear(1024, dtype=self.dtype, name="fc7")(x))
+            x = relu(Linear(hidden, dtype=self.dtype, name="fc7")(x))
         x = at_least_float32(x)
         deltas = Linear(4 * self.num_classes, name="deltas")(x)
         logits = Linear(self.num_classes, name="logits")(x)
@@ -135,14 +142,16 @@ class MaskHead(nn.Module):
     """A mask of 28x28 pixels for every class (He et al., figure 4, right)."""
 
     num_classes: int
+    channels: int
     version: Version
     dtype: Dtype | None
 
     @nn.compact
     def __call__(self, x: Feature, *, train: bool, rows: Rows) -> Array:
-        x = RegionConvs(self.version, self.dtype, name="convs")(x, train=train, rows=rows)
+        convs = RegionConvs(self.channels, self.version, self.dtype, name="convs")
+        x = convs(x, train=train, rows=rows)
         options: Any = {"kernel_init": he_kernel_init, "bias_init": zeros}
-        up = ConvTranspose(256, 2, stride=2, dtype=self.dtype, **options, name="up")
+        up = ConvTranspose(self.channels, 2, stride=2, dtype=self.dtype, **options, name="up")
         x = at_least_float32(relu(up(x)))
         return Conv(self.num_classes, 1, **options, name="logits")(x)
 

@@ -20,6 +20,7 @@ from cnn_jax.models.arrays import Feature, Images, at_least_float32
 from cnn_jax.models.checks import (
     as_num_classes,
     check_anchor_sizes,
+    check_channels,
     check_choice,
     check_classes,
     check_images,
@@ -35,6 +36,8 @@ PRIOR = 0.01
 """Probability of an object with which the training begins (section 4.1)."""
 MAPS = 3
 """Maps of the encoder; two coarser levels are added."""
+GROUPS = 32
+"""Groups of the second version's GroupNorm."""
 
 DetectorOutputs = dict[str, tuple[Float[Array, "..."], ...]]
 """Of each level: `logits` [batch, anchors, classes], `deltas` [batch, anchors, 4] for
@@ -52,6 +55,7 @@ class RetinaNetHead(nn.Module):
 
     anchors: int
     outputs: int
+    channels: int
     group_norm: bool
     bias: float
     dtype: Dtype | None
@@ -59,10 +63,9 @@ class RetinaNetHead(nn.Module):
     def setup(self) -> None:
         conv = partial(Conv, dtype=self.dtype, kernel_init=normal, bias_init=zeros)
         use_bias = not self.group_norm
-        channels = 256
-        self.convs = [conv(channels, 3, padding=1, use_bias=use_bias) for _ in range(4)]
+        self.convs = [conv(self.channels, 3, padding=1, use_bias=use_bias) for _ in range(4)]
         if self.group_norm:
-            self.norms = [GroupNorm(32, dtype=self.dtype) for _ in range(4)]
+            self.norms = [GroupNorm(GROUPS, dtype=self.dtype) for _ in range(4)]
         self.last = Conv(
             self.anchors * self.outputs,
             3,
@@ -106,6 +109,7 @@ class RetinaNet(nn.Module):
             which no anchor has as its target.
         anchor_sizes: the smallest anchor of each level, in pixels; there are two more sizes
             between it and its double, in three shapes each.
+        channels: of the pyramid and the heads; in version 2 a multiple of 32.
         norm: "frozen" normalizes with the running statistics, also in training, as torchvision
             does with pretrained bodies.
         norm_eps: added to the variance in the encoder's BatchNorm. None is its default. It is 0
@@ -122,6 +126,7 @@ class RetinaNet(nn.Module):
     version: Literal[1, 2] = 1
     num_classes: int = 91
     anchor_sizes: tuple[float, ...] = (32, 64, 128, 256, 512)
+    channels: int = 256
     norm: Norm = "batch"
     norm_eps: float | None = None
     dtype: Dtype | None = None
@@ -131,22 +136,29 @@ class RetinaNet(nn.Module):
         check_classes(self.num_classes)
         check_choice("norm", self.norm, ("batch", "frozen"))
         check_anchor_sizes(self.anchor_sizes, MAPS + 2)
+        check_channels(self.channels, GROUPS if self.version == 2 else 1)
         super().__post_init__()
 
     @nn.nowrap
     def make_backbone(self) -> PyramidBackbone:
         coarser: Any = {1: "p5", 2: "c5"}[self.version]
         return PyramidBackbone(
-            self.encoder, MAPS, 256, coarser, self.norm, self.norm_eps, self.dtype, parent=None
+            self.encoder,
+            MAPS,
+            self.channels,
+            coarser,
+            self.norm,
+            self.norm_eps,
+            self.dtype,
+            parent=None,
         )
 
     def setup(self) -> None:
-        anchors, group_norm = 3 * len(RATIOS), self.version == 2
         self.backbone = self.make_backbone()
-        self.classification = RetinaNetHead(
-            anchors, self.num_classes, group_norm, -math.log((1 - PRIOR) / PRIOR), self.dtype
-        )
-        self.regression = RetinaNetHead(anchors, 4, group_norm, 0.0, self.dtype)
+        anchors, rest = 3 * len(RATIOS), (self.channels, self.version == 2)
+        prior = -math.log((1 - PRIOR) / PRIOR)
+        self.classification = RetinaNetHead(anchors, self.num_classes, *rest, prior, self.dtype)
+        self.regression = RetinaNetHead(anchors, 4, *rest, 0.0, self.dtype)
 
     def features(self, x: Images, *, train: bool = False) -> dict[str, Feature]:
         """The encoder's feature maps, in forward order."""

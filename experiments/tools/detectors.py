@@ -30,6 +30,9 @@ class DetectorConfig:
     of the strides 8 and 16 (vgg16 is the paper's)."""
     version: Literal[1, 2] = 1
     """2: torchvision's second version, with more normalization in the heads."""
+    channels: int = 256
+    """Channels of the feature pyramid and the heads; for an SSD of the map after the encoder's,
+    where the paper has 1024."""
     anchor_sizes: tuple[float, ...] = ()
     """Smallest anchor of each of the five levels in pixels. By default each is twice the one
     before, and the first a sixteenth of the longer side of the images, or for an R-CNN a 32nd, but
@@ -67,6 +70,7 @@ class DetectorConfig:
     control: ControlConfig = field(default_factory=ControlConfig)
 
     def __post_init__(self) -> None:
+        check_range(self, 8, channels=self.channels)
         check_range(self, 0, most=self.most)
         check_range(self, 0, 1, above=True, least_area=self.least_area)
         check_range(self, 1, proposals=self.proposals)
@@ -86,6 +90,7 @@ def retinanet(config: DetectorConfig, dataset: Dataset, dtype: Any) -> Detection
         version=config.version,
         num_classes=dataset.num_classes,
         anchor_sizes=config.anchor_sizes or anchor_sizes(dataset, RETINANET_SMALLEST),
+        channels=config.channels,
         dtype=dtype,
     )
     box_loss: Any = "giou" if config.version == 2 else "l1"
@@ -104,6 +109,7 @@ def faster_rcnn(
         version=config.version,
         num_classes=dataset.num_classes + 1,
         anchor_sizes=config.anchor_sizes or anchor_sizes(dataset, RCNN_SMALLEST),
+        channels=config.channels,
         proposals=config.proposals,
         proposals_train=2 * config.proposals,
         dtype=dtype,
@@ -117,9 +123,7 @@ def faster_rcnn(
     )
 
 
-def ssd300(
-    config: DetectorConfig, dataset: Dataset, dtype: Any, *, channels: int
-) -> MultiBoxDetection:
+def ssd300(config: DetectorConfig, dataset: Dataset, dtype: Any) -> MultiBoxDetection:
     """An SSD, which resizes images to 300x300 pixels, with the background as one more class."""
     if config.version != 1 or config.anchor_sizes:
         raise ConfigError(
@@ -129,7 +133,7 @@ def ssd300(
     model = SSD(
         config.encoder,
         num_classes=dataset.num_classes + 1,
-        channels=channels,
+        channels=config.channels,
         dtype=dtype,
     )
     return MultiBoxDetection(
@@ -156,5 +160,4 @@ DETECTORS: Mapping[str, Callable[..., Any]] = {
     "faster_rcnn": faster_rcnn,
     "ssd300": ssd300,
 }
-"""The task of each detector, with its model, from the configuration, the data set and the dtype; of
-an SSD also from the channels of its map after the encoder's."""
+"""The task of each detector, with its model, from the configuration, the data set and the dtype."""

@@ -110,6 +110,8 @@ def test_what_makes_no_sense_is_named():
         RCNN("resnet18", num_classes=0)
     with pytest.raises(ConfigError, match=r"each of 5 levels, got \(8, 16\)"):
         RCNN("resnet18", anchor_sizes=(8, 16))
+    with pytest.raises(ConfigError, match="channels must be at least 1, got 0"):
+        RCNN("resnet18", channels=0)
     with pytest.raises(ConfigError, match=r"at least 2 pixels, .* got \(1, 2, 4, 8, 16\)"):
         RCNN("resnet18", anchor_sizes=(1, 2, 4, 8, 16))
     with pytest.raises(ConfigError, match=r"expected images as .*, got shape \(9, 9, 3\)"):

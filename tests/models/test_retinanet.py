@@ -61,6 +61,8 @@ def traced_outputs(model):
 def test_what_makes_no_sense_is_named():
     with pytest.raises(ConfigError, match="anchor_sizes must have a value for each of 5 levels"):
         RetinaNet("resnet18", anchor_sizes=(8, 16))
+    with pytest.raises(ConfigError, match="channels must be a multiple of 32, got 48"):
+        RetinaNet("resnet18", version=2, channels=48)
     few = ResNet("cifar", "basic", (1, 1), (4, 8))
     with pytest.raises(ConfigError, match="a pyramid of 3 maps needs .*; ResNet has 2"):
         traced(RetinaNet(few), (16, 16, 3))

@@ -35,32 +35,36 @@ LOSSES = {
 }
 
 
-def torch_network(encoder, masks, version):
+def torch_network(encoder, masks, version, channels):
     from torch import nn
-    from torchvision.models.detection import FasterRCNN, MaskRCNN
+    from torchvision.models.detection import FasterRCNN, MaskRCNN, faster_rcnn, mask_rcnn
     from torchvision.models.detection.anchor_utils import AnchorGenerator
-    from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead
-    from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
     from torchvision.models.detection.rpn import RPNHead
 
-    heads = {}
-    if version == 2:
-        convs = [256] * 4
-        heads["rpn_head"] = RPNHead(256, 3, conv_depth=2)
-        heads["box_head"] = FastRCNNConvFCHead(
-            (256, 7, 7), convs, [1024], norm_layer=nn.BatchNorm2d
+    norm, hidden = {1: None, 2: nn.BatchNorm2d}[version], 4 * channels
+    if version == 1:
+        box_head = faster_rcnn.TwoMLPHead(channels * 7 * 7, hidden)
+    else:
+        box_head = faster_rcnn.FastRCNNConvFCHead(
+            (channels, 7, 7), [channels] * 4, [hidden], norm_layer=norm
         )
-        if masks:
-            heads["mask_head"] = MaskRCNNHeads(256, convs, 1, norm_layer=nn.BatchNorm2d)
-
+    heads = {
+        "rpn_head": RPNHead(channels, 3, conv_depth=version),
+        "box_head": box_head,
+        "box_predictor": faster_rcnn.FastRCNNPredictor(hidden, CLASSES),
+    }
+    if masks:
+        heads |= {
+            "mask_head": mask_rcnn.MaskRCNNHeads(channels, [channels] * 4, 1, norm_layer=norm),
+            "mask_predictor": mask_rcnn.MaskRCNNPredictor(channels, channels, CLASSES),
+        }
     anchors = AnchorGenerator(tuple((s,) for s in SIZES), ((0.5, 1.0, 2.0),) * 5)
     numbers = {
         f"rpn_{p}_nms_top_n_{m}": PROPOSALS for p in ("pre", "post") for m in ("train", "test")
     }
     return keep_images(
         (MaskRCNN if masks else FasterRCNN)(
-            torch_backbone(encoder, "subsampled", 4, normalized=version == 2),
-            CLASSES,
+            torch_backbone(encoder, "subsampled", 4, channels, normalized=version == 2),
             **heads,
             rpn_anchor_generator=anchors,
             rpn_batch_size_per_image=SAMPLES["anchors"],
@@ -140,7 +144,7 @@ def with_zeros_outside(monkeypatch):
     monkeypatch.setattr(module, "_bilinear_interpolate", interpolate)
 
 
-def check(encoder, masks, batch, monkeypatch, version=1):
+def check(encoder, masks, batch, monkeypatch, version=1, channels=256):
     import torch
     from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 
@@ -148,7 +152,7 @@ def check(encoder, masks, batch, monkeypatch, version=1):
     with_zeros_outside(monkeypatch)
     monkeypatch.setattr(BalancedPositiveNegativeSampler, "__call__", first_of_theirs)
     monkeypatch.setattr(region_losses, "sample_balanced", first_of_ours)
-    theirs = torch_network(encoder, masks, version)
+    theirs = torch_network(encoder, masks, version, channels)
     shapes = {name: tuple(value.shape) for name, value in theirs.state_dict().items()}
     state = drawn_state(shapes)
     theirs.double().load_state_dict({name: torch.tensor(a) for name, a in state.items()})
@@ -169,6 +173,7 @@ def check(encoder, masks, batch, monkeypatch, version=1):
         version=version,
         num_classes=CLASSES,
         anchor_sizes=SIZES,
+        channels=channels,
         proposals=PROPOSALS,
         proposals_train=PROPOSALS,
         norm="frozen" if version == 1 else "batch",
@@ -214,7 +219,7 @@ def check(encoder, masks, batch, monkeypatch, version=1):
 # Faster R-CNN is a part of Mask R-CNN.
 def test_equals_torchvision(torchvision, monkeypatch):  # noqa: F811
     """Two sizes; in one image more objects than the sample takes, in the other none."""
-    check("resnet18", True, with_instances(drawn_examples(most=30)), monkeypatch)
+    check("resnet18", True, with_instances(drawn_examples(most=30)), monkeypatch, channels=64)
 
 
 @pytest.mark.full

@@ -5,23 +5,23 @@ import numpy as np
 from tests.references.weights import weights
 
 
-def torch_backbone(encoder, coarser, levels, normalized=False):
+def torch_backbone(encoder, coarser, levels, channels, normalized=False):
     """torchvision's pyramid on a ResNet; normalized has BatchNorm in both, else it is frozen."""
     from torch import nn
-    from torchvision.models.detection import backbone_utils
+    from torchvision.models.detection.backbone_utils import BackboneWithFPN
     from torchvision.models.resnet import resnet18, resnet50
     from torchvision.ops import FrozenBatchNorm2d
     from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-    channels = {"resnet18": 512, "resnet50": 2048}[encoder]
-    extra = {"p5": (256, 256), "c5": (channels, 256)}
-    blocks = LastLevelP6P7(*extra[coarser]) if coarser in extra else None
     norm = nn.BatchNorm2d if normalized else FrozenBatchNorm2d
-    return backbone_utils._resnet_fpn_extractor(
-        {"resnet18": resnet18, "resnet50": resnet50}[encoder](norm_layer=norm),
-        5,
-        returned_layers=list(range(5 - levels, 5)),
-        extra_blocks=blocks,
+    make, widest = {"resnet18": (resnet18, 512), "resnet50": (resnet50, 2048)}[encoder]
+    extra = {"p5": channels, "c5": widest}
+    return BackboneWithFPN(
+        make(norm_layer=norm),
+        {f"layer{5 - level}": str(levels - level) for level in range(levels, 0, -1)},
+        [widest // 2 ** (level - 1) for level in range(levels, 0, -1)],
+        channels,
+        LastLevelP6P7(extra[coarser], channels) if coarser in extra else None,
         norm_layer=norm if normalized else None,
     )
 
