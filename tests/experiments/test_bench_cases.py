@@ -19,7 +19,7 @@ from experiments.tools.bench import (
     sweep,
 )
 from experiments.tools.bench.cases import AGAINST_TORCH, CASES
-from experiments.tools.bench.processes import started
+from experiments.tools.bench.processes import Side, SideFailed, started
 from experiments.tools.bench.train_step import Model
 from experiments.tools.bench.utilization import utilization
 from tests.tolerance import assert_close
@@ -112,6 +112,17 @@ def test_the_step_alone_trains_as_the_loop(arguments):
     losses = first_losses(ours.bare_step(**arguments("mlp")))
     # The same batch again and again is learnt.
     assert losses == sorted(losses, reverse=True)
+
+
+def test_a_job_of_processes_trains_as_one(arguments):
+    work = {name: arguments("mlp")[name] for name in ("case", "batch_size")}
+    side = Side("job", f"{opponents.PACKAGE}.job:training", work | {"processes": 2})
+    with started([side], Console(quiet=True)) as (job,):
+        asked = [job.ask({"measure": "run", "steps": 1}) for _ in range(3)]
+        with pytest.raises(SideFailed, match=r"process \d of the job"):
+            job.ask({"measure": "run", "steps": "many"})
+    losses = [loss for answer in asked for loss in answer["numbers"]]
+    assert_close(losses, first_losses(ours.training(**work)), rtol=1e-5)
 
 
 def test_rates_at_once_and_in_turn_have_the_same_losses(monkeypatch):
