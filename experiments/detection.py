@@ -7,11 +7,11 @@ show an object. Faster R-CNN (Ren et al. 2015) proposes boxes first, and then lo
 SSD300 (Liu et al. 2016) has no pyramid: each of six maps finds the objects of one scale, in images
 resized to 300x300 pixels, and of the anchors that show nothing only the hardest count.
 
-    python -m experiments.detection                         BCCD, blood cells, 100 epochs
+    python -m experiments.detection                         BCCD, blood cells, small images
     python -m experiments.detection --model faster_rcnn
     python -m experiments.detection --model ssd300 --encoder vgg16_bn
     python -m experiments.detection --data.name shapes      scenes of shapes, embedded
-    python -m experiments.detection --encoder resnet50 --version 2 --data.name FOLDER
+    python -m experiments.detection --channels 256 --data.name FOLDER --data.image-size 640
 """
 
 from dataclasses import dataclass, replace

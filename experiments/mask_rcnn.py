@@ -3,9 +3,9 @@
 Lecture: "instance segmentation". Source: He et al. 2017, "Mask R-CNN": Faster R-CNN finds a box for
 every object, and one more head marks the object's pixels within the box.
 
-    python -m experiments.mask_rcnn                         nuclei of cells, 100 epochs
+    python -m experiments.mask_rcnn                         nuclei of cells, small images
     python -m experiments.mask_rcnn --data.name shapes      scenes of shapes, embedded
-    python -m experiments.mask_rcnn --encoder resnet50 --data.name FOLDER
+    python -m experiments.mask_rcnn --channels 256 --data.name FOLDER --data.image-size 640
 """
 
 from dataclasses import dataclass, replace

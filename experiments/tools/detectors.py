@@ -28,11 +28,12 @@ class DetectorConfig:
     encoder: str = "resnet18"
     """Any classifier with feature maps of three strides, or four for an R-CNN; for an SSD with maps
     of the strides 8 and 16 (vgg16 is the paper's)."""
-    version: Literal[1, 2] = 1
-    """2: torchvision's second version, with more normalization in the heads."""
-    channels: int = 256
-    """Channels of the feature pyramid and the heads; for an SSD of the map after the encoder's,
-    where the paper has 1024."""
+    version: Literal[1, 2] = 2
+    """1: as published; 2: torchvision's second version, with more normalization in the heads, which
+    learns sooner without pretrained weights. There is one SSD."""
+    channels: int = 64
+    """Channels of the feature pyramid and the heads, 256 in the papers; for an SSD of the map after
+    the encoder's, 1024 in the paper."""
     anchor_sizes: tuple[float, ...] = ()
     """Smallest anchor of each of the five levels in pixels. By default each is twice the one
     before, and the first a sixteenth of the longer side of the images, or for an R-CNN a 32nd, but
@@ -47,11 +48,11 @@ class DetectorConfig:
     least_area: float = 0.4
     """Least share of a training image that is cut out at random and enlarged to its size; 1:
     none."""
-    data: DataConfig = field(default_factory=DataConfig)
+    data: DataConfig = field(default_factory=lambda: DataConfig(image_size=160))
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
             name="adamw",
-            learning_rate=5e-4,
+            learning_rate=1e-3,
             schedule="cosine",
             warmup="1 epoch",
             weight_decay=0.05,
@@ -61,7 +62,7 @@ class DetectorConfig:
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
             duration="100 epochs",
-            batch_size=8,
+            batch_size=4,
             eval_batch_size=8,
             evaluate_every="10 epochs",
             save_every="10 epochs",
@@ -125,11 +126,8 @@ def faster_rcnn(
 
 def ssd300(config: DetectorConfig, dataset: Dataset, dtype: Any) -> MultiBoxDetection:
     """An SSD, which resizes images to 300x300 pixels, with the background as one more class."""
-    if config.version != 1 or config.anchor_sizes:
-        raise ConfigError(
-            "ssd300 has one version, and default boxes of its own: leave out --version and "
-            "--anchor-sizes"
-        )
+    if config.anchor_sizes:
+        raise ConfigError("ssd300 has default boxes of its own: leave out --anchor-sizes")
     model = SSD(
         config.encoder,
         num_classes=dataset.num_classes + 1,

@@ -28,8 +28,9 @@ def test_detectors_suit_the_data_set():
     assert two_stage.model.anchor_sizes == (4, 8, 16, 32, 64) and two_stage.model.num_classes == 3
     assert two_stage.most == 7 and not two_stage.background and not two_stage.masks
     assert two_stage.model.proposals_train == 2 * two_stage.model.proposals
-    ssd = DETECTORS["ssd300"](detection.SMOKE, DATASET, None, channels=8)
-    assert (ssd.model.encoder, ssd.model.channels, ssd.model.num_classes) == ("vgg11", 8, 3)
+    ssd = DETECTORS["ssd300"](detection.SMOKE, DATASET, None)
+    assert (ssd.model.encoder, ssd.model.channels, ssd.model.num_classes) == ("vgg11", 64, 3)
+    assert one_stage.model.channels == two_stage.model.channels == 64
     assert ssd.most == 120 and not ssd.background and ssd.class_names == ("cell", "nucleus")
 
 
@@ -37,9 +38,9 @@ def test_what_makes_no_sense_is_named():
     for config in (detection.SMOKE, mask_rcnn.SMOKE):
         with pytest.raises(ConfigError, match="--anchor-sizes needs one size for each of the 5"):
             dataclasses.replace(config, anchor_sizes=(8.0, 16.0))
-    config = dataclasses.replace(detection.SMOKE, version=2)
-    with pytest.raises(ConfigError, match="ssd300 has one version"):
-        DETECTORS["ssd300"](config, DATASET, None, channels=8)
+    config = dataclasses.replace(detection.SMOKE, anchor_sizes=(4.0, 8.0, 16.0, 32.0, 64.0))
+    with pytest.raises(ConfigError, match="ssd300 has default boxes of its own"):
+        DETECTORS["ssd300"](config, DATASET, None)
 
 
 @pytest.mark.full
