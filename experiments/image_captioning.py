@@ -57,13 +57,14 @@ class Config:
 
     image: Literal["seen", "withheld", "both"] = "seen"
     """Train a network that sees the image, one from which it is withheld, or both."""
-    encoder: str = "simple_cnn"
+    encoder: str = "cifar_resnet20"
     """Any classifier with feature maps, from whose last map the vector of the image is computed."""
     weights: str = ""
     """Public weights that the encoder begins with, such as IMAGENET1K_V1; default: the usual ones;
     by default none."""
-    places: int = 4
-    """Rows and columns that this map is pooled to; 1: its mean, as in the paper."""
+    places: int = 1
+    """Rows and columns that this map is pooled to; 1: its mean, as in the paper, with which what is
+    in the image is learned wherever it is."""
     cell: Cell = "lstm"
     """Recurrent network that writes: lstm, gru, and rnn, which is the tanh network."""
     features: int = 256
@@ -107,6 +108,7 @@ class Config:
 
 SMOKE = replace(
     Config(),
+    encoder="simple_cnn",
     features=16,
     embedding=8,
     data=CaptionsConfig(
@@ -201,7 +203,7 @@ def compare(results: Mapping[str, Result]) -> dict[str, Any]:
     """The losses of both networks, and which of their words are right."""
     first = next(iter(results.values()))
     title, split = first.experiment.dataset.title, first.held_out
-    runs = {f"image {name}": result for name, result in results.items()}
+    runs = {_named(result): result for result in results.values()}
     shown = [name for name in first.metrics if name == "exact" or name.startswith("right/")]
     shares = {
         name.removeprefix("right/"): {
@@ -219,6 +221,10 @@ def compare(results: Mapping[str, Result]) -> dict[str, Any]:
             shares, ylabel="captions or words that are right (%)", title=f"{title}, {split}"
         ),
     }
+
+
+def _named(result: Result) -> str:
+    return f"image {'seen' if result.experiment.task.model.encoder else 'withheld'}"
 
 
 def _captions(result: Result) -> Any:
