@@ -8,7 +8,7 @@ SSD300 (Liu et al. 2016) has no pyramid: each of six maps finds the objects of o
 resized to 300x300 pixels, and of the anchors that show nothing only the hardest count.
 
     python -m experiments.detection                         BCCD, blood cells, small images
-    python -m experiments.detection --model faster_rcnn
+    python -m experiments.detection --model retinanet
     python -m experiments.detection --model ssd300 --encoder vgg16_bn
     python -m experiments.detection --data.name shapes      scenes of shapes, embedded
     python -m experiments.detection --channels 256 --data.name FOLDER --data.image-size 640
@@ -29,13 +29,14 @@ from experiments.tools.run import run
 class Config(DetectorConfig):
     """A detector of boxes."""
 
-    model: Literal["retinanet", "faster_rcnn", "ssd300"] = "retinanet"
+    model: Literal["retinanet", "faster_rcnn", "ssd300"] = "faster_rcnn"
     """retinanet: all boxes at once; faster_rcnn: proposals, and then a look at each; ssd300: all
     boxes at once, without a pyramid."""
 
 
 SMOKE = replace(
     Config(),
+    model="retinanet",
     encoder="vgg11",
     data=DataConfig(
         name="shapes",

@@ -43,7 +43,7 @@ class DetectorConfig:
     an image, if these are more."""
     proposals: int = 500
     """Number of boxes that an R-CNN looks at in evaluation; in training it has twice as many."""
-    regions: int = 128
+    regions: int = 64
     """Number of these boxes that an R-CNN is trained on, a quarter of them with an object."""
     least_area: float = 0.4
     """Least share of a training image that is cut out at random and enlarged to its size; 1:
@@ -61,11 +61,11 @@ class DetectorConfig:
     )
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
-            duration="100 epochs",
+            duration="40 epochs",
             batch_size=4,
             eval_batch_size=8,
-            evaluate_every="10 epochs",
-            save_every="10 epochs",
+            evaluate_every="5 epochs",
+            save_every="5 epochs",
         )
     )
     control: ControlConfig = field(default_factory=ControlConfig)
