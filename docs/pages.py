@@ -1,0 +1,170 @@
+"""Pages of the site that are made from other files, for MkDocs (`hooks` in mkdocs.yml).
+
+- The reference has a page for each package, with every name of its `__all__`.
+- RESULTS.md, BENCHMARKS.md and launch/README.md are shown as they are.
+- A link to a file of the repository leads to its page if it has one, and else to its source.
+- Formulas become MathML, which browsers draw without a program or fonts of ours.
+"""
+
+import ast
+import html
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from latex2mathml.converter import convert
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import get_plugin_logger
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+log = get_plugin_logger("pages")
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = "docs"
+
+SHOWN = {
+    "results.md": "experiments/RESULTS.md",
+    "benchmarks.md": "experiments/BENCHMARKS.md",
+    "launch.md": "launch/README.md",
+}
+"""Pages that show a file from elsewhere in the repository."""
+
+PACKAGES = (
+    "layers",
+    "models",
+    "pretrained",
+    "style",
+    "tasks",
+    "data",
+    "training",
+    "interpretability",
+    "visual",
+)
+MODULES = ("export", "errors", "imagenet", "coco", "voc", "description")
+"""Modules beside the packages that users import from."""
+
+LINK = re.compile(r"(?P<start>\]\()(?P<path>[^)#\s:]+)(?P<rest>(?:#[^)\s]*)?\))")
+FORMULA = re.compile(r'<(?P<tag>span|div) class="arithmatex">(?P<tex>.*?)</(?P=tag)>', re.DOTALL)
+
+
+def on_files(files: Files, *, config: MkDocsConfig) -> Files:
+    """Add the pages that have no file in docs/."""
+    made = {page: (ROOT / path).read_text("utf-8") for page, path in SHOWN.items()}
+    made["reference/index.md"] = reference_index()
+    made["reference/cnn_jax.md"] = reference_of_modules()
+    made |= {f"reference/{name}.md": reference_of(name) for name in PACKAGES}
+    for page, text in made.items():
+        files.append(File.generated(config, page, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Lead links to files of the repository to their pages, or to their source."""
+    uri = page.file.src_uri
+    origin = SHOWN.get(uri, f"{DOCS}/{uri}")
+    pages = {path: shown for shown, path in SHOWN.items()}
+    pages |= {f"{DOCS}/{file.src_uri}": file.src_uri for file in files if file.src_uri not in SHOWN}
+
+    def led(link: re.Match[str]) -> str:
+        target = os.path.normpath(os.path.join(os.path.dirname(origin), link["path"]))
+        if target in pages:
+            path = os.path.relpath(pages[target], os.path.dirname(uri) or ".")
+        elif (ROOT / target).exists() and not target.startswith(".."):
+            if not config.repo_url:
+                # A site without a repository's address names the file and leads nowhere.
+                return f"]{{ title={target} }}"
+            path = f"{config.repo_url.rstrip('/')}/blob/main/{target}"
+        else:
+            return link[0]  # MkDocs warns of it
+        return f"{link['start']}{path}{link['rest']}"
+
+    return LINK.sub(led, markdown)
+
+
+def on_page_content(content: str, *, page: Page, **_: object) -> str:
+    """Turn the formulas of a page into MathML."""
+
+    def drawn(formula: re.Match[str]) -> str:
+        tex = html.unescape(formula["tex"]).strip()
+        display = "block" if formula["tag"] == "div" else "inline"
+        try:
+            return convert(tex[2:-2].strip(), display=display)  # without \( and \), or \[ and \]
+        except Exception as error:
+            log.warning(f"{page.file.src_uri}: {tex} is not a formula: {error!r}")
+            return formula[0]
+
+    return FORMULA.sub(drawn, content)
+
+
+def exports(package: str) -> Iterator[tuple[str, list[str]]]:
+    """Modules of a package with the public names that come from each, in its own order."""
+    tree = ast.parse((ROOT / "cnn_jax" / package / "__init__.py").read_text("utf-8"))
+    (public,) = (
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    )
+    left = set(public)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [alias.name for alias in node.names if alias.name in left]
+            if names:
+                left -= set(names)
+                yield node.module, names
+    if left:
+        raise ValueError(f"cnn_jax.{package}.__all__ has names that it does not import: {left}")
+
+
+def summary_of(path: Path) -> str:
+    """The docstring of a module."""
+    return ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+
+
+def source_of(module: str) -> Path:
+    """The file of a module or package."""
+    path = ROOT / module.replace(".", "/")
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def reference_of(package: str) -> str:
+    """The page of a package: a section for each of its modules, with its public names."""
+    parts = [f"# cnn_jax.{package}", summary_of(source_of(f"cnn_jax.{package}"))]
+    for module, names in exports(package):
+        title = module.removeprefix(f"cnn_jax.{package}.").replace("_", " ").replace(".", ", ")
+        parts += [f"## {title.capitalize()}", summary_of(source_of(module))]
+        parts += [f"::: cnn_jax.{package}.{name}" for name in names]
+    return "\n\n".join(parts) + "\n"
+
+
+def reference_of_modules() -> str:
+    """The page of the package itself, and of modules beside its packages."""
+    parts = ["# cnn_jax", summary_of(source_of("cnn_jax")), "::: cnn_jax.saved_run.load_run"]
+    for module in MODULES:
+        parts += [
+            f"::: cnn_jax.{module}",
+            "    options: {heading_level: 2, show_root_full_path: true}",
+        ]
+    return "\n\n".join(parts).replace("\n\n    options", "\n    options") + "\n"
+
+
+def reference_index() -> str:
+    """The packages, with what each holds."""
+    rows = [
+        f"| [cnn_jax.{name}]({name}.md) | {summary_of(source_of(f'cnn_jax.{name}')).splitlines()[0]} |"
+        for name in PACKAGES
+    ]
+    return "\n".join(
+        [
+            "# Reference",
+            "",
+            "Every public name. Images are NHWC, kernels HWIO, labels int32, batch first.",
+            "",
+            "| | |",
+            "| --- | --- |",
+            "| [cnn_jax](cnn_jax.md) | The network of a run; export; errors; classes of data sets. |",
+            *rows,
+            "",
+        ]
+    )
