@@ -21,8 +21,11 @@ def named(block):
 
 
 @pytest.fixture
-def page_module(monkeypatch, tmp_path):
-    """A module of its own for the blocks of a page, in an empty directory; models stay unnamed."""
+def page_module(monkeypatch, tmp_path, no_shape_hook):
+    """A module of its own for the blocks of a page, in an empty directory, as a reader has it.
+
+    What a page registers is forgotten after it.
+    """
     module = types.ModuleType("page_of_docs")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
