@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from latex2mathml.converter import convert
+from math_core import LatexError, LatexToMathML
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import get_plugin_logger
 from mkdocs.structure.files import File, Files
@@ -42,10 +42,10 @@ PACKAGES = (
     "interpretability",
     "visual",
 )
-MODULES = ("export", "errors", "imagenet", "coco", "voc", "description")
+MODULES = ("export", "errors", "imagenet", "description")
 """Modules beside the packages that users import from."""
 
-LINK = re.compile(r"(?P<start>\]\()(?P<path>[^)#\s:]+)(?P<rest>(?:#[^)\s]*)?\))")
+LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<path>[^)#\s:]+)(?P<anchor>#[^)\s]*)?\)")
 FORMULA = re.compile(r'<(?P<tag>span|div) class="arithmatex">(?P<tex>.*?)</(?P=tag)>', re.DOTALL)
 
 
@@ -73,26 +73,26 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
             path = os.path.relpath(pages[target], os.path.dirname(uri) or ".")
         elif (ROOT / target).exists() and not target.startswith(".."):
             if not config.repo_url:
-                # A site without a repository's address names the file and leads nowhere.
-                return f"]{{ title={target} }}"
-            path = f"{config.repo_url.rstrip('/')}/blob/main/{target}"
+                return link["text"]
+            path = f"{config.repo_url}/blob/main/{target}"
         else:
             return link[0]  # MkDocs warns of it
-        return f"{link['start']}{path}{link['rest']}"
+        return f"[{link['text']}]({path}{link['anchor'] or ''})"
 
     return LINK.sub(led, markdown)
 
 
 def on_page_content(content: str, *, page: Page, **_: object) -> str:
     """Turn the formulas of a page into MathML."""
+    converter = LatexToMathML()
 
     def drawn(formula: re.Match[str]) -> str:
         tex = html.unescape(formula["tex"]).strip()
-        display = "block" if formula["tag"] == "div" else "inline"
-        try:
-            return convert(tex[2:-2].strip(), display=display)  # without \( and \), or \[ and \]
-        except Exception as error:
-            log.warning(f"{page.file.src_uri}: {tex} is not a formula: {error!r}")
+        display = formula["tag"] == "div"
+        try:  # without \( and \), or \[ and \]
+            return converter.convert_with_local_state(tex[2:-2], displaystyle=display)
+        except LatexError as error:
+            log.warning(f"{page.file.src_uri}: {tex} is not a formula: {error}")
             return formula[0]
 
     return FORMULA.sub(drawn, content)
@@ -132,21 +132,23 @@ def reference_of(package: str) -> str:
     """The page of a package: a section for each of its modules, with its public names."""
     parts = [f"# cnn_jax.{package}", summary_of(source_of(f"cnn_jax.{package}"))]
     for module, names in exports(package):
-        title = module.removeprefix(f"cnn_jax.{package}.").replace("_", " ").replace(".", ", ")
-        parts += [f"## {title.capitalize()}", summary_of(source_of(module))]
-        parts += [f"::: cnn_jax.{package}.{name}" for name in names]
+        path = source_of(module)
+        parts += [f"## {path.relative_to(ROOT / 'cnn_jax')}", summary_of(path)]
+        parts += [reference_to(f"{module}.{name}") for name in names]
     return "\n\n".join(parts) + "\n"
 
 
 def reference_of_modules() -> str:
     """The page of the package itself, and of modules beside its packages."""
-    parts = ["# cnn_jax", summary_of(source_of("cnn_jax")), "::: cnn_jax.saved_run.load_run"]
+    parts = ["# cnn_jax", summary_of(source_of("cnn_jax")), reference_to("cnn_jax.load_run")]
     for module in MODULES:
-        parts += [
-            f"::: cnn_jax.{module}",
-            "    options: {heading_level: 2, show_root_full_path: true}",
-        ]
-    return "\n\n".join(parts).replace("\n\n    options", "\n    options") + "\n"
+        parts.append(reference_to(f"cnn_jax.{module}", "heading_level: 2"))
+    return "\n\n".join(parts) + "\n"
+
+
+def reference_to(path: str, *options: str) -> str:
+    """The block from which mkdocstrings makes the reference to an object."""
+    return f"::: {path}\n    options: {{{', '.join(['skip_local_inventory: false', *options])}}}"
 
 
 def reference_index() -> str:
