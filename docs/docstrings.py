@@ -18,9 +18,11 @@ class Docstrings(Extension):
             return
         text = SEVERAL.sub(_one_a_line, obj.docstring.value)
         cnn_jax = loader.modules_collection["cnn_jax"]
-        own = {*obj.members, *(p.name for p in obj.parameters)} if isinstance(obj, Function) else {
-            *obj.members
-        }
+        own = (
+            {*obj.members, *(p.name for p in obj.parameters)}
+            if isinstance(obj, Function)
+            else {*obj.members}
+        )
         own.add(obj.name)
 
         def linked(code: re.Match[str]) -> str:
@@ -28,7 +30,10 @@ class Docstrings(Extension):
             home = cnn_jax.members.get(package)
             if code["name"] in own or home is None or code["name"] not in (home.exports or ()):
                 return code[0]
-            return f"[{code[0]}][{home.imports[code['name']]}]"
+            # A module hides the function of its name, which then goes by the module's.
+            hidden = code["name"] in home.modules
+            path = home.imports[code["name"]] if hidden else f"{home.path}.{code['name']}"
+            return f"[{code[0]}][{path}]"
 
         obj.docstring.value = NAME.sub(linked, text)
 

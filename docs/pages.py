@@ -2,6 +2,7 @@
 
 - The reference has a page for each package, with every name of its `__all__`.
 - RESULTS.md, BENCHMARKS.md and launch/README.md are shown as they are.
+- The gallery shows every picture of docs/gallery/ with the command that made it.
 - A link to a file of the repository leads to its page if it has one, and else to its source.
 - Formulas become MathML, which browsers draw without a program or fonts of ours.
 """
@@ -52,6 +53,7 @@ FORMULA = re.compile(r'<(?P<tag>span|div) class="arithmatex">(?P<tex>.*?)</(?P=t
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     """Add the pages that have no file in docs/."""
     made = {page: (ROOT / path).read_text("utf-8") for page, path in SHOWN.items()}
+    made["gallery.md"] = gallery()
     made["reference/index.md"] = reference_index()
     made["reference/cnn_jax.md"] = reference_of_modules()
     made |= {f"reference/{name}.md": reference_of(name) for name in PACKAGES}
@@ -98,23 +100,55 @@ def on_page_content(content: str, *, page: Page, **_: object) -> str:
     return FORMULA.sub(drawn, content)
 
 
+def gallery() -> str:
+    """The page of pictures."""
+    pictures = ast.literal_eval(assigned("PICTURES", ROOT / "experiments/tools/gallery.py"))
+    parts = [
+        "---\nhide: [navigation, toc]\n---",
+        "# Gallery",
+        "One picture an experiment, drawn by it with the command below. `python -m "
+        "experiments.tools.gallery NAME` makes it anew; `temple.png` and `flower.png` are "
+        "scikit-learn's photographs. The figures of [Results](results.md) come from longer runs.",
+        '<div class="gallery" markdown>',
+    ]
+    for name, (commands, _) in pictures.items():
+        if not (ROOT / DOCS / "gallery" / f"{name}.webp").exists():
+            continue
+        claim = summary_of(ROOT / "experiments" / f"{name}.py").partition("\n")[0]
+        lines = "\n".join(f"python -m experiments.{line}" for line in commands.splitlines())
+        image = f"![{claim}](gallery/{name}.webp){{ loading=lazy }}"
+        parts += [
+            f'<div markdown id="{name}">',
+            f"[{image}](gallery/{name}.webp)",
+            claim,
+            f"```bash\n{lines}\n```",
+            "</div>",
+        ]
+    return "\n\n".join([*parts, "</div>"]) + "\n"
+
+
 def exports(package: str) -> Iterator[tuple[str, list[str]]]:
     """Modules of a package with the public names that come from each, in its own order."""
-    tree = ast.parse((ROOT / "cnn_jax" / package / "__init__.py").read_text("utf-8"))
-    (public,) = (
-        ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
-    )
-    left = set(public)
-    for node in ast.walk(tree):
+    path = ROOT / "cnn_jax" / package / "__init__.py"
+    left = set(ast.literal_eval(assigned("__all__", path)))
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
             names = [alias.name for alias in node.names if alias.name in left]
             if names:
                 left -= set(names)
                 yield node.module, names
     if left:
-        raise ValueError(f"cnn_jax.{package}.__all__ has names that it does not import: {left}")
+        raise ValueError(f"{path}: __all__ has names that it does not import: {left}")
+
+
+def assigned(name: str, path: Path) -> ast.expr:
+    """What a module assigns to a name at its top."""
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
+            target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+            if ast.unparse(target) == name:
+                return node.value
+    raise ValueError(f"{path} does not define {name}")
 
 
 def summary_of(path: Path) -> str:
@@ -134,7 +168,10 @@ def reference_of(package: str) -> str:
     for module, names in exports(package):
         path = source_of(module)
         parts += [f"## {path.relative_to(ROOT / 'cnn_jax')}", summary_of(path)]
-        parts += [reference_to(f"{module}.{name}") for name in names]
+        for name in names:
+            # In Griffe's eyes a module hides the function of its name, as in layers/dropout.py.
+            hidden = source_of(f"cnn_jax.{package}.{name}").exists()
+            parts.append(reference_to(f"{module if hidden else f'cnn_jax.{package}'}.{name}"))
     return "\n\n".join(parts) + "\n"
 
 
@@ -153,9 +190,10 @@ def reference_to(path: str, *options: str) -> str:
 
 def reference_index() -> str:
     """The packages, with what each holds."""
+    summaries = {name: summary_of(source_of(f"cnn_jax.{name}")) for name in PACKAGES}
     rows = [
-        f"| [cnn_jax.{name}]({name}.md) | {summary_of(source_of(f'cnn_jax.{name}')).splitlines()[0]} |"
-        for name in PACKAGES
+        f"| [cnn_jax.{name}]({name}.md) | {summary.partition(chr(10))[0]} |"
+        for name, summary in summaries.items()
     ]
     return "\n".join(
         [
@@ -163,9 +201,9 @@ def reference_index() -> str:
             "",
             "Every public name. Images are NHWC, kernels HWIO, labels int32, batch first.",
             "",
-            "| | |",
+            "| package | what it holds |",
             "| --- | --- |",
-            "| [cnn_jax](cnn_jax.md) | The network of a run; export; errors; classes of data sets. |",
+            "| [cnn_jax](cnn_jax.md) | Trained networks, export, errors. |",
             *rows,
             "",
         ]
