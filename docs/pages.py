@@ -2,6 +2,7 @@
 
 - The reference has a page for each package, with every name of its `__all__`.
 - RESULTS.md, BENCHMARKS.md and launch/README.md are shown as they are.
+- The gallery shows every picture of docs/gallery/ with the command that made it.
 - A link to a file of the repository leads to its page if it has one, and else to its source.
 - Formulas become MathML, which browsers draw without a program or fonts of ours.
 """
@@ -13,7 +14,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from latex2mathml.converter import convert
+from math_core import LatexError, LatexToMathML
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import get_plugin_logger
 from mkdocs.structure.files import File, Files
@@ -42,16 +43,17 @@ PACKAGES = (
     "interpretability",
     "visual",
 )
-MODULES = ("export", "errors", "imagenet", "coco", "voc", "description")
+MODULES = ("export", "errors", "imagenet", "description")
 """Modules beside the packages that users import from."""
 
-LINK = re.compile(r"(?P<start>\]\()(?P<path>[^)#\s:]+)(?P<rest>(?:#[^)\s]*)?\))")
+LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<path>[^)#\s:]+)(?P<anchor>#[^)\s]*)?\)")
 FORMULA = re.compile(r'<(?P<tag>span|div) class="arithmatex">(?P<tex>.*?)</(?P=tag)>', re.DOTALL)
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     """Add the pages that have no file in docs/."""
     made = {page: (ROOT / path).read_text("utf-8") for page, path in SHOWN.items()}
+    made["gallery.md"] = gallery()
     made["reference/index.md"] = reference_index()
     made["reference/cnn_jax.md"] = reference_of_modules()
     made |= {f"reference/{name}.md": reference_of(name) for name in PACKAGES}
@@ -73,48 +75,80 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
             path = os.path.relpath(pages[target], os.path.dirname(uri) or ".")
         elif (ROOT / target).exists() and not target.startswith(".."):
             if not config.repo_url:
-                # A site without a repository's address names the file and leads nowhere.
-                return f"]{{ title={target} }}"
-            path = f"{config.repo_url.rstrip('/')}/blob/main/{target}"
+                return link["text"]
+            path = f"{config.repo_url}/blob/main/{target}"
         else:
             return link[0]  # MkDocs warns of it
-        return f"{link['start']}{path}{link['rest']}"
+        return f"[{link['text']}]({path}{link['anchor'] or ''})"
 
     return LINK.sub(led, markdown)
 
 
 def on_page_content(content: str, *, page: Page, **_: object) -> str:
     """Turn the formulas of a page into MathML."""
+    converter = LatexToMathML()
 
     def drawn(formula: re.Match[str]) -> str:
         tex = html.unescape(formula["tex"]).strip()
-        display = "block" if formula["tag"] == "div" else "inline"
-        try:
-            return convert(tex[2:-2].strip(), display=display)  # without \( and \), or \[ and \]
-        except Exception as error:
-            log.warning(f"{page.file.src_uri}: {tex} is not a formula: {error!r}")
+        display = formula["tag"] == "div"
+        try:  # without \( and \), or \[ and \]
+            return converter.convert_with_local_state(tex[2:-2], displaystyle=display)
+        except LatexError as error:
+            log.warning(f"{page.file.src_uri}: {tex} is not a formula: {error}")
             return formula[0]
 
     return FORMULA.sub(drawn, content)
 
 
+def gallery() -> str:
+    """The page of pictures."""
+    pictures = ast.literal_eval(assigned("PICTURES", ROOT / "experiments/tools/gallery.py"))
+    parts = [
+        "---\nhide: [navigation, toc]\n---",
+        "# Gallery",
+        "One picture an experiment, drawn by it with the command below. `python -m "
+        "experiments.tools.gallery NAME` makes it anew; `temple.png` and `flower.png` are "
+        "scikit-learn's photographs. The figures of [Results](results.md) come from longer runs.",
+        '<div class="gallery" markdown>',
+    ]
+    for name, (commands, _) in pictures.items():
+        if not (ROOT / DOCS / "gallery" / f"{name}.webp").exists():
+            continue
+        claim = summary_of(ROOT / "experiments" / f"{name}.py").partition("\n")[0]
+        lines = "\n".join(f"python -m experiments.{line}" for line in commands.splitlines())
+        image = f"![{claim}](gallery/{name}.webp){{ loading=lazy }}"
+        parts += [
+            f'<div markdown id="{name}">',
+            f"[{image}](gallery/{name}.webp)",
+            claim,
+            f"```bash\n{lines}\n```",
+            "</div>",
+        ]
+    return "\n\n".join([*parts, "</div>"]) + "\n"
+
+
 def exports(package: str) -> Iterator[tuple[str, list[str]]]:
     """Modules of a package with the public names that come from each, in its own order."""
-    tree = ast.parse((ROOT / "cnn_jax" / package / "__init__.py").read_text("utf-8"))
-    (public,) = (
-        ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
-    )
-    left = set(public)
-    for node in ast.walk(tree):
+    path = ROOT / "cnn_jax" / package / "__init__.py"
+    left = set(ast.literal_eval(assigned("__all__", path)))
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
             names = [alias.name for alias in node.names if alias.name in left]
             if names:
                 left -= set(names)
                 yield node.module, names
     if left:
-        raise ValueError(f"cnn_jax.{package}.__all__ has names that it does not import: {left}")
+        raise ValueError(f"{path}: __all__ has names that it does not import: {left}")
+
+
+def assigned(name: str, path: Path) -> ast.expr:
+    """What a module assigns to a name at its top."""
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
+            target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+            if ast.unparse(target) == name:
+                return node.value
+    raise ValueError(f"{path} does not define {name}")
 
 
 def summary_of(path: Path) -> str:
@@ -132,28 +166,34 @@ def reference_of(package: str) -> str:
     """The page of a package: a section for each of its modules, with its public names."""
     parts = [f"# cnn_jax.{package}", summary_of(source_of(f"cnn_jax.{package}"))]
     for module, names in exports(package):
-        title = module.removeprefix(f"cnn_jax.{package}.").replace("_", " ").replace(".", ", ")
-        parts += [f"## {title.capitalize()}", summary_of(source_of(module))]
-        parts += [f"::: cnn_jax.{package}.{name}" for name in names]
+        path = source_of(module)
+        parts += [f"## {path.relative_to(ROOT / 'cnn_jax')}", summary_of(path)]
+        for name in names:
+            # In Griffe's eyes a module hides the function of its name, as in layers/dropout.py.
+            hidden = source_of(f"cnn_jax.{package}.{name}").exists()
+            parts.append(reference_to(f"{module if hidden else f'cnn_jax.{package}'}.{name}"))
     return "\n\n".join(parts) + "\n"
 
 
 def reference_of_modules() -> str:
     """The page of the package itself, and of modules beside its packages."""
-    parts = ["# cnn_jax", summary_of(source_of("cnn_jax")), "::: cnn_jax.saved_run.load_run"]
+    parts = ["# cnn_jax", summary_of(source_of("cnn_jax")), reference_to("cnn_jax.load_run")]
     for module in MODULES:
-        parts += [
-            f"::: cnn_jax.{module}",
-            "    options: {heading_level: 2, show_root_full_path: true}",
-        ]
-    return "\n\n".join(parts).replace("\n\n    options", "\n    options") + "\n"
+        parts.append(reference_to(f"cnn_jax.{module}", "heading_level: 2"))
+    return "\n\n".join(parts) + "\n"
+
+
+def reference_to(path: str, *options: str) -> str:
+    """The block from which mkdocstrings makes the reference to an object."""
+    return f"::: {path}\n    options: {{{', '.join(['skip_local_inventory: false', *options])}}}"
 
 
 def reference_index() -> str:
     """The packages, with what each holds."""
+    summaries = {name: summary_of(source_of(f"cnn_jax.{name}")) for name in PACKAGES}
     rows = [
-        f"| [cnn_jax.{name}]({name}.md) | {summary_of(source_of(f'cnn_jax.{name}')).splitlines()[0]} |"
-        for name in PACKAGES
+        f"| [cnn_jax.{name}]({name}.md) | {summary.partition(chr(10))[0]} |"
+        for name, summary in summaries.items()
     ]
     return "\n".join(
         [
@@ -161,9 +201,9 @@ def reference_index() -> str:
             "",
             "Every public name. Images are NHWC, kernels HWIO, labels int32, batch first.",
             "",
-            "| | |",
+            "| package | what it holds |",
             "| --- | --- |",
-            "| [cnn_jax](cnn_jax.md) | The network of a run; export; errors; classes of data sets. |",
+            "| [cnn_jax](cnn_jax.md) | Trained networks, export, errors. |",
             *rows,
             "",
         ]
