@@ -29,6 +29,8 @@ SHOWN = {
     "results.md": "experiments/RESULTS.md",
     "benchmarks.md": "experiments/BENCHMARKS.md",
     "launch.md": "launch/README.md",
+    "contributing.md": "CONTRIBUTING.md",
+    "changelog.md": "CHANGELOG.md",
 }
 """Pages that show a file from elsewhere in the repository."""
 
