@@ -3,9 +3,12 @@
 import re
 from typing import Any
 
-from griffe import Extension, Function, GriffeLoader, Object
+from griffe import Extension, GriffeLoader, Object
 
-SEVERAL = re.compile(r"^( +)(\*{0,2}\w+(?:, \*{0,2}\w+)+): ", re.MULTILINE)
+SEVERAL = re.compile(
+    r"^(?P<indent> +)(?P<names>\*{0,2}\w+(?:, \*{0,2}\w+)+): (?P<text>.*(?:\n(?P=indent) +\S.*)*)",
+    re.MULTILINE,
+)
 NAME = re.compile(r"(?<![`\[])`(?:(?P<package>\w+)\.)?(?P<name>\w+)`(?!`)")
 
 
@@ -18,12 +21,8 @@ class Docstrings(Extension):
             return
         text = SEVERAL.sub(_one_a_line, obj.docstring.value)
         cnn_jax = loader.modules_collection["cnn_jax"]
-        own = (
-            {*obj.members, *(p.name for p in obj.parameters)}
-            if isinstance(obj, Function)
-            else {*obj.members}
-        )
-        own.add(obj.name)
+        parameters = (parameter.name for parameter in getattr(obj, "parameters", ()))
+        own = {obj.name, *obj.members, *parameters}
 
         def linked(code: re.Match[str]) -> str:
             package = code["package"] or obj.path.split(".")[1]
@@ -40,6 +39,6 @@ class Docstrings(Extension):
 
 def _one_a_line(line: re.Match[str]) -> str:
     """`a, b: as in c` as two lines; Google's style has one for each argument."""
-    indent, names = line[1], line[2].split(", ")
-    text = line.string[line.end() :].split("\n", 1)[0]
-    return "".join(f"{indent}{name}: {text}\n" for name in names[:-1]) + f"{indent}{names[-1]}: "
+    return "\n".join(
+        f"{line['indent']}{name}: {line['text']}" for name in line["names"].split(", ")
+    )

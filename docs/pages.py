@@ -1,7 +1,7 @@
 """Pages of the site that are made from other files, for MkDocs (`hooks` in mkdocs.yml).
 
 - The reference has a page for each package, with every name of its `__all__`.
-- RESULTS.md, BENCHMARKS.md and launch/README.md are shown as they are.
+- RESULTS.md, BENCHMARKS.md and other files beside the code are shown as they are.
 - The gallery shows every picture of docs/gallery/ with the command that made it.
 - A link to a file of the repository leads to its page if it has one, and else to its source.
 - Formulas become MathML, which browsers draw without a program or fonts of ours.
@@ -167,13 +167,14 @@ def source_of(module: str) -> Path:
 def reference_of(package: str) -> str:
     """The page of a package: a section for each of its modules, with its public names."""
     parts = [f"# cnn_jax.{package}", summary_of(source_of(f"cnn_jax.{package}"))]
+    modules = {path.stem for path in (ROOT / "cnn_jax" / package).iterdir()}
     for module, names in exports(package):
         path = source_of(module)
         parts += [f"## {path.relative_to(ROOT / 'cnn_jax')}", summary_of(path)]
         for name in names:
             # In Griffe's eyes a module hides the function of its name, as in layers/dropout.py.
-            hidden = source_of(f"cnn_jax.{package}.{name}").exists()
-            parts.append(reference_to(f"{module if hidden else f'cnn_jax.{package}'}.{name}"))
+            home = module if name in modules else f"cnn_jax.{package}"
+            parts.append(reference_to(f"{home}.{name}"))
     return "\n\n".join(parts) + "\n"
 
 
