@@ -95,7 +95,7 @@ def modules(block: Block) -> Iterator[tuple[str, list[str]]]:
                 words = words[1:]
             if words[:1] == ["python"]:
                 while "-m" in words:
-                    _, words = words[: words.index("-m")], words[words.index("-m") + 1 :]
+                    words = words[words.index("-m") + 1 :]
                     yield words[0], words[1:]
 
 
