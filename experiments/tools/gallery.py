@@ -18,20 +18,19 @@ from pathlib import Path
 
 import tyro
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
 from cnn_jax.errors import ConfigError, UserError
 from experiments.tools.console import standard_console
 from experiments.tools.messages import user_errors
-from experiments.tools.photographs import load_photograph
+from experiments.tools.photographs import Photograph, load_photograph
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "gallery"
 MOST_BYTES, MOST_WIDTH = 200_000, 1200
 """Of a picture in git: bytes, and pixels in a row."""
-PHOTOGRAPHS = ("temple", "flower")
+PHOTOGRAPHS: tuple[Photograph, ...] = ("temple", "flower")
 """Written to the commands' folder as PNG files."""
 
 PICTURES: dict[str, tuple[str, str]] = {
@@ -169,7 +168,7 @@ def table() -> Table:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Make the pictures, or list them."""
-    console: Console = standard_console()
+    console = standard_console()
     with user_errors(console):
         options = tyro.cli(Options, description=__doc__, args=argv)
         if not options.names:
