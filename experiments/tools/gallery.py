@@ -4,8 +4,8 @@
     python -m experiments.tools.gallery unet word2vec         run the commands, keep their figures
     python -m experiments.tools.gallery unet --run RUN        the figure of a run that is there
 
-A picture is kept as docs/gallery/NAME.webp, which MkDocs shows with its command. The figures show
-no images but those that may be passed on: drawn scenes, scikit-learn's, Fashion-MNIST and BCCD.
+A picture is kept as docs/gallery/NAME.webp, which the site shows with its command. The figures show
+only images that may be passed on: the embedded scenes, scikit-learn's photographs, Fashion-MNIST.
 """
 
 import os
@@ -18,22 +18,20 @@ from pathlib import Path
 
 import tyro
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
 from cnn_jax.errors import ConfigError, UserError
 from experiments.tools.console import standard_console
 from experiments.tools.messages import user_errors
-from experiments.tools.photographs import load_photograph
+from experiments.tools.photographs import Photograph, load_photograph
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "gallery"
 MOST_BYTES, MOST_WIDTH = 200_000, 1200
 """Of a picture in git: bytes, and pixels in a row."""
-PHOTOGRAPHS = ("temple", "flower")
+PHOTOGRAPHS: tuple[Photograph, ...] = ("temple", "flower")
 """Written to the commands' folder as PNG files."""
-
 
 PICTURES: dict[str, tuple[str, str]] = {
     "activations": ("activations", "gradients"),
@@ -46,7 +44,7 @@ PICTURES: dict[str, tuple[str, str]] = {
     "cifar_speedrun": ("cifar_speedrun --runs 25 --data.validation none", "accuracies"),
     "dcgan": ("dcgan --conditional", "samples"),
     "detection": ("detection --data.name shapes --training.duration '15 epochs'", "boxes"),
-    "fast_style_transfer": ("fast_style_transfer --style flower.png", "styled"),
+    "fast_style_transfer": ("fast_style_transfer --style flower.png", "styled-*"),
     "fcn": ("fcn --data.name shapes --training.duration '5 epochs'", "boundaries"),
     "finetune": (
         "resnet_cifar --seed 2 --name source\n"
@@ -79,8 +77,8 @@ PICTURES: dict[str, tuple[str, str]] = {
     "word2vec": ("word2vec", "map"),
 }
 """By experiment: what follows `python -m experiments.` (several commands by lines, which run in
-turn), and the name of the figure that the last one draws. docs/pages.py reads it as it is written.
-Without a picture is resnet_imagenet, whose data may not be shown."""
+turn), and the name of the figure that the last one draws, or a pattern. docs/pages.py reads the
+table without importing it. resnet_imagenet has no picture, because its data may not be shown."""
 
 
 @dataclass(frozen=True)
@@ -127,17 +125,20 @@ def keep(name: str, directory: Path) -> Path:
 
     Args:
         name: of the experiment.
-        directory: of its run, or above it. Of a study's figures the one that compares is taken.
+        directory: of its run, or above it. Of a study's figures the one that compares is taken, and
+            of those over the training the last.
 
     Raises:
         UserError: the run has no such figure.
     """
     file_name = f"{PICTURES[name][1]}.png"
-    found = sorted(directory.rglob(file_name), key=lambda path: len(path.parts))
+    found = list(directory.rglob(file_name))
     if not found:
         raise UserError(f"there is no {file_name} below {directory}: the run draws it at its end")
+    chosen = min(found, key=lambda path: (len(path.parts), -path.stat().st_mtime_ns))
     FOLDER.mkdir(exist_ok=True)
-    return write_small(Image.open(found[0]).convert("RGB"), FOLDER / f"{name}.webp")
+    with Image.open(chosen) as image:
+        return write_small(image.convert("RGB"), FOLDER / f"{name}.webp")
 
 
 def write_small(image: Image.Image, path: Path) -> Path:
@@ -167,7 +168,7 @@ def table() -> Table:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Make the pictures, or list them."""
-    console: Console = standard_console()
+    console = standard_console()
     with user_errors(console):
         options = tyro.cli(Options, description=__doc__, args=argv)
         if not options.names:
