@@ -98,6 +98,19 @@ def test_the_flags_of_a_command_exist(block, only_parse, monkeypatch, tmp_path):
                 runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
+@pytest.mark.full
+def test_the_experiment_that_a_page_has_written_runs(tmp_path, monkeypatch):
+    page = "docs/howto/write_an_experiment.md"
+    (written,) = (one for one in blocks(page) if one.file)
+    path = tmp_path / "dropout_rates.py"
+    path.write_text(written.text)
+    words = ["--smoke", "--workdir", str(tmp_path), "--name", "one"]
+    monkeypatch.setattr(sys, "argv", [str(path), *words])
+    runpy.run_path(str(path), run_name="__main__")
+    run = tmp_path / "dropout_rates" / "one"
+    assert {one.parent.name for one in run.glob("*/summary.json")} == {"rate-0", "rate-0.5"}
+
+
 def test_the_parser_refuses_an_unknown_flag(only_parse, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["experiments.resnet_cifar", "--no-such-flag", "1"])
     with pytest.raises(SystemExit), warnings.catch_warnings():
