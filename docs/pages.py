@@ -52,6 +52,12 @@ LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<path>[^)#\s:]+)(?P<anchor>#[^)\s]*
 FORMULA = re.compile(r'<(?P<tag>span|div) class="arithmatex">(?P<tex>.*?)</(?P=tag)>', re.DOTALL)
 
 
+def on_config(config: MkDocsConfig) -> None:
+    """Show the repository's address in the footer, if it is known."""
+    if address := config.extra["repository"]:
+        config.extra["social"] = [{"icon": "material/git", "link": address, "name": "Source"}]
+
+
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     """Add the pages that have no file in docs/."""
     made = {page: (ROOT / path).read_text("utf-8") for page, path in SHOWN.items()}
@@ -76,9 +82,9 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
         if target in pages:
             path = os.path.relpath(pages[target], os.path.dirname(uri) or ".")
         elif (ROOT / target).exists() and not target.startswith(".."):
-            if not config.repo_url:
+            if not config.extra["repository"]:
                 return link["text"]
-            path = f"{config.repo_url}/blob/main/{target}"
+            path = f"{config.extra['repository']}/blob/main/{target}"
         else:
             return link[0]  # MkDocs warns of it
         return f"[{link['text']}]({path}{link['anchor'] or ''})"

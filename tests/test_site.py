@@ -51,7 +51,7 @@ def rewritten(text: str, uri: str, repository: str = "https://example.org/cnn_ja
     return pages.on_page_markdown(
         text,
         page=SimpleNamespace(file=SimpleNamespace(src_uri=uri)),
-        config=SimpleNamespace(repo_url=repository),
+        config=SimpleNamespace(extra={"repository": repository}),
         files=[SimpleNamespace(src_uri=name) for name in ("FAULTS.md", "howto/faster.md")],
     )
 
