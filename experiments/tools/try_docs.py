@@ -154,13 +154,14 @@ def copy_checkout(folder: Path) -> None:
 def try_page(page: str, folder: Path, options: Options, console: Console) -> list[Outcome]:
     """Run the blocks of a page; those of Python as one program, where the first of them is."""
     outcomes, shown = [], blocks(page)
-    python = [one for one in shown if one.language == "python" and not _left_out(one, options)]
+    runs = [one for one in shown if one.language == "python" and not one.file]
+    python = [one for one in runs if not _left_out(one, options)]
     for block in shown:
         place = f"{page}:{block.line}"
-        if block.file and not _left_out(block, options):
-            (folder / block.file).write_text(block.text + "\n", encoding="utf-8")
         if reason := _left_out(block, options):
             outcomes.append(Outcome(place, f"left out: {reason}"))
+        elif block.file:
+            (folder / block.file).write_text(block.text + "\n", encoding="utf-8")
         elif block.language == "bash":
             words = ["bash", "-euo", "pipefail", "-c", with_smoke(block.text)]
             outcomes.append(_run(place, words, folder, options, console))
