@@ -5,7 +5,8 @@
     python -m experiments.tools.gallery unet --run RUN        the figure of a run that is there
 
 A picture is kept as docs/gallery/NAME.webp, which the site shows with its command. The figures show
-only images that may be passed on: the embedded scenes, scikit-learn's photographs, Fashion-MNIST.
+only images that may be passed on: the embedded scenes, scikit-learn's photographs, Fashion-MNIST,
+blood cells (BCCD) and nuclei (DSB 2018).
 """
 
 import os
@@ -43,7 +44,7 @@ PICTURES: dict[str, tuple[str, str]] = {
     ),
     "cifar_speedrun": ("cifar_speedrun --runs 25 --data.validation none", "accuracies"),
     "dcgan": ("dcgan --conditional", "samples"),
-    "detection": ("detection --data.name shapes --training.duration '15 epochs'", "boxes"),
+    "detection": ("detection --training.duration '30 epochs'", "boxes"),
     "fast_style_transfer": ("fast_style_transfer --style flower.png", "styled-*"),
     "fcn": ("fcn --data.name shapes --training.duration '5 epochs'", "boundaries"),
     "finetune": (
@@ -54,12 +55,12 @@ PICTURES: dict[str, tuple[str, str]] = {
         "accuracy",
     ),
     "googlenet_cifar": ("googlenet_cifar", "auxiliary"),
-    "image_captioning": ("image_captioning", "captions"),
+    "image_captioning": ("image_captioning --image both", "captions"),
     "learning_rates": ("learning_rates", "learning_rates"),
     "lenet_mnist": ("lenet_mnist --data.name fashion_mnist", "mistakes"),
     "linear_features": ("linear_features", "layers"),
     "localization": ("localization --data.name shapes --training.duration '10 epochs'", "boxes"),
-    "mask_rcnn": ("mask_rcnn --data.name shapes", "instances"),
+    "mask_rcnn": ("mask_rcnn", "instances"),
     "mlp_fashion_mnist": ("mlp_fashion_mnist --loss all", "losses"),
     "mlp_regression": ("mlp_regression", "fits_wave"),
     "plain_vs_resnet": ("plain_vs_resnet", "error"),
