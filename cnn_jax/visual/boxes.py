@@ -19,6 +19,8 @@ _CELL_WIDTH = 1.6
 _GAP = 0.14
 _MARGIN = 0.15
 _CAPTION_LINES = 3
+_MANY = 12
+"""Boxes of an image that are drawn with thinner lines, so that one still sees the objects."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,9 @@ def box_grid(images: Sequence[BoxedImage], *, title: str, columns: int = 6) -> F
         left = start + column * (_CELL_WIDTH + _GAP)
         axes = sheet.axes(left, legend + row * row_height, _CELL_WIDTH, height)
         draw_pixels(axes, np.asarray(one.image))
-        _draw_boxes(axes, one.truths, TRUTH, "solid")
-        _draw_boxes(axes, one.predictions, PREDICTION, "dashed")
+        thinness = 2.0 if len(one.truths) + len(one.predictions) >= _MANY else 1.0
+        _draw_boxes(axes, one.truths, TRUTH, "solid", thinness)
+        _draw_boxes(axes, one.predictions, PREDICTION, "dashed", thinness)
         axes.set_axis_off()
         write_below(axes, caption)
     for left, text, style, color in (
@@ -85,7 +88,9 @@ def box_grid(images: Sequence[BoxedImage], *, title: str, columns: int = 6) -> F
     return sheet.figure
 
 
-def _draw_boxes(axes: Axes, boxes: Float[AnyArray, "n 4"], color: str, style: str) -> None:
+def _draw_boxes(
+    axes: Axes, boxes: Float[AnyArray, "n 4"], color: str, style: str, thinness: float
+) -> None:
     for x0, y0, x1, y1 in np.asarray(boxes).tolist():
         # The centre of the first pixel is at 0 in axes of an image, and at 1/2 in boxes.
         corner = x0 - 0.5, y0 - 0.5
@@ -97,7 +102,7 @@ def _draw_boxes(axes: Axes, boxes: Float[AnyArray, "n 4"], color: str, style: st
                     y1 - y0,
                     fill=False,
                     edgecolor=line,
-                    linewidth=width,
+                    linewidth=width / thinness,
                     linestyle="solid" if line == "white" else style,
                 )
             )

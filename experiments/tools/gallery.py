@@ -44,7 +44,10 @@ PICTURES: dict[str, tuple[str, str]] = {
     ),
     "cifar_speedrun": ("cifar_speedrun --runs 25 --data.validation none", "accuracies"),
     "dcgan": ("dcgan --conditional", "samples"),
-    "detection": ("detection --training.duration '30 epochs'", "boxes"),
+    "detection": (
+        "detection --data.image-size 224 --training.duration '24 epochs'",
+        "boxes",
+    ),
     "fast_style_transfer": ("fast_style_transfer --style flower.png", "styled-*"),
     "fcn": ("fcn --data.name shapes --training.duration '5 epochs'", "boundaries"),
     "finetune": (
