@@ -26,6 +26,11 @@ def save(path, width=20, height=16, seed=0):
     return path
 
 
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image, np.float32)
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Photographs without classes, some in a folder below."""
@@ -140,10 +145,10 @@ def test_frames_of_a_folder_in_batches_equal_single_ones(tmp_path, capsys):
     assert "6 images" in shown and "1 file could not be read" in shown
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert written == [*(f"{n:02}.png" for n in range(6)), "sheet.png"]
-    assert Image.open(tmp_path / "out" / "05.png").size == (13, 9)
-    image = np.asarray(Image.open(frames[4]), np.float32)[None]
+    assert pixels(tmp_path / "out" / "05.png").shape == (9, 13, 3)
+    image = pixels(frames[4])[None]
     expected = np.round(np.clip(jax.jit(model.apply)(variables, image), 0, 255))[0]
-    styled = np.asarray(Image.open(tmp_path / "out" / "04.png"), np.float32)
+    styled = pixels(tmp_path / "out" / "04.png")
     assert np.abs(styled - expected).max() <= 1
 
 
@@ -173,7 +178,7 @@ def test_a_run_is_applied_at_any_size(start, tmp_path, capsys):
     assert isinstance(network.model, TransformationNetwork)
     path = save(tmp_path / "photo.png", 19, 33)
     stylize.main(["--run", str(directory), str(path), "--output", str(tmp_path / "out")])
-    assert Image.open(tmp_path / "out" / "photo.png").size == (19, 33)
+    assert pixels(tmp_path / "out" / "photo.png").shape == (33, 19, 3)
     capsys.readouterr()
     with pytest.raises(SystemExit):
         stylize.main(["--run", str(directory), "--style", str(path), str(path)])
@@ -198,7 +203,7 @@ def test_adain_takes_any_style(adain, tmp_path, monkeypatch, capsys):
             folder = tmp_path / f"{alpha}-{seed}"
             words = ["--run", "run", "--style", style, "--alpha", alpha, "--style-size", "24"]
             stylize.main([*words, content, "--output", str(folder)])
-            outputs[alpha, seed] = np.asarray(Image.open(folder / "photo.png"))
+            outputs[alpha, seed] = pixels(folder / "photo.png")
     assert outputs["1", 1].shape == (22, 18, 3)
     np.testing.assert_array_equal(outputs["0", 1], outputs["0", 2])
     capsys.readouterr()
