@@ -41,14 +41,16 @@ def processes_of(launcher: subprocess.Popen) -> list[int]:
 @pytest.mark.full
 @pytest.mark.parametrize("processes", [2, 4])
 def test_a_killed_job_is_an_undisturbed_one_to_the_bit(tmp_path, processes):
-    chance, kills, lost = random.Random(processes), 0, 0.0
+    chance, kills, jobs, lost = random.Random(processes), 0, 0, 0.0
     (tmp_path / "calm").mkdir()
     start = time.monotonic()
     assert started(processes, tmp_path / "calm").wait() == 0
     undisturbed = time.monotonic() - start
     while kills < KILLS:
-        workdir = tmp_path / f"attacked-{kills}"
+        # A job may also end before it is attacked.
+        workdir = tmp_path / f"attacked-{jobs}"
         workdir.mkdir()
+        jobs += 1
         start = time.monotonic()
         launcher = started(processes, workdir)
         while launcher.poll() is None and kills < KILLS:
@@ -63,5 +65,6 @@ def test_a_killed_job_is_an_undisturbed_one_to_the_bit(tmp_path, processes):
         run = Path("mlp_fashion_mnist", "run")
         lines = differences(tmp_path / "calm" / run, workdir / run)
         assert lines == [], lines
-    print(f"{kills} kills of {processes} processes cost {lost / kills:.1f} s each")
-    assert signal.SIGKILL.name in (tmp_path / "attacked-0" / "output").read_text()
+    print(f"{kills} kills of {processes} processes, in {jobs} jobs, cost {lost / kills:.1f} s each")
+    outputs = [path.read_text() for path in tmp_path.glob("attacked-*/output")]
+    assert sum(text.count(signal.SIGKILL.name) for text in outputs) >= 1
