@@ -10,6 +10,7 @@ from cnn_jax.data import labels_of
 from cnn_jax.models import registered_name
 from cnn_jax.training import Experiment, Result
 from cnn_jax.visual import (
+    NothingToDraw,
     confusion_matrix,
     first_layer_filters,
     training_curves,
@@ -75,7 +76,8 @@ def _mistakes(result: Result) -> Any:
 def _filters(result: Result) -> Any:
     model: Any = result.experiment.task.model
     kernel = first_kernel(model, result.variables, result.experiment.dataset.image_shape)
-    assert kernel is not None
+    if kernel is None:
+        raise NothingToDraw("the network has no convolution")
     return first_layer_filters(kernel, title=_title(result, "first-layer filters"))
 
 

@@ -1,11 +1,17 @@
 """Any network on one's own images, and the flags of a classifier's loss."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from cnn_jax.data import RandomFlip, from_arrays
 from cnn_jax.errors import ConfigError
+from cnn_jax.models import create_model
+from cnn_jax.training import Experiment, OptimizerConfig, TrainingConfig
+from cnn_jax.visual import NothingToDraw
 from experiments.tools.classifier import LossConfig, classification
+from experiments.tools.figures import classification_figures
 from experiments.train import SMOKE, augmentations, build
 from tests.training.small import ConvNet
 
@@ -67,3 +73,12 @@ def test_augmentations_are_of_the_size_that_the_data_set_has():
     (crop,) = experiment.dataset.augment  # digits are not mirrored
     assert crop.padding == 1
     assert not isinstance(crop, RandomFlip)
+
+
+def test_a_network_without_convolutions_has_no_filters():
+    model = create_model("mlp", num_classes=2)
+    task = classification(model, LossConfig(), two_classes())
+    experiment = Experiment(two_classes(), task, OptimizerConfig(), TrainingConfig())
+    result = SimpleNamespace(experiment=experiment, variables={})
+    with pytest.raises(NothingToDraw, match="no convolution"):
+        classification_figures()["filters"](result)
