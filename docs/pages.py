@@ -116,7 +116,7 @@ def gallery() -> str:
         "# Gallery",
         "One picture an experiment, drawn by it with the command below. `python -m "
         "experiments.tools.gallery NAME` makes it anew; `temple.png` and `flower.png` are "
-        "scikit-learn's photographs. The figures of [Results](results.md) come from longer runs.",
+        "scikit-learn's photographs. Most figures of [Results](results.md) come from longer runs.",
         '<div class="gallery" markdown>',
     ]
     for name, (commands, _) in pictures.items():

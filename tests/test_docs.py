@@ -3,13 +3,10 @@
 import importlib.util
 import io
 import re
-import runpy
 import sys
 import types
-import warnings
 
 import pytest
-import tyro
 from rich.console import Console
 
 from cnn_jax.errors import UserError
@@ -18,6 +15,7 @@ from experiments.__main__ import experiments
 from experiments.tools import pages as pages_module
 from experiments.tools.pages import ROOT, Block, blocks, modules, pages
 from experiments.tools.try_docs import Options, chosen, make_material, try_page, with_smoke
+from tests.only_parse import Parsed, only_parse, run_program  # noqa: F401 (a fixture)
 
 WITH_PYTHON = [page for page in pages() if any(b.language == "python" for b in blocks(page))]
 SHELL_BLOCKS = [block for page in pages() for block in blocks(page) if block.language == "bash"]
@@ -53,23 +51,6 @@ def test_the_blocks_of_a_page_run_in_order(page, page_module, request):
         exec(compile(source, str(ROOT / page), "exec"), page_module.__dict__)
 
 
-class Parsed(BaseException):
-    """The command line was parsed; nothing has run."""
-
-
-@pytest.fixture
-def only_parse(monkeypatch):
-    parse = tyro.cli
-
-    def cli(*arguments, return_unknown_args=False, **options):
-        parsed = parse(*arguments, return_unknown_args=return_unknown_args, **options)
-        if return_unknown_args:  # a first look at some flags
-            return parsed
-        raise Parsed
-
-    monkeypatch.setattr(tyro, "cli", cli)
-
-
 def without_resumed(words):
     """The arguments without ``--resume RUN``: that run is on the reader's disk."""
     if "--resume" not in words:
@@ -79,23 +60,20 @@ def without_resumed(words):
 
 
 @pytest.mark.parametrize("block", SHELL_BLOCKS, ids=named)
-def test_the_flags_of_a_command_exist(block, only_parse, monkeypatch, tmp_path):
+def test_the_flags_of_a_command_exist(block, only_parse, monkeypatch, tmp_path):  # noqa: F811
     files = {one.file: one for one in blocks(block.page) if one.file}
     for module, words in modules(block):
         if not module.startswith(("experiments.", "launch.")):
             continue
         written = files.get(module.replace(".", "/") + ".py")
-        monkeypatch.setattr(sys, "argv", [module, *without_resumed(words)])
-        with pytest.raises(SystemExit if "--help" in words else Parsed), warnings.catch_warnings():
-            # runpy says that the module has been imported before, by another test.
-            warnings.filterwarnings("ignore", ".*found in sys.modules", RuntimeWarning)
-            if written:
-                path = tmp_path / "written.py"
-                path.write_text(written.text)
-                runpy.run_path(str(path), run_name="__main__")
-            else:
-                assert importlib.util.find_spec(module), f"{named(block)}: no module {module}"
-                runpy.run_module(module, run_name="__main__", alter_sys=True)
+        program = module
+        if written:
+            program = tmp_path / "written.py"
+            program.write_text(written.text)
+        else:
+            assert importlib.util.find_spec(module), f"{named(block)}: no module {module}"
+        with pytest.raises(SystemExit if "--help" in words else Parsed):
+            run_program(program, without_resumed(words), monkeypatch)
 
 
 @pytest.mark.full
@@ -104,18 +82,14 @@ def test_the_experiment_that_a_page_has_written_runs(tmp_path, monkeypatch):
     (written,) = (one for one in blocks(page) if one.file)
     path = tmp_path / "dropout_rates.py"
     path.write_text(written.text)
-    words = ["--smoke", "--workdir", str(tmp_path), "--name", "one"]
-    monkeypatch.setattr(sys, "argv", [str(path), *words])
-    runpy.run_path(str(path), run_name="__main__")
+    run_program(path, ["--smoke", "--workdir", str(tmp_path), "--name", "one"], monkeypatch)
     run = tmp_path / "dropout_rates" / "one"
     assert {one.parent.name for one in run.glob("*/summary.json")} == {"rate-0", "rate-0.5"}
 
 
-def test_the_parser_refuses_an_unknown_flag(only_parse, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["experiments.resnet_cifar", "--no-such-flag", "1"])
-    with pytest.raises(SystemExit), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*found in sys.modules", RuntimeWarning)
-        runpy.run_module("experiments.resnet_cifar", run_name="__main__", alter_sys=True)
+def test_the_parser_refuses_an_unknown_flag(only_parse, monkeypatch):  # noqa: F811
+    with pytest.raises(SystemExit):
+        run_program("experiments.resnet_cifar", ["--no-such-flag", "1"], monkeypatch)
 
 
 LECTURE = [page for page in pages() if re.match(r"docs/lecture/(?!index)", page)]

@@ -1,19 +1,16 @@
 """The gallery's pictures, the commands that make them, and how they are kept."""
 
-import runpy
 import shlex
-import sys
-import warnings
 
 import numpy as np
 import pytest
-import tyro
 from PIL import Image
 
 from cnn_jax.errors import UserError
 from experiments.__main__ import experiments
 from experiments.tools import gallery
 from experiments.tools.gallery import FOLDER, MOST_BYTES, MOST_WIDTH, PICTURES
+from tests.only_parse import Parsed, only_parse, run_program  # noqa: F401 (a fixture)
 
 COMMANDS = [line for command, _ in PICTURES.values() for line in command.splitlines()]
 
@@ -24,27 +21,11 @@ def test_every_experiment_whose_data_may_be_shown_has_a_picture():
         assert command.splitlines()[-1].split()[0] == name
 
 
-class Parsed(BaseException):
-    """The command line was parsed; nothing has run."""
-
-
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.split()[0])
-def test_a_command_has_flags_that_exist(command, monkeypatch):
-    parse = tyro.cli
-
-    def cli(*arguments, return_unknown_args=False, **options):
-        parsed = parse(*arguments, return_unknown_args=return_unknown_args, **options)
-        if return_unknown_args:  # a first look at some flags
-            return parsed
-        raise Parsed
-
-    monkeypatch.setattr(tyro, "cli", cli)
-    module, *words = shlex.split(command)
-    monkeypatch.setattr(sys, "argv", [module, *words])
-    with pytest.raises(Parsed), warnings.catch_warnings():
-        # runpy says that the module has been imported before, by another test.
-        warnings.filterwarnings("ignore", ".*found in sys.modules", RuntimeWarning)
-        runpy.run_module(f"experiments.{module}", run_name="__main__", alter_sys=True)
+def test_a_command_has_flags_that_exist(command, only_parse, monkeypatch):  # noqa: F811
+    name, *words = shlex.split(command)
+    with pytest.raises(Parsed):
+        run_program(f"experiments.{name}", words, monkeypatch)
 
 
 def test_pictures_in_git_are_small_and_belong_to_an_experiment():
